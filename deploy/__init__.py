@@ -1,0 +1,1 @@
+"""From a model to ONNX, reduced precision and TensorRT engines, with parity checked."""

@@ -1,0 +1,1 @@
+"""The search: controller, staged evaluation, history and report."""

@@ -1,0 +1,17 @@
+"""Fixtures that every test file shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images, labels and weights beside the checkout; the test skips where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real images (../shared/data) are not on this machine")
+    return SHARED_DATA
