@@ -1,0 +1,183 @@
+"""Image classifiers cut into features: torchvision's MobileNet-v2 and ResNets, and any timm backbone as `timm/NAME`.
+
+Shapes: images [N, 3, H, W] -> four features [N, C_i, H / s_i, W / s_i] (rounded up), shallow to deep, s = 4, 8, 16, 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from fastnas.errors import FastnasError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+STRIDES = (4, 8, 16, 32)
+ENCODERS = ("mobilenet_v2", "resnet50", "resnet101", "resnet152")
+"""Names of the built-in encoders; `timm/NAME` adds those of timm."""
+
+
+class Encoder(nn.Module):
+    """A backbone whose stages follow each other; the output of each is a feature.
+
+    Attributes:
+        channels: C_i of the features, shallow to deep.
+        strides: s_i.
+        mean, std: of the input's normalisation, RGB in 0..1.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.channels = tuple(channels)
+        self.strides = STRIDES
+        self.mean = IMAGENET_MEAN
+        self.std = IMAGENET_STD
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[N, 3, H, W] -> the features."""
+        features = []
+        for stage in self.stages:
+            images = stage(images)
+            features.append(images)
+        return features
+
+
+def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
+    """A backbone by name.
+
+    Args:
+        name: one of `ENCODERS`, or `timm/NAME`.
+        weights: `imagenet` downloads the library's own, `none` starts at random, anything else is a file in the
+            library's key names (its classifier, if there, is ignored).
+
+    Raises:
+        FastnasError: no such encoder; the weights cannot be downloaded, read or do not fit.
+    """
+    if name.startswith("timm/"):
+        return _timm(name.removeprefix("timm/"), weights)
+    if name not in ENCODERS:
+        raise FastnasError(f"encoder {name!r} is not one of {', '.join(ENCODERS)} or timm/NAME")
+    make, default = _TORCHVISION[name]
+    if weights == "imagenet":
+        classifier = _download(name, lambda: make(weights=default))
+    else:
+        classifier = make(weights=None)
+        if weights != "none":
+            _load(classifier, Path(weights), name)
+    return _cut(name, classifier)
+
+
+_TORCHVISION: dict[str, tuple[Callable[..., nn.Module], Any]] = {
+    "mobilenet_v2": (torchvision.models.mobilenet_v2, torchvision.models.MobileNet_V2_Weights.DEFAULT),
+    "resnet50": (torchvision.models.resnet50, torchvision.models.ResNet50_Weights.DEFAULT),
+    "resnet101": (torchvision.models.resnet101, torchvision.models.ResNet101_Weights.DEFAULT),
+    "resnet152": (torchvision.models.resnet152, torchvision.models.ResNet152_Weights.DEFAULT),
+}
+
+
+def _cut(name: str, classifier: Any) -> Encoder:
+    if name == "mobilenet_v2":
+        blocks = classifier.features
+        return Encoder([blocks[:4], blocks[4:7], blocks[7:14], blocks[14:18]], (24, 32, 96, 320))
+    stem = nn.Sequential(classifier.conv1, classifier.bn1, classifier.relu, classifier.maxpool, classifier.layer1)
+    return Encoder([stem, classifier.layer2, classifier.layer3, classifier.layer4], (256, 512, 1024, 2048))
+
+
+class _TimmEncoder(Encoder):
+    """A timm model made with `features_only`, which returns its features itself."""
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__([backbone], backbone.feature_info.channels())
+        config = backbone.pretrained_cfg
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return list(self.stages[0](images))
+
+
+def _timm(name: str, weights: str | Path) -> Encoder:
+    import timm
+
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:3]
+        raise FastnasError(f"timm has no model {name!r}" + (f"; it has {', '.join(close)}" if close else ""))
+
+    def create(**options: Any) -> Any:
+        return timm.create_model(name, features_only=True, **options)
+
+    try:
+        strides = create().feature_info.reduction()
+        indices = [max(i for i, stride in enumerate(strides) if stride == wanted) for wanted in STRIDES]
+    except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
+        raise FastnasError(f"encoder timm/{name} has no features at strides {', '.join(map(str, STRIDES))}") from error
+    if weights == "imagenet":
+        return _TimmEncoder(_download(f"timm/{name}", lambda: create(out_indices=indices, pretrained=True)))
+    if weights == "none":
+        return _TimmEncoder(create(out_indices=indices))
+    state = read_weights(Path(weights))
+    classifier = timm.create_model(name)
+    _load_state(classifier, state, Path(weights), f"timm/{name}")
+    from timm.models import FeatureListNet  # the wrapper that `features_only` makes
+
+    return _TimmEncoder(FeatureListNet(classifier, out_indices=indices))
+
+
+def _download(name: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as error:  # the libraries raise whatever their HTTP client does
+        raise FastnasError(
+            f"cannot download the ImageNet weights of {name} ({_first_line(error)}); "
+            "give a file with --encoder-weights PATH, or start at random with --encoder-weights none"
+        ) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a .pth file read without unpickling objects.
+
+    Raises:
+        FastnasError: there is no such file, or it holds anything else than named tensors.
+    """
+    if not path.is_file():
+        raise FastnasError(f"no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # safetensors, zip and pickle errors have no common class
+        raise FastnasError(f"{path} is not a readable weights file: {_first_line(error)}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise FastnasError(f"{path} does not hold a dictionary of tensors")
+    return state
+
+
+def _load(classifier: nn.Module, path: Path, name: str) -> None:
+    _load_state(classifier, read_weights(path), path, name)
+
+
+def _load_state(classifier: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
+    """Load everything but the classifier, and insist that nothing of the backbone is missing or of another shape."""
+    head = ("classifier", "fc.", "head.")
+    own = {key: value for key, value in classifier.state_dict().items() if not key.startswith(head)}
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise FastnasError(f"{path} does not fit {name}: {len(missing)} tensors are missing, the first is {missing[0]}")
+    for key in own:
+        if key in state and state[key].shape != own[key].shape:
+            raise FastnasError(
+                f"{path} does not fit {name}: {key} is {list(state[key].shape)}, not {list(own[key].shape)}"
+            )
+    classifier.load_state_dict({key: state[key].to(own[key].dtype) for key in own if key in state}, strict=False)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,102 @@
+"""A model by name: what it is made of, and how to make it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from fastnas.decoder import Auxiliary, Decoder
+from fastnas.encoder import make_encoder
+from fastnas.errors import FastnasError
+from fastnas.genotype import Genotype
+from fastnas.network import Network
+from fastnas.tasks import Task, task_from_dict
+from fastnas.zoo import ZOO
+
+BASELINES: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that decides the shape of a network.
+
+    Attributes:
+        architecture: a name of the zoo or of a baseline, or a genotype as text.
+        task: what the network predicts.
+        encoder: see `fastnas.encoder.make_encoder`.
+        channels: C of the decoder (48 in the paper's search, 64 in full training).
+        sep_repeats: R of the separable operations (1 in search, 2 in full training).
+        aux: auxiliary heads, in training only.
+    """
+
+    architecture: str
+    task: Task
+    encoder: str = "mobilenet_v2"
+    channels: int = 64
+    sep_repeats: int = 2
+    aux: Auxiliary = "none"
+
+    def __post_init__(self) -> None:
+        if self.aux not in get_args(Auxiliary):
+            raise FastnasError(f"auxiliary heads {self.aux!r} are not one of {', '.join(get_args(Auxiliary))}")
+        for name in ("channels", "sep_repeats"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise FastnasError(f"{name} must be a whole number from 1, not {value!r}")
+
+    @property
+    def genotype(self) -> Genotype | None:
+        """The genotype; None for a baseline."""
+        return None if self.architecture in BASELINES else parse_architecture(self.architecture)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "task": self.task.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """The inverse of `to_dict`.
+
+        Raises:
+            FastnasError: a field is missing, unknown or out of range.
+        """
+        try:
+            return cls(**{**values, "task": task_from_dict(values["task"])})
+        except (KeyError, TypeError) as error:
+            raise FastnasError(f"not the description of a model: {error}") from error
+
+
+def parse_architecture(name: str) -> Genotype:
+    """The genotype of a zoo name or of a genotype as text.
+
+    Raises:
+        FastnasError: it is neither.
+    """
+    if name in ZOO:
+        return ZOO[name]
+    if name.lstrip().startswith(("[", "{", "(")):
+        return Genotype.parse(name)
+    raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")
+
+
+def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
+    """The network of a description.
+
+    Args:
+        spec: what to build.
+        encoder_weights: `imagenet`, a file, or `none`; see `fastnas.encoder.make_encoder`.
+
+    Raises:
+        FastnasError: the architecture or encoder is unknown, or its weights cannot be had.
+    """
+    genotype = spec.genotype
+    encoder = make_encoder(spec.encoder, encoder_weights)
+    assert genotype is not None
+    decoder = Decoder(genotype, encoder.channels, spec.channels, spec.sep_repeats, spec.task.outputs, spec.aux)
+    return Network(encoder, decoder)
+
+
+def without_auxiliary(spec: ModelSpec) -> ModelSpec:
+    """The same model as it is evaluated and exported."""
+    return replace(spec, aux="none")
