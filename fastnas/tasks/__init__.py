@@ -1,0 +1,150 @@
+"""What a network is asked for: classes per pixel, joints of a person, or metres per pixel.
+
+A task is a small frozen value. A dataset has one, a model file stores one, and heads, losses, metrics and pictures are
+chosen by its `kind`. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from fastnas.errors import FastnasError
+
+IGNORE = 255
+"""The class id of pixels that take part in no loss and no metric."""
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One of K classes for every pixel.
+
+    Attributes:
+        classes: K names; the index is the class id in masks.
+        colours: K RGB colours (0..255) for pictures.
+    """
+
+    classes: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    kind: ClassVar[str] = "segmentation"
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= IGNORE:
+            raise FastnasError(f"a segmentation task needs 1 to {IGNORE} classes, not {len(self.classes)}")
+        if len(self.colours) != len(self.classes):
+            raise FastnasError(
+                f"{len(self.classes)} classes and {len(self.colours)} colours: a segmentation task needs one colour each"
+            )
+        for name, colour in zip(self.classes, self.colours, strict=True):
+            if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+                raise FastnasError(f"the colour of class {name!r} is {colour}: give three integers of 0 to 255")
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's output: K."""
+        return len(self.classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as JSON values, read back by `task_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Pose:
+    """The place of J joints of one person.
+
+    Attributes:
+        joints: J names, e.g. `"right_ankle"`.
+        skeleton: pairs of joint indices (from 0) that pictures connect.
+        mirror: J indices; in a mirrored image joint j is where joint `mirror[j]` was: left and right exchanged.
+    """
+
+    joints: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+    mirror: tuple[int, ...]
+    kind: ClassVar[str] = "pose"
+
+    def __post_init__(self) -> None:
+        count = len(self.joints)
+        if count == 0:
+            raise FastnasError("a pose task needs at least one joint")
+        if len(self.mirror) != count or any(
+            not 0 <= other < count or self.mirror[other] != joint for joint, other in enumerate(self.mirror)
+        ):
+            raise FastnasError(f"mirror must pair the {count} joints (mirror[mirror[j]] == j), but is {self.mirror}")
+        for bone in self.skeleton:
+            if len(bone) != 2 or not all(0 <= joint < count for joint in bone):
+                raise FastnasError(f"the skeleton connects {bone}, but joints are numbered 0 to {count - 1}")
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's output: J heatmaps."""
+        return len(self.joints)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as JSON values, read back by `task_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The distance of every pixel along the viewing axis.
+
+    Attributes:
+        minimum: the nearest depth that is evaluated, metres.
+        maximum: the farthest, metres.
+    """
+
+    minimum: float
+    maximum: float
+    kind: ClassVar[str] = "depth"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minimum < self.maximum < math.inf:
+            raise FastnasError(
+                f"a depth task needs 0 < minimum < maximum (metres), not {self.minimum} and {self.maximum}"
+            )
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's output: one."""
+        return 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as JSON values, read back by `task_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+Task = Segmentation | Pose | Depth
+
+TASKS: dict[str, type[Segmentation] | type[Pose] | type[Depth]] = {
+    task.kind: task for task in (Segmentation, Pose, Depth)
+}
+
+
+def task_from_dict(values: Mapping[str, Any]) -> Task:
+    """The task of `to_dict`'s values, also after a round trip through JSON.
+
+    Raises:
+        FastnasError: no such kind, a field too many or too few, or a value that the task refuses.
+    """
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    if not isinstance(kind, str) or kind not in TASKS:
+        raise FastnasError(f"a task needs a kind, one of {', '.join(TASKS)}, not {kind!r}")
+    task, given = TASKS[kind], set(values) - {"kind"}
+    names = {field.name for field in fields(task)}
+    if given != names:
+        raise FastnasError(f"a {kind} task has the fields {', '.join(sorted(names))}, not {', '.join(sorted(given))}")
+    try:
+        return task(**{name: _frozen(values[name]) for name in names})
+    except TypeError as error:
+        raise FastnasError(f"a {kind} task has a value of the wrong type: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as tuples, all the way down."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
