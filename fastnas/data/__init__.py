@@ -1,0 +1,100 @@
+"""Datasets by name. See `fastnas.data.dataset` for what a dataset and a sample are.
+
+Each format is a module with two names: `ABOUT`, its description, and `load(root, split, kind, **options)`. Importing
+this package costs nothing: torch and the formats are imported when a dataset is opened.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastnas.errors import FastnasError
+
+if TYPE_CHECKING:
+    from fastnas.data.about import About
+    from fastnas.data.dataset import DenseDataset, Sample
+
+__all__ = ["NAMES", "DenseDataset", "Sample", "describe", "open_dataset"]
+
+FORMATS = ("voc", "coco", "cityscapes", "camvid", "nyud", "mpii", "keypoints", "folder")
+NAMES = ("synthetic", *FORMATS)
+"""The names that `open_dataset` knows."""
+
+
+def open_dataset(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    split: str = "train",
+    task: str | None = None,
+    **options: Any,
+) -> DenseDataset:
+    """Open one split of a dataset.
+
+    Args:
+        name: one of `NAMES`.
+        root: the folder it is in; `synthetic` has none.
+        split: the part of it, such as `train` or `val`.
+        task: the kind of labels, for datasets that have several: `segmentation`, `pose` or `depth`.
+        options: the dataset's own, see the `load` function of its module.
+
+    Raises:
+        FastnasError: an unknown name, split, task or option; a folder that does not hold the dataset; an empty split.
+    """
+    _require_name(name)
+    if name == "synthetic":
+        from fastnas.data.synthetic import SyntheticScenes
+
+        if root is not None:
+            raise FastnasError(f"synthetic is generated and has no folder: leave out {root}")
+        chosen: dict[str, Any] = {"split": split, **({} if task is None else {"task": task}), **options}
+        _require_options(name, SyntheticScenes, chosen)
+        return SyntheticScenes(**chosen)
+
+    described = describe(name)
+    if split not in described.splits:
+        raise FastnasError(f"{name} has no split {split!r}; it has {', '.join(described.splits)}")
+    kind = task or described.kinds[0]
+    if kind not in described.kinds:
+        raise FastnasError(f"{name} has no labels for {kind}, only for {', '.join(described.kinds)}")
+    if root is None:
+        raise FastnasError(f"{name} needs its folder (--root DIR); get {described.title} from {described.source}")
+    folder = Path(root)
+    if not folder.is_dir():
+        raise described.missing(folder)
+    load = import_module(f"fastnas.data.{name}").load
+    _require_options(name, load, {"root": folder, "split": split, "kind": kind, **options})
+    dataset: DenseDataset = load(folder, split, kind, **options)
+    return dataset
+
+
+def describe(name: str) -> About:
+    """The description of a dataset on disk."""
+    _require_name(name)
+    described: About = import_module(f"fastnas.data.{name}").ABOUT
+    return described
+
+
+def _require_name(name: str) -> None:
+    if name not in NAMES:
+        near = difflib.get_close_matches(name.lower(), NAMES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(NAMES)}"
+        raise FastnasError(f"there is no dataset {name!r}; {hint}")
+
+
+def _require_options(name: str, load: Any, values: dict[str, Any]) -> None:
+    """The options fit the function, said before it runs."""
+    try:
+        inspect.signature(load).bind(**values)
+    except TypeError as error:
+        raise FastnasError(f"dataset {name}: {error}") from error
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("DenseDataset", "Sample"):
+        return getattr(import_module("fastnas.data.dataset"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,154 @@
+"""Reading the files of datasets; every fault becomes one line that names the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+
+from fastnas.errors import FastnasError
+from fastnas.tasks import IGNORE
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Suffixes of files that `read_size` can read."""
+
+IdTable = npt.NDArray[np.int16]
+"""[256]: what a stored id means, -1 where it must not occur."""
+
+
+def read_image(path: Path) -> tv_tensors.Image:
+    """A picture as uint8 [3, H, W], RGB.
+
+    Raises:
+        FastnasError: no such file, no picture, or a damaged one.
+    """
+    with _picture(path) as picture:
+        pixels = np.array(_decoded(picture.convert, "RGB", path=path))
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(W, H) of a picture, from its header alone."""
+    with _picture(path) as picture:
+        size: tuple[int, int] = picture.size
+        return size
+
+
+def id_table(classes: int, changed: Iterable[tuple[int, int]] = ()) -> IdTable:
+    """Ids 0 to `classes` - 1 and 255 mean themselves, those of `changed` (stored, meant) something else."""
+    table = np.full(256, -1, dtype=np.int16)
+    table[:classes] = np.arange(classes)
+    table[IGNORE] = IGNORE
+    for stored, meant in changed:
+        table[stored] = meant
+    return table
+
+
+def read_ids(path: Path, table: IdTable) -> npt.NDArray[np.uint8]:
+    """The class ids of a one-channel picture (grey or palette), uint8 [H, W].
+
+    Raises:
+        FastnasError: a damaged or coloured picture, or an id that `table` does not know.
+    """
+    with _picture(path) as picture:
+        if picture.mode not in ("L", "P", "1"):
+            raise FastnasError(
+                f"mask {path} has pixels of mode {picture.mode}: class ids need a grey or palette picture of 8 bits"
+            )
+        ids = _decoded(np.array, picture, path=path)
+    return checked_ids(ids.astype(np.uint8, copy=False), table, path)
+
+
+def checked_ids(ids: npt.NDArray[np.uint8], table: IdTable, path: Path) -> npt.NDArray[np.uint8]:
+    """`ids` through `table`; `path` is named when an id is out of range."""
+    meant = table[ids]
+    if meant.min(initial=0) < 0:
+        wrong = ", ".join(str(value) for value in np.unique(ids[meant < 0])[:5])
+        known = np.flatnonzero((table >= 0) & (np.arange(256) != IGNORE))
+        raise FastnasError(
+            f"mask {path} has class ids out of range: {wrong} "
+            f"(known are {known.min()} to {known.max()}, and {IGNORE} for pixels to ignore)"
+        )
+    return meant.astype(np.uint8)
+
+
+def read_depth(path: Path, unit: float, offset: float = 0.0) -> npt.NDArray[np.float32]:
+    """Depth in metres, float32 [H, W], 0 where it is missing.
+
+    Args:
+        path: a grey picture of 8 or 16 bits, or a `.npy` file of numbers; what is 0 or not finite is missing.
+        unit: metres per step of the stored number.
+        offset: metres added to every depth that is present.
+    """
+    if path.suffix.lower() == ".npy":
+        try:
+            stored = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise FastnasError(f"depth {path} cannot be read: {error}") from error
+    else:
+        with _picture(path) as picture:
+            stored = _decoded(np.array, picture, path=path)
+    if stored.ndim != 2:
+        raise FastnasError(f"depth {path} has the shape {list(stored.shape)}: one number for every pixel is needed")
+    depth = stored.astype(np.float32)
+    present = np.isfinite(depth) & (depth > 0)
+    return np.where(present, depth * np.float32(unit) + np.float32(offset), np.float32(0))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list file that are not empty.
+
+    Raises:
+        FastnasError: no such file, not text, or nothing in it.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FastnasError(f"list {path} cannot be read: {error}") from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise FastnasError(f"list {path} is empty: it must name one sample a line")
+    return lines
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FastnasError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_mat(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file (up to version 7.2), structs as objects with attributes, single cells unpacked."""
+    from scipy.io import loadmat
+
+    try:
+        values: dict[str, Any] = loadmat(path, squeeze_me=True, struct_as_record=False)
+    except (OSError, ValueError, TypeError, NotImplementedError, IndexError, KeyError) as error:
+        raise FastnasError(f"{path} cannot be read as a MATLAB file: {error}") from error
+    return values
+
+
+def _picture(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError as error:
+        raise FastnasError(f"{path} is missing") from error
+    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for files of every wrong kind
+        raise FastnasError(f"{path} is not a picture, or is damaged: {error}") from error
+
+
+def _decoded(decode: Any, *values: Any, path: Path) -> Any:
+    """`decode(*values)`, where the pixels are read at last, and damage shows."""
+    try:
+        return decode(*values)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FastnasError(f"{path} is damaged: {error}") from error
