@@ -1,0 +1,7 @@
+"""The one error style of the device half: a line that says what is wrong, where, and what to do."""
+
+from click import ClickException
+
+
+class JetsonError(ClickException):
+    """An error that a user can act on. Every command line of click prints its line and exits 1."""

@@ -1,0 +1,332 @@
+"""`model.json`, the sidecar of an artifact: everything that a device needs to run it, and nothing left to guess.
+
+An artifact is a folder with this file and the ONNX files that it lists. The exporter calls `describe_file` for each
+file and then `save`; whoever runs the artifact calls `load`, `Artifact.choose` and `Artifact.verified_path`.
+
+    {"format": 1, "name": "arch0", "fastnas": "0.1.0", "trained": false,
+     "genotype": "[[[3, 3], ...", "task": {"kind": "segmentation", "classes": [...], "colours": [[0, 0, 0], ...]},
+     "input": {"name": "image", "layout": "NCHW", "dtype": "float32", "mean": [0.485, ...], "std": [0.229, ...],
+               "multiple_of": 32},
+     "output": {"name": "output", "decode": "logits", "stride": 4},
+     "files": [{"path": "model.onnx", "precision": "fp32", "targets": ["onnxruntime", "tensorrt"],
+                "resolution": null, "sha256": "...", "bytes": 10633}],
+     "parity": {}, "metrics": {}}
+"""
+
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from fastnas.jetson.checks import Fields
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.files import sha256_of, write_text
+
+FORMAT = 1
+FILE_NAME = "model.json"
+PRECISIONS = ("fp32", "fp16", "int8")
+TARGETS = ("onnxruntime", "tensorrt")
+LAYOUTS = {"NCHW": "float32", "NHWC": "uint8"}
+DECODE = {"segmentation": ("logits", "labels"), "pose": ("heatmaps",), "depth": ("depth",)}
+
+Size = Tuple[int, int]
+
+
+class Input(NamedTuple):
+    """The graph's one input, RGB.
+
+    Attributes:
+        name: its name in every file.
+        layout: `NCHW`: float32 [1, 3, H, W], (pixel / 255 - mean) / std; or `NHWC`: uint8 [1, H, W, 3], raw pixels,
+            the normalisation being in the graph.
+        mean: of R, G and B, on the scale 0..1.
+        std: likewise.
+        multiple_of: H and W must be multiples of it.
+    """
+
+    name: str
+    layout: str
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+    multiple_of: int = 32
+
+    @property
+    def dtype(self) -> str:
+        """The element type of the input array, in every precision."""
+        return LAYOUTS[self.layout]
+
+    def shape(self, size: Size) -> Tuple[int, ...]:
+        """The input's shape for one picture of `size` (H, W)."""
+        return (1, 3) + size if self.layout == "NCHW" else (1,) + size + (3,)
+
+
+class Output(NamedTuple):
+    """The graph's one output.
+
+    Attributes:
+        name: its name in every file.
+        decode: what it holds. `logits`: float32 [1, K, h, w], the class is the arg-max; `labels`: class ids
+            [1, h, w]; `heatmaps`: float32 [1, J, h, w], the joint is the peak; `depth`: float32 [1, 1, h, w], metres.
+        stride: h = H / stride, w = W / stride.
+    """
+
+    name: str
+    decode: str
+    stride: int
+
+
+class ModelFile(NamedTuple):
+    """One ONNX file of an artifact.
+
+    Attributes:
+        path: its name inside the artifact's folder.
+        precision: `fp32`, `fp16` or `int8`; input and output have the sidecar's types in all of them.
+        targets: the engines that it is meant for.
+        resolution: (H, W) of a file for one size, or None if it takes every size.
+        sha256: of its bytes.
+        bytes: its length.
+    """
+
+    path: str
+    precision: str
+    targets: Tuple[str, ...]
+    resolution: Optional[Size]
+    sha256: str
+    bytes: int
+
+
+class Sidecar(NamedTuple):
+    """What `model.json` says.
+
+    Attributes:
+        name: the artifact's name.
+        task: the task with its `kind`: `segmentation` (classes, colours), `pose` (joints, skeleton, mirror) or
+            `depth` (minimum, maximum, in metres).
+        genotype: the decoder as text, or None for a network that is no genotype.
+        trained: False if the weights are random and only latency means something.
+        fastnas: the version that exported it.
+        parity: differences from the training network, by file.
+        metrics: accuracy, by file.
+    """
+
+    name: str
+    task: Dict[str, Any]
+    input: Input
+    output: Output
+    files: Tuple[ModelFile, ...]
+    genotype: Optional[str] = None
+    trained: bool = False
+    fastnas: str = ""
+    parity: Dict[str, Any] = {}
+    metrics: Dict[str, Any] = {}
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The sidecar as JSON values, read back by `from_dict`."""
+        values = dict(self._asdict())
+        values["format"] = FORMAT
+        values["input"] = dict(self.input._asdict(), dtype=self.input.dtype)
+        values["output"] = dict(self.output._asdict())
+        values["files"] = [dict(file._asdict()) for file in self.files]
+        plain = json.loads(json.dumps(values))  # tuples as lists, as they come back from a file
+        return dict(plain)
+
+
+class Artifact(NamedTuple):
+    """An artifact's folder and what its sidecar says."""
+
+    folder: str
+    sidecar: Sidecar
+
+    def choose(self, target: str, precision: str, size: Size) -> ModelFile:
+        """The file for an engine, a precision and a picture's size (H, W); one made for that very size comes first.
+
+        Raises:
+            JetsonError: none fits; the line says what there is.
+        """
+        name, multiple = self.sidecar.name, self.sidecar.input.multiple_of
+        wanted = "{}x{}".format(*size)
+        if min(size) <= 0 or size[0] % multiple or size[1] % multiple:
+            message = "{} takes heights and widths that are multiples of {}, not {}"
+            raise JetsonError(message.format(name, multiple, wanted))
+        files = [file for file in self.sidecar.files if target in file.targets and file.precision == precision]
+        if not files:
+            there = sorted({"{} for {}".format(f.precision, t) for f in self.sidecar.files for t in f.targets})
+            flag = "" if precision == "fp32" else " --" + precision
+            message = "{} has no {} file for {}, only {}; export it with: fastnas export {}{}"
+            raise JetsonError(message.format(name, precision, target, ", ".join(there), name, flag))
+        for file in sorted(files, key=lambda file: file.resolution is None):
+            if file.resolution in (size, None):
+                return file
+        sizes = ", ".join("{}x{}".format(*file.resolution) for file in files if file.resolution)
+        message = "{} is exported for {} only, not {}; export it with: fastnas export {} --res {}"
+        raise JetsonError(message.format(name, sizes, wanted, name, size[0]))
+
+    def path(self, file: ModelFile) -> str:
+        """Where a file is."""
+        return os.path.join(self.folder, file.path)
+
+    def verified_path(self, file: ModelFile) -> str:
+        """Where a file is, after its length and checksum were found to be the sidecar's.
+
+        Raises:
+            JetsonError: it is missing, or not the file that was exported.
+        """
+        path = self.path(file)
+        if not os.path.isfile(path):
+            raise JetsonError("{} is missing, but {} lists it; copy the whole folder".format(path, FILE_NAME))
+        if os.path.getsize(path) != file.bytes or sha256_of(path) != file.sha256:
+            raise JetsonError(
+                "{} is not the file that was exported (its sha256 differs from {}); export it again".format(
+                    path, FILE_NAME
+                )
+            )
+        return path
+
+
+def describe_file(
+    folder: str, path: str, precision: str, targets: Tuple[str, ...], resolution: Optional[Size] = None
+) -> ModelFile:
+    """The entry of a file that was just written to `folder`."""
+    full = os.path.join(folder, path)
+    return ModelFile(path, precision, tuple(targets), resolution, sha256_of(full), os.path.getsize(full))
+
+
+def save(folder: str, sidecar: Sidecar) -> str:
+    """Check `sidecar` and write `model.json` into `folder`, whole or not at all; return its path."""
+    path = os.path.join(str(folder), FILE_NAME)
+    from_dict(sidecar.to_dict(), path)
+    write_text(path, json.dumps(sidecar.to_dict(), indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def load(folder: str) -> Artifact:
+    """The artifact in `folder` (or whose `model.json` is `folder`). Checksums wait until a file is used.
+
+    Raises:
+        JetsonError: there is none, or its sidecar is not valid; the line names the field.
+    """
+    folder = str(folder)
+    if os.path.basename(folder) == FILE_NAME:
+        folder = os.path.dirname(folder) or "."
+    path = os.path.join(folder, FILE_NAME)
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except (IOError, ValueError) as error:
+        if not os.path.exists(path):
+            raise JetsonError(
+                "{} is no artifact: it has no {}; write one with: fastnas export".format(folder, FILE_NAME)
+            )
+        raise JetsonError("cannot read {}: {}".format(path, error)) from error
+    return Artifact(folder, from_dict(values, path))
+
+
+def find(root: str) -> List[Artifact]:
+    """Every artifact directly under `root`, by name."""
+    if not os.path.isdir(root):
+        return []
+    folders = [os.path.join(root, name) for name in sorted(os.listdir(root))]
+    return [load(folder) for folder in folders if os.path.isfile(os.path.join(folder, FILE_NAME))]
+
+
+def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
+    """Read `Sidecar.to_dict`'s values; `where` names them in complaints."""
+    fields = Fields(values, where)
+    version = fields.take("format", int)
+    if version > FORMAT:
+        raise JetsonError(
+            "{} has format {}, newer than the {} that this fastnas reads; update fastnas here".format(
+                where, version, FORMAT
+            )
+        )
+    if version < 1:
+        raise fields.complaint("format", "must be {}, not {}".format(FORMAT, version))
+    task = _task(fields.take("task", dict), where + ": task")
+    files = tuple(fields.take_list("files", _model_file))
+    if not files:
+        raise fields.complaint("files", "is empty")
+    return Sidecar(
+        name=fields.take("name", str),
+        task=task,
+        input=_input(fields.take("input", dict), where + ": input"),
+        output=_output(fields.take("output", dict), where + ": output", task["kind"]),
+        files=files,
+        genotype=fields.take("genotype", str, optional=True),
+        trained=fields.take("trained", bool),
+        fastnas=fields.take("fastnas", str),
+        parity=fields.take("parity", dict),
+        metrics=fields.take("metrics", dict),
+    )
+
+
+def _input(values: Any, where: str) -> Input:
+    fields = Fields(values, where)
+    layout = fields.take("layout", str, tuple(LAYOUTS))
+    fields.take("dtype", str, (LAYOUTS[layout],))
+    multiple_of = fields.take("multiple_of", int)
+    if multiple_of < 1:
+        raise fields.complaint("multiple_of", "must be positive")
+    mean, std = fields.take_list("mean", float, count=3), fields.take_list("std", float, count=3)
+    if min(std) <= 0:
+        raise fields.complaint("std", "must be positive")
+    return Input(fields.take("name", str), layout, tuple(mean), tuple(std), multiple_of)
+
+
+def _output(values: Any, where: str, kind: str) -> Output:
+    fields = Fields(values, where)
+    stride = fields.take("stride", int)
+    if stride < 1:
+        raise fields.complaint("stride", "must be positive")
+    return Output(fields.take("name", str), fields.take("decode", str, DECODE[kind]), stride)
+
+
+def _task(values: Any, where: str) -> Dict[str, Any]:
+    fields = Fields(values, where)
+    kind = fields.take("kind", str, tuple(DECODE))
+    if kind == "segmentation":
+        colours = fields.take_list("colours", _integers(3))
+        if len(fields.take_list("classes", str)) != len(colours):
+            raise fields.complaint("colours", "must be as many as the classes")
+    elif kind == "pose":
+        joints = len(fields.take_list("joints", str))
+        bones = fields.take_list("skeleton", _integers(2))
+        if any(not 0 <= joint < joints for bone in bones for joint in bone):
+            raise fields.complaint("skeleton", "connects joints that do not exist")
+        if any(not 0 <= joint < joints for joint in fields.take_list("mirror", int, count=joints)):
+            raise fields.complaint("mirror", "names joints that do not exist")
+    else:
+        if not 0 < fields.take("minimum", float) < fields.take("maximum", float):
+            raise fields.complaint("minimum", "must be positive and below maximum")
+    return fields.values
+
+
+def _integers(count: int) -> Any:
+    """A reader of lists of `count` whole numbers."""
+
+    def read(item: Any, where: str) -> List[int]:
+        return Fields({"item": item}, where).take_list("item", int, count=count)
+
+    return read
+
+
+def _model_file(values: Any, where: str) -> ModelFile:
+    fields = Fields(values, where)
+    path = fields.take("path", str)
+    if not path or os.path.isabs(path) or "\\" in path or ".." in path.split("/") or "\0" in path:
+        raise fields.complaint("path", "must stay inside the artifact's folder, not be {!r}".format(path))
+    targets = tuple(fields.take_list("targets", str))
+    if not targets or any(target not in TARGETS for target in targets):
+        raise fields.complaint("targets", "must be of {}, not {}".format(", ".join(TARGETS), list(targets)))
+    resolution = fields.take_list("resolution", int, count=2, optional=True)
+    if resolution and min(resolution) < 1:
+        raise fields.complaint("resolution", "must be a height and a width, not {}".format(resolution))
+    sha = fields.take("sha256", str)
+    if len(sha) != 64 or set(sha) - set("0123456789abcdef"):
+        raise fields.complaint("sha256", "must be 64 lower-case hexadecimal digits")
+    return ModelFile(
+        path=path,
+        precision=fields.take("precision", str, PRECISIONS),
+        targets=targets,
+        resolution=(resolution[0], resolution[1]) if resolution else None,
+        sha256=sha,
+        bytes=fields.take("bytes", int),
+    )

@@ -1,0 +1,151 @@
+"""The sidecar: what is written is read back, and every wrong value is one line that names the field."""
+
+import copy
+import json
+import os
+
+import pytest
+
+from fastnas.jetson import sidecar
+from fastnas.jetson.errors import JetsonError
+
+
+def segmentation(**changes):
+    task = {"kind": "segmentation", "classes": ["sky", "road"], "colours": [[0, 0, 255], [90, 90, 90]]}
+    values = {
+        "name": "toy",
+        "task": task,
+        "input": sidecar.Input("image", "NCHW", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "output": sidecar.Output("output", "logits", 4),
+        "files": (),
+        "fastnas": "0.1.0",
+    }
+    values.update(changes)
+    return sidecar.Sidecar(**values)
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    """A valid artifact, its files holding anything."""
+    files = []
+    for name, precision, targets, size in [
+        ("model.onnx", "fp32", ("onnxruntime", "tensorrt"), None),
+        ("model.64x96.onnx", "fp32", ("tensorrt",), (64, 96)),
+        ("model.fp16.onnx", "fp16", ("tensorrt",), (64, 64)),
+    ]:
+        (tmp_path / name).write_bytes(name.encode() * 10)
+        files.append(sidecar.describe_file(str(tmp_path), name, precision, targets, size))
+    sidecar.save(str(tmp_path), segmentation(files=tuple(files)))
+    return sidecar.load(str(tmp_path))
+
+
+def test_what_is_saved_is_loaded(artifact):
+    again = sidecar.from_dict(json.loads(json.dumps(artifact.sidecar.to_dict())))
+    assert again == artifact.sidecar
+    assert again.files[1].resolution == (64, 96)
+    assert again.input.shape((64, 96)) == (1, 3, 64, 96)
+    assert sidecar.load(os.path.join(artifact.folder, "model.json")).sidecar == again
+
+
+def test_the_file_for_the_very_size_comes_first(artifact):
+    assert artifact.choose("tensorrt", "fp32", (64, 96)).path == "model.64x96.onnx"
+    assert artifact.choose("tensorrt", "fp32", (64, 64)).path == "model.onnx"
+    assert artifact.choose("onnxruntime", "fp32", (64, 96)).path == "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("onnxruntime", "fp16", (64, 64)), "no fp16 file for onnxruntime"),
+        (("tensorrt", "fp16", (128, 128)), "exported for 64x64 only, not 128x128"),
+        (("tensorrt", "fp32", (100, 64)), "multiples of 32, not 100x64"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(artifact, arguments, text):
+    with pytest.raises(JetsonError, match=text) as caught:
+        artifact.choose(*arguments)
+    assert "\n" not in caught.value.message
+
+
+def test_an_edited_or_missing_file_is_refused(artifact):
+    file = artifact.choose("onnxruntime", "fp32", (32, 32))
+    path = artifact.verified_path(file)
+    with open(path, "rb+") as stream:
+        stream.write(b"X")
+    with pytest.raises(JetsonError, match="not the file that was exported"):
+        artifact.verified_path(file)
+    os.unlink(path)
+    with pytest.raises(JetsonError, match="is missing"):
+        artifact.verified_path(file)
+
+
+def changed(values, path, value):
+    """A copy of `values` with one place changed; the value `del` removes it."""
+    copied = copy.deepcopy(values)
+    place = copied
+    for key in path[:-1]:
+        place = place[key]
+    if value == "del":
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        (["format"], 2, "format 2, newer than the 1"),
+        (["format"], "1", "format must be a whole number, not '1'"),
+        (["format"], True, "format must be a whole number"),
+        (["name"], "del", "name is missing"),
+        (["trained"], 1, "trained must be true or false"),
+        (["files"], [], "files is empty"),
+        (["files", 0, "path"], "../model.onnx", r"files\[0\].path must stay inside"),
+        (["files", 0, "path"], "/etc/passwd", r"files\[0\].path must stay inside"),
+        (["files", 0, "sha256"], "abc", r"files\[0\].sha256 must be 64"),
+        (["files", 0, "targets"], ["tpu"], r"files\[0\].targets must be of onnxruntime"),
+        (["files", 0, "precision"], "fp8", "precision must be one of fp32, fp16, int8, not 'fp8'"),
+        (["files", 1, "resolution"], [64], "resolution must have 2 items, not 1"),
+        (["input", "mean"], [0.1, 0.2], "mean must have 3 items"),
+        (["input", "mean"], [0.1, "x", 0.2], r"input.mean\[1\] must be a number"),
+        (["input", "std"], [0, 1, 1], "std must be positive"),
+        (["input", "layout"], "NCWH", "layout must be one of NCHW, NHWC"),
+        (["input", "dtype"], "uint8", "dtype must be one of float32"),
+        (["output", "decode"], "depth", "decode must be one of logits, labels"),
+        (["output", "stride"], 0, "stride must be positive"),
+        (["task", "kind"], "flow", "kind must be one of"),
+        (["task", "colours"], [[0, 0, 0]], "as many as the classes"),
+        (["task", "colours", 0], [0, 0], r"colours\[0\].item must have 3 items"),
+        (["task"], [], "task must be an object"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_field(artifact, path, value, text):
+    with pytest.raises(JetsonError, match=text) as caught:
+        sidecar.from_dict(changed(artifact.sidecar.to_dict(), path, value), "toy/model.json")
+    assert caught.value.message.startswith("toy/model.json")
+    assert "\n" not in caught.value.message
+
+
+def test_pose_and_depth_tasks_are_checked():
+    pose = {"kind": "pose", "joints": ["a", "b"], "skeleton": [[0, 2]], "mirror": [1, 0]}
+    depth = {"kind": "depth", "minimum": 5.0, "maximum": 1.0}
+    for task, decode, text in [(pose, "heatmaps", "skeleton connects joints"), (depth, "depth", "minimum must be")]:
+        values = segmentation(task=task, output=sidecar.Output("o", decode, 4)).to_dict()
+        values["files"] = [{"path": "m", "precision": "fp32", "targets": ["tensorrt"], "sha256": "0" * 64, "bytes": 1}]
+        with pytest.raises(JetsonError, match=text):
+            sidecar.from_dict(values)
+
+
+def test_a_folder_without_sidecar_and_a_torn_one(tmp_path):
+    with pytest.raises(JetsonError, match="is no artifact"):
+        sidecar.load(str(tmp_path))
+    (tmp_path / "model.json").write_text('{"format": 1, "na')
+    with pytest.raises(JetsonError, match="cannot read"):
+        sidecar.load(str(tmp_path))
+
+
+def test_save_refuses_what_load_would_refuse_and_leaves_nothing(tmp_path):
+    with pytest.raises(JetsonError, match="files is empty"):
+        sidecar.save(str(tmp_path), segmentation())
+    assert list(tmp_path.iterdir()) == []
