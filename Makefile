@@ -50,6 +50,6 @@ $(READY): pyproject.toml setup.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; fastnas needs Python 3.10 to 3.13" >&2; exit 1; }
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 	@test -x $(BIN)/python || { echo "Setting up $(VENV): a few minutes, about 6 GB"; $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@$(BIN)/python -c "import cv2" || echo "OpenCV does not load; run: sudo apt-get install libgl1 libglib2.0-0" >&2
 	@touch $@
