@@ -1,0 +1,98 @@
+"""The controller: a recurrent network that writes a genotype one decision at a time.
+
+Two LSTM layers of 100 units, every weight uniform in +-0.1 (paper Sect. 4). It is autoregressive: the embedding of each
+decision is the input of the next step, so that later choices depend on earlier ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastnas.errors import FastnasError
+from fastnas.genotype import DECISION_CHOICES
+
+
+class Decided(NamedTuple):
+    """What the controller decided, or thinks of what was decided (N sequences, S decisions each).
+
+    Attributes:
+        actions: int64 [N, S], the choice made at each step.
+        log_probs: [N, S], the log-probability of each choice given those before it; their sum is the sequence's.
+        entropies: [N, S], the entropy in nats of the distribution each choice was drawn from.
+    """
+
+    actions: Tensor
+    log_probs: Tensor
+    entropies: Tensor
+
+
+class Controller(nn.Module):
+    """A distribution over sequences of decisions, step s having `choices[s]` of them.
+
+    Each step has its own output layer and embeddings, of exactly its number of choices: a choice that the branch does
+    not allow has no logit, so nothing has to be masked.
+
+    Args:
+        choices: number of choices of each step.
+        units: width of the embeddings and of both LSTM layers.
+        bound: weights start uniform in [-bound, bound].
+    """
+
+    def __init__(self, choices: Sequence[int] = DECISION_CHOICES, units: int = 100, bound: float = 0.1) -> None:
+        super().__init__()
+        self.choices = tuple(choices)
+        self.start = nn.Parameter(torch.empty(units))
+        self.lstm = nn.LSTM(units, units, num_layers=2, batch_first=True)
+        self.heads = nn.ModuleList(nn.Linear(units, count) for count in self.choices)
+        # The last decision feeds no step.
+        self.embeddings = nn.ModuleList(nn.Embedding(count, units) for count in self.choices[:-1])
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, actions: Tensor | None = None, *, noise: Tensor | None = None) -> Decided:
+        """Score `actions`, or draw them from `noise`; one pass over the whole batch either way.
+
+        Args:
+            actions: int64 [N, S], the decisions to score.
+            noise: float [N, S] in [0, 1), one number per decision to draw (by the inverse of its distribution), so that
+                a draw is a pure function of weights and noise. Exactly one of the two is given.
+
+        Raises:
+            FastnasError: an action is not one of its step's choices, or the shape is wrong.
+        """
+        given = noise if actions is None else actions
+        if given is None or (actions is not None and noise is not None):
+            raise ValueError("give either actions or noise")
+        if given.ndim != 2 or given.shape[1] != len(self.choices):
+            raise FastnasError(f"controller: expected [N, {len(self.choices)}] decisions, not {list(given.shape)}")
+        if actions is not None and not ((actions >= 0) & (actions < torch.tensor(self.choices))).all():
+            raise FastnasError(f"controller: a decision is outside its choices {self.choices}")
+
+        inputs = self.start.expand(len(given), -1)
+        state: tuple[Tensor, Tensor] | None = None
+        chosen, log_probs, entropies = [], [], []
+        for step, head in enumerate(self.heads):
+            output, state = self.lstm(inputs[:, None], state)
+            logs = head(output[:, 0]).log_softmax(dim=1)
+            if actions is not None:
+                action = actions[:, step]
+            else:
+                action = _draw(logs.detach().exp(), given[:, step])
+            chosen.append(action)
+            log_probs.append(logs.gather(1, action[:, None])[:, 0])
+            entropies.append(-(logs.exp() * logs).sum(dim=1))
+            if step < len(self.embeddings):
+                inputs = self.embeddings[step](action)
+        return Decided(torch.stack(chosen, 1), torch.stack(log_probs, 1), torch.stack(entropies, 1))
+
+
+def _draw(probs: Tensor, noise: Tensor) -> Tensor:
+    """Choices int64 [N] by inverting the cumulative distribution of probs [N, K] at noise [N]."""
+    cumulative = probs.double().cumsum(dim=1)
+    # Scaled by the total, which rounding leaves a little off one, noise never reaches beyond the last choice.
+    target = noise.double() * cumulative[:, -1]
+    return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0].clamp_(max=probs.shape[1] - 1)

@@ -1,0 +1,254 @@
+"""The run folder of a search, safe to kill at any moment and to read while it grows.
+
+    settings.json   the settings it was started with
+    history.jsonl   one line per evaluated candidate, appended and flushed to disk
+    controller.pt   state of policy and stop rule: tensors and plain values, replaced atomically
+
+The process that searches holds a lock on history.jsonl, which the system releases when the process ends, however it
+ends. A candidate counts once its line, newline included, is in the file; a torn last line is dropped on resuming.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from fastnas.errors import FastnasError
+from fastnas.files import atomic_path
+from fastnas.genotype import Genotype
+from fastnas.search.policy import Proposal, Result
+from fastnas.search.settings import SearchSettings
+
+Status = Literal["done", "stopped", "reused", "refused", "failed"]
+"""done: both stages; stopped: after stage 1; reused: equals an earlier candidate, whose reward it takes; refused: over
+a limit; failed: see `reason`."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of history.jsonl: what became of a candidate.
+
+    Attributes:
+        proposal: number, decisions, log-probability and version of the policy that drew it.
+        status: how its evaluation ended.
+        reward: what the policy learns from; None if refused or failed.
+        stage1: reward after stage 1, if it got there.
+        stage2: reward after stage 2, if it got there.
+        staleness: updates of the policy between drawing and observing.
+        reused: number of the candidate whose reward it takes.
+        reason: why it failed or was refused.
+        scores: the metrics behind the reward, and the costs (parameters, madds, latency), by name.
+        seconds: where the time went, by stage.
+        finished: when, in seconds since 1970.
+    """
+
+    proposal: Proposal
+    status: Status
+    reward: float | None = None
+    stage1: float | None = None
+    stage2: float | None = None
+    staleness: int = 0
+    reused: int | None = None
+    reason: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    finished: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.status not in get_args(Status):
+            raise ValueError(f"status must be one of {', '.join(get_args(Status))}, not {self.status!r}")
+        if (self.reward is None) != (self.status in ("refused", "failed")):
+            raise ValueError(f"a candidate that is {self.status} cannot have reward {self.reward}")
+
+    @property
+    def genotype(self) -> Genotype:
+        """The architecture."""
+        return Genotype.from_decisions(self.proposal.decisions)
+
+    @property
+    def result(self) -> Result:
+        """What the policy observes."""
+        return Result(self.proposal, self.reward)
+
+    def to_json(self) -> str:
+        """One line of strict JSON, without its newline."""
+        values = {"number": self.proposal.number, "genotype": self.genotype.to_list()}
+        values |= {"log_prob": self.proposal.log_prob, "version": self.proposal.version}
+        values |= {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "proposal"}
+        return json.dumps(values, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Record:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError, TypeError, KeyError, FastnasError: it is not such a line.
+        """
+        values = json.loads(line)
+        decisions = Genotype.parse(values.pop("genotype")).decisions()
+        proposal = Proposal(values.pop("number"), decisions, values.pop("log_prob"), values.pop("version"))
+        return cls(proposal, **values)
+
+
+class Run:
+    """A run folder, held for writing by this process. Made by `start` or `resume`; a context manager."""
+
+    def __init__(self, folder: Path, settings: SearchSettings, file: FileIO, records: list[Record]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.records = records
+        self._file = file
+        # A worker forked from the search must not keep the lock of a search that was killed.
+        os.register_at_fork(after_in_child=file.close)
+
+    @classmethod
+    def start(cls, folder: str | os.PathLike[str], settings: SearchSettings) -> Run:
+        """Make a new run folder.
+
+        Raises:
+            FastnasError: it holds a run already, finished or live, or cannot be written.
+        """
+        folder = Path(folder)
+        with _readable_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = _lock(folder)
+            if (folder / "settings.json").exists():
+                file.close()
+                raise FastnasError(
+                    f"{folder} holds a search already; continue it with --resume, or name another folder"
+                )
+            with atomic_path(folder / "settings.json") as path:
+                path.write_text(settings.to_json())
+        return cls(folder, settings, file, [])
+
+    @classmethod
+    def resume(cls, folder: str | os.PathLike[str]) -> Run:
+        """Take up a run folder, dropping a torn last line of its history.
+
+        Raises:
+            FastnasError: there is no run, a live search holds it, or it is damaged.
+        """
+        folder = Path(folder)
+        settings = read_settings(folder)
+        with _readable_errors(folder):
+            file = _lock(folder)
+            records, whole = _parse(folder)
+            file.truncate(whole)
+        return cls(folder, settings, file, records)
+
+    def append(self, record: Record) -> None:
+        """Add a candidate to the history; when this returns, it is on disk.
+
+        Raises:
+            FastnasError: it cannot be written, for instance because the disk is full; the history is then as before.
+        """
+        line = memoryview((record.to_json() + "\n").encode())
+        end = self._file.seek(0, os.SEEK_END)
+        with _readable_errors(self.folder):
+            try:
+                while line:
+                    line = line[self._file.write(line) :]
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(end)
+                raise
+        self.records.append(record)
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Replace the saved state of the search by this one, of tensors and plain values."""
+        import torch
+
+        with atomic_path(self.folder / "controller.pt") as path:
+            torch.save(state, path)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The state saved last, or None.
+
+        Raises:
+            FastnasError: the file is damaged, or holds anything but tensors and plain values.
+        """
+        import torch
+
+        path = self.folder / "controller.pt"
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+            raise FastnasError(f"{path} is not a saved controller: {str(error).splitlines()[0]}") from error
+        return state
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._file.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_settings(folder: str | os.PathLike[str]) -> SearchSettings:
+    """The settings of a run, live or not."""
+    path = Path(folder) / "settings.json"
+    try:
+        return SearchSettings.from_json(path.read_text())
+    except FileNotFoundError as error:
+        raise FastnasError(f"{folder} is not a run folder: it has no settings.json") from error
+    except OSError as error:
+        raise FastnasError(f"cannot read {path}: {error.strerror}") from error
+    except (FastnasError, UnicodeDecodeError) as error:
+        raise FastnasError(f"{path}: {error}") from error
+
+
+def read_records(folder: str | os.PathLike[str]) -> list[Record]:
+    """The history of a run, live or not, without a line that is being written."""
+    folder = Path(folder)
+    with _readable_errors(folder):
+        return _parse(folder)[0]
+
+
+def _parse(folder: Path) -> tuple[list[Record], int]:
+    """The whole records of a history, and where they end, in bytes."""
+    path = folder / "history.jsonl"
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    records = []
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
+        try:
+            records.append(Record.from_json(line))
+        except (ValueError, TypeError, KeyError, AttributeError, FastnasError) as error:
+            raise FastnasError(f"{path}, line {number}, is not a candidate: {error}") from error
+    return records, whole
+
+
+def _lock(folder: Path) -> FileIO:
+    """The history file, opened and locked."""
+    # Not in append mode: truncating after a torn line must also move where writing goes on. A file object without a
+    # buffer writes nothing of its own accord, in a forked worker or at exit.
+    file = FileIO(os.open(folder / "history.jsonl", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+    try:
+        # Unlike lockf's, this lock survives the same process opening and closing the file to read it.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise FastnasError(f"{folder} is in use by a live search; wait for it, or stop it first") from error
+    return file
+
+
+@contextmanager
+def _readable_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FastnasError(f"cannot use the run folder {folder}: {error.strerror or error}") from error
