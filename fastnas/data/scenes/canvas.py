@@ -1,0 +1,283 @@
+"""Draws parts into buffers with a depth test: what is at every pixel, how far it is, and how the sun falls on it.
+
+Nothing here has a colour yet: a pixel stores its part and the texture between the part's two colours; `light.develop`
+turns the buffers into a picture. Depth is kept as 1 / z, which is linear over a plane and 0 for the sky.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fastnas.data.scenes import textures
+from fastnas.data.scenes.camera import Camera, Floats
+from fastnas.data.scenes.parts import Cylinder, Face, Material, Part, Round
+
+NEAR = 0.3  # metres; what is nearer is cut off
+SHADES = 32  # steps between the two colours of a material
+THINNEST = 0.55  # pixels; a round part is never drawn thinner, so that far poles stay visible
+_CIRCLE = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+
+
+class Canvas:
+    """The buffers [H, W] of one picture.
+
+    `index` is SHADES * part + shade, part 0 the sky, 1 the ground and 2 + i the i-th part; `inverse_depth` is 1 / z in
+    1 / metres; `direct` the sun's share of the light in 0..1.
+    """
+
+    def __init__(self, camera: Camera, to_sun: Floats) -> None:
+        """`to_sun` is the unit vector [3] towards the sun, in the world."""
+        self.camera = camera
+        self._to_sun = to_sun
+        self._sun_seen = tuple((camera.rotation @ to_sun).tolist())
+        self._x, self._y = camera.rays()
+        self._columns = np.arange(camera.size[1], dtype=np.float32)[None, :]
+        self._rows = np.arange(camera.size[0], dtype=np.float32)[:, None]
+        self.index: npt.NDArray[np.uint16] = np.zeros(camera.size, np.uint16)
+        self.inverse_depth: Floats = np.zeros(camera.size, np.float32)
+        self.direct: Floats = np.ones(camera.size, np.float32)
+        self._lit = np.full(camera.size, 255, np.uint8)
+
+    def draw(self, ground: Material, parts: list[Part]) -> None:
+        """Draw the ground, all parts, and the shadows that they cast on the ground."""
+        points = [point for part in parts for point in _points(part)]
+        seen = self.camera.see(np.asarray(points, np.float32))
+        rows, start = seen.tolist(), 0
+        self._ground(ground)
+        for number, part in enumerate(parts, start=2):
+            end = start + len(_points(part))
+            if isinstance(part, Round):
+                self._round(number, part, rows[start], rows[start + 1])
+            elif isinstance(part, Face):
+                self._face(number, part, seen[start:end])
+            else:
+                self._cylinder(number, part, rows[start], rows[start + 1])
+            start = end
+        self._cast_shadows(parts)
+        np.multiply(self.direct, self._lit * np.float32(1 / 255), out=self.direct, where=self.index // SHADES == 1)
+
+    def _write(
+        self, top: int, left: int, number: int, inside: npt.NDArray[np.bool_], inverse: Floats,
+        shade: textures.Bytes | int, direct: Floats | float,
+    ) -> None:  # fmt: skip
+        """Keep of a part's rectangle at (top, left) what is `inside` and nearer than what is there."""
+        height, width = inside.shape
+        window = np.s_[top : top + height, left : left + width]
+        inside &= inverse > self.inverse_depth[window]
+        inside &= inverse < 1 / NEAR
+        np.copyto(self.inverse_depth[window], inverse, where=inside)
+        if isinstance(shade, int):
+            np.copyto(self.index[window], np.uint16(number * SHADES + (shade >> 3)), where=inside)
+        else:
+            np.copyto(self.index[window], (shade >> 3) + np.uint16(number * SHADES), where=inside)
+        np.copyto(self.direct[window], direct, where=inside, casting="same_kind")
+
+    def _window(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int] | None:
+        """The pixels (top, bottom, left, right) that the rectangle touches, or None outside the picture."""
+        height, width = self.camera.size
+        left, right = max(int(x0), 0), min(int(x1) + 2, width)
+        top, bottom = max(int(y0), 0), min(int(y1) + 2, height)
+        return (top, bottom, left, right) if left < right and top < bottom else None
+
+    def _ground(self, material: Material) -> None:
+        """The plane Y = 0, in strips of rows that each read the texture at their own sharpness."""
+        rotation, height = self.camera.rotation, float(self.camera.position[1])
+        down = -rotation[:, 1] / height
+        strip = max(self.camera.size[0] // 16, 1)
+        for top in range(0, self.camera.size[0], strip):
+            y = self._y[top : top + strip]
+            inverse = float(down[0]) * self._x + (float(down[1]) * y + float(down[2]))
+            nearest = float(inverse.max())
+            if nearest <= 0.004:  # wholly above the horizon, or farther than 250 m
+                continue
+            inside = inverse > 0.004
+            z = 1 / np.maximum(inverse, 0.004)
+            u = self._along(rotation[:, 0], z, self._x, y, 0, material.tile)
+            v = self._along(rotation[:, 2], z, self._x, y, 0, material.tile)
+            shade = self._shade(material, u, v, 2 / nearest)
+            self._write(top, 0, 1, inside, inverse, shade, float(self._to_sun[1]))
+
+    def _along(self, axis: Floats, z: Floats, x: Floats, y: Floats, offset: float, tile: float) -> Floats:
+        """How far, in tiles, the points at depth z lie along a camera-space axis from `offset` metres."""
+        a, b, c = (axis / tile).tolist()
+        return z * (a * x + (b * y + c)) - offset / tile
+
+    def _shade(self, material: Material, u: Floats, v: Floats, depth: float) -> textures.Bytes | int:
+        """The texture at tile coordinates u, v of a surface about `depth` metres away."""
+        if material.texture is None:
+            return 0
+        return textures.sample(material.texture, u, v, depth / (self.camera.focal * material.tile))
+
+    def _face(self, number: int, part: Face, corners: Floats) -> None:
+        """A polygon: 1 / z is linear in x and y over its plane."""
+        edge, side = corners[1] - corners[0], corners[-1] - corners[0]
+        normal = np.cross(edge, side)
+        facing = float(normal @ corners[0])
+        if facing >= 0 and not part.two_sided:
+            return
+        corners = _clip(corners)
+        if len(corners) < 3:
+            return
+        pixels = self.camera.project(corners)
+        window = self._window(*pixels.min(0).tolist(), *pixels.max(0).tolist())
+        if window is None or abs(facing) < 1e-9:
+            return
+        top, bottom, left, right = window
+        filled = np.zeros((bottom - top, right - left), np.uint8)
+        cv2.fillConvexPoly(filled, np.rint((pixels - (left, top)) * 16).astype(np.int32), 1, shift=4)
+        x, y = self._x[:, left:right], self._y[top:bottom]
+        a, b, c = (normal / facing).tolist()
+        inverse = a * x + (b * y + c)
+        length = float(np.linalg.norm(normal))
+        lambert = float(normal @ np.asarray(self._sun_seen, np.float32)) / length * (-1 if facing > 0 else 1)
+        shade: textures.Bytes | int = 0
+        if part.material.texture is not None:
+            z = 1 / np.maximum(inverse, 1e-3)
+            across = edge / float(np.linalg.norm(edge))
+            up = np.cross(normal, across) / length
+            u = self._along(across, z, x, y, float(across @ corners[0]), part.material.tile)
+            v = self._along(up, z, x, y, float(up @ corners[0]), part.material.tile)
+            shade = self._shade(part.material, u, v, float(corners[:, 2].mean()))
+        self._write(top, left, number, filled.view(np.bool_), inverse, shade, max(lambert, 0.0))
+
+    def _round(self, number: int, part: Round, start: list[float], end: list[float]) -> None:
+        """A capsule or ball as its outline in the picture, with depth and light bulging towards the viewer."""
+        if start[2] < NEAR or end[2] < NEAR:
+            return
+        focal, (cx, cy) = self.camera.focal, self.camera.centre
+        ax, ay = start[0] / start[2] * focal + cx, start[1] / start[2] * focal + cy
+        bx, by = end[0] / end[2] * focal + cx, end[1] / end[2] * focal + cy
+        ra = max(part.radius / start[2] * focal, THINNEST)
+        rb = max(part.end_radius / end[2] * focal, THINNEST)
+        window = self._window(min(ax - ra, bx - rb), min(ay - ra, by - rb), max(ax + ra, bx + rb), max(ay + ra, by + rb))
+        if window is None:
+            return
+        top, bottom, left, right = window
+        ox, oy = self._columns[:, left:right] - ax, self._rows[top:bottom] - ay
+        dx, dy = bx - ax, by - ay
+        squared = dx * dx + dy * dy
+        light_x, light_y, light_z = self._sun_seen
+        z: Floats | float
+        if squared < 0.25:
+            spread = 1 / max(ra, rb)
+            sx, sy = ox * spread, oy * spread
+            z, thick = min(start[2], end[2]), max(part.radius, part.end_radius)
+        else:
+            t = ox * (dx / squared) + oy * (dy / squared)
+            np.clip(t, 0, 1, out=t)
+            spread = 1 / (ra + t * (rb - ra))
+            sx, sy = (ox - t * dx) * spread, (oy - t * dy) * spread
+            z = 1 / (1 / start[2] + t * (1 / end[2] - 1 / start[2]))
+            thick = part.radius + t * (part.end_radius - part.radius)
+        bulge = 1 - sx * sx - sy * sy
+        direct = light_x * sx + light_y * sy
+        shade: textures.Bytes | int = 0
+        if part.material.texture is not None and bulge.size > 36:
+            metres = start[2] / (focal * part.material.tile)
+            turn = number * 0.37  # so that neighbouring parts do not repeat one another
+            if part.ragged:
+                u, v = ox * metres + turn, oy * metres + turn
+            else:
+                u, v = sx * (part.radius / part.material.tile) + turn, oy * metres + turn
+            shade = self._shade(part.material, u, v, start[2])
+            if part.ragged:
+                bulge += shade * np.float32(0.9 / 255) - np.float32(0.55)
+        inside = bulge > 0
+        np.sqrt(np.maximum(bulge, 0, out=bulge), out=bulge)
+        direct -= light_z * bulge
+        np.maximum(direct, 0, out=direct)
+        self._write(top, left, number, inside, 1 / np.maximum(z - thick * bulge, 0.01), shade, direct)
+
+    def _cylinder(self, number: int, part: Cylinder, base: list[float], head: list[float]) -> None:
+        """The mantle of an upright cylinder: each ray is intersected with it."""
+        if min(base[2], head[2]) - part.radius < NEAR:
+            return
+        focal, (cx, cy), reach = self.camera.focal, self.camera.centre, part.radius
+        near = min(base[2], head[2]) - reach
+        us = [p[0] / p[2] * focal + cx for p in (base, head)]
+        vs = [p[1] / p[2] * focal + cy for p in (base, head)]
+        margin = 1.5 * reach / near * focal + 1
+        window = self._window(min(us) - margin, min(vs) - margin, max(us) + margin, max(vs) + margin)
+        if window is None:
+            return
+        top, bottom, left, right = window
+        x, y = self._x[:, left:right], self._y[top:bottom]
+        a0, a1, a2 = self.camera.rotation[:, 1].tolist()  # the world's up
+        foot = base[0] * a0 + base[1] * a1 + base[2] * a2
+        c0, c1, c2 = base[0] - foot * a0, base[1] - foot * a1, base[2] - foot * a2
+        up = a0 * x + (a1 * y + a2)
+        square = x * x + (y * y + 1) - up * up
+        half = c0 * x + (c1 * y + c2)
+        root = half * half - square * (c0 * c0 + c1 * c1 + c2 * c2 - reach * reach)
+        inside = root > 0
+        z = (half - np.sqrt(np.maximum(root, 0))) / square
+        rise = z * up - foot
+        inside &= (rise > 0) & (rise < part.height) & (z > NEAR)
+        l0, l1, l2 = self._sun_seen
+        sun_up = l0 * a0 + l1 * a1 + l2 * a2
+        lambert = z * (l0 * x + (l1 * y + l2) - up * sun_up) - (c0 * l0 + c1 * l1 + c2 * l2)
+        direct = np.maximum(lambert * (1 / reach), 0)
+        across = z * (x - up * a0) - c0
+        angle = np.arcsin(np.clip(across * (1 / reach), -1, 1)) * np.float32(reach / part.material.tile)
+        shade = self._shade(part.material, angle, rise * (-1 / part.material.tile), base[2])
+        self._write(top, left, number, inside, 1 / np.maximum(z, 0.01), shade, direct)
+
+    def _cast_shadows(self, parts: list[Part]) -> None:
+        """Darken the ground where the sun does not reach it."""
+        casters = [_outline(part, self._to_sun) for part in parts]
+        outlines = np.concatenate(casters)
+        fallen = outlines - self._to_sun * (outlines[:, 1:2] / self._to_sun[1])
+        seen = self.camera.see(fallen.astype(np.float32))
+        clipped = np.maximum(seen[:, 2:], NEAR)
+        pixels = seen[:, :2] / clipped * np.float32(self.camera.focal) + np.asarray(self.camera.centre, np.float32)
+        whole = np.rint(np.clip(pixels, -4000, 4000) * 16).astype(np.int32)
+        in_front = seen[:, 2] > NEAR
+        start = 0
+        for caster in casters:
+            end = start + len(caster)
+            if in_front[start:end].all():
+                cv2.fillConvexPoly(self._lit, cv2.convexHull(whole[start:end]), 0, shift=4)
+            start = end
+        blur = max(self.camera.size) // 128 * 2 + 1
+        self._lit = cv2.blur(self._lit, (blur, blur))  # type: ignore[assignment]
+
+
+def _points(part: Part) -> tuple[tuple[float, float, float], ...]:
+    """The world points that say where a part is."""
+    if isinstance(part, Round):
+        return (part.start, part.end)
+    if isinstance(part, Face):
+        return part.corners
+    x, y, z = part.base
+    return (part.base, (x, y + part.height, z))
+
+
+def _outline(part: Part, to_sun: Floats) -> Floats:
+    """Points [n, 3] whose hull, seen from the sun, is the part."""
+    points = np.asarray(_points(part), np.float32)
+    if isinstance(part, Face):
+        return points
+    if isinstance(part, Round):
+        level = np.cross(to_sun, (0.0, 1.0, 0.0))
+        level /= np.linalg.norm(level)
+        circle = np.outer(np.cos(_CIRCLE), level) + np.outer(np.sin(_CIRCLE), np.cross(level, to_sun))
+        radii = (part.radius, part.end_radius)
+    else:
+        circle = np.stack([np.cos(_CIRCLE), 0 * _CIRCLE, np.sin(_CIRCLE)], axis=1)
+        radii = (part.radius, part.radius)
+    return np.concatenate([points[0] + radii[0] * circle, points[1] + radii[1] * circle]).astype(np.float32)
+
+
+def _clip(corners: Floats) -> Floats:
+    """The part of a polygon [n, 3] in front of the near plane."""
+    if corners[:, 2].min() >= NEAR:
+        return corners
+    kept: list[Floats] = []
+    for here, there in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if here[2] >= NEAR:
+            kept.append(here)
+        if (here[2] >= NEAR) != (there[2] >= NEAR):
+            kept.append(here + (there - here) * ((NEAR - here[2]) / (there[2] - here[2])))
+    return np.array(kept, np.float32).reshape(-1, 3)
