@@ -32,6 +32,8 @@ class Sample(TypedDict, total=False):
         visible: bool [J], the joint is labelled (occluded or not) and takes part in the loss.
         box: float32 [1, 4], XYXY, the person.
         head_size: pixels, what PCKh divides by; NaN where the annotation has no head.
+        area: square pixels of the person, what COCO's keypoint similarity divides by; NaN where unknown.
+        image_id: which people share an image; -1 where unknown.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Sample(TypedDict, total=False):
     visible: torch.Tensor
     box: tv_tensors.BoundingBoxes
     head_size: float
+    area: float
+    image_id: int
 
 
 class DenseDataset(Dataset[Sample]):
@@ -206,6 +210,8 @@ class PoseDataset(DenseDataset):
                 torch.tensor([person.box], dtype=torch.float32), format="XYXY", canvas_size=(height, width)
             ),
             head_size=person.head_size,
+            area=person.area,
+            image_id=person.image_id,
         )
 
     def size(self, index: int) -> tuple[int, int]:
