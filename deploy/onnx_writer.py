@@ -1,0 +1,290 @@
+"""A `Graph` becomes an ONNX model that onnxruntime 1.10 runs and TensorRT 8.0 parses.
+
+Height and width stay open: sizes follow from constant scales, so no operator computes a shape. Whoever loads the file
+may fix them (onnxruntime: free dimensions `height` and `width`; TensorRT: the shape of the input).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from fastnas.deploy.graph import (
+    PIXEL,
+    Activation,
+    Add,
+    Affine,
+    ArgMax,
+    Array,
+    Bytes,
+    Concat,
+    Constant,
+    Conv,
+    Deconv,
+    GlobalPool,
+    Graph,
+    Input,
+    Mul,
+    Node,
+    Op,
+    Pool,
+    Resize,
+    Spread,
+    SpreadConv,
+)
+from fastnas.errors import FastnasError
+
+OPSETS = range(11, 22)
+DEFAULT_OPSET = 13
+"""The newest that TensorRT 8.0 and 8.2 (JetPack 4) parse."""
+
+_IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
+"""The oldest file format that may carry an opset, so that the oldest runtimes read it."""
+
+INPUT = "image"
+OUTPUT = "output"
+
+
+def to_onnx(graph: Graph, *, opset: int = DEFAULT_OPSET, extra_outputs: Sequence[str] = ()) -> onnx.ModelProto:
+    """The model: input `image`, output `output`, batch 1.
+
+    Args:
+        graph: what to write.
+        opset: version of the operators, one of `OPSETS`.
+        extra_outputs: values that become outputs too, under their own names.
+
+    Raises:
+        FastnasError: there is no such opset here.
+    """
+    if opset not in OPSETS:
+        raise FastnasError(f"opset {opset} is not one of {OPSETS[0]} to {OPSETS[-1]}; TensorRT 8 needs 13 or less")
+    writer = _Writer(graph, opset)
+    for name, node in graph.nodes.items():
+        writer.write(name, node)
+    return writer.model(extra_outputs)
+
+
+class _Writer:
+    def __init__(self, graph: Graph, opset: int) -> None:
+        self.graph = graph
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.ones: dict[int, str] = {}
+        self.bytes = any(isinstance(node.op, Bytes) for node in graph.nodes.values())
+
+    def write(self, name: str, node: Node) -> None:
+        """Write the operators that compute one value."""
+        x = [self.value(source) for source in node.inputs]
+        out = self.value(name)
+        match node.op:
+            case Input():
+                pass
+            case Constant(value):
+                self.constants[out] = numpy_helper.from_array(value.reshape(1, -1, 1, 1), out)
+            case Conv():
+                self.convolution("Conv", node.op, name, x, out)
+            case Deconv():
+                self.convolution("ConvTranspose", node.op, name, x, out, output_padding=list(node.op.output_padding))
+            case SpreadConv():
+                self.spread_convolution(node.op, name, x[0], out)
+            case Affine(scale, shift):
+                scaled = x[0]
+                if np.any(scale != 1):
+                    scaled = out if not np.any(shift) else f"{out}/scaled"
+                    self.emit("Mul", [x[0], self.constant(f"{out}/scale", scale.reshape(1, -1, 1, 1))], scaled)
+                if scaled != out:
+                    self.emit("Add", [scaled, self.constant(f"{out}/shift", shift.reshape(1, -1, 1, 1))], out)
+            case Activation():
+                self.activation(node.op, x[0], out)
+            case Add():
+                total = x[0]
+                for number, term in enumerate(x[1:], start=2):
+                    partial = out if number == len(x) else f"{out}/sum{number}"
+                    self.emit("Add", [total, term], partial)
+                    total = partial
+            case Mul():
+                self.emit("Mul", x, out)
+            case Concat():
+                self.emit("Concat", x, out, axis=1)
+            case Resize(factor):
+                scales = self.constant(f"scales/{factor}", np.array([1, 1, factor, factor], np.float32))
+                # The region of interest is not read in linear mode; TensorRT 8.0 wants its place filled or empty.
+                self.emit(
+                    "Resize", [x[0], "", scales], out, mode="linear", coordinate_transformation_mode="half_pixel"
+                )
+            case GlobalPool():
+                self.emit("GlobalAveragePool", x, out)
+            case Pool():
+                self.pool(node.op, x, out)
+            case Spread(stride):
+                self.emit("Mul", [x[0], self.plane(stride)], out)
+            case Bytes():
+                self.emit("Transpose", x, f"{out}/planes", perm=[0, 3, 1, 2])
+                self.emit("Cast", [f"{out}/planes"], out, to=TensorProto.FLOAT)
+            case ArgMax():
+                self.emit("ArgMax", x, f"{out}/index", axis=1, keepdims=1)
+                self.emit("Cast", [f"{out}/index"], out, to=TensorProto.UINT8)
+
+    def value(self, name: str) -> str:
+        """The ONNX name of a value."""
+        if isinstance(self.graph.nodes[name].op, Input):
+            return INPUT
+        return OUTPUT if name == self.graph.output else name
+
+    def constant(self, name: str, value: Array | np.ndarray[Any, Any]) -> str:
+        """An initializer, once."""
+        self.constants.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """An ONNX node, named after what it computes."""
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def convolution(self, kind: str, op: Conv | Deconv, name: str, x: list[str], out: str, **extra: Any) -> None:
+        """Convolution or its transpose."""
+        weights = [self.constant(f"{name}/weight", op.weight)]
+        if np.any(op.bias):
+            weights.append(self.constant(f"{name}/bias", op.bias))
+        dilation = op.dilation if isinstance(op, Conv) else (1, 1)
+        self.emit(
+            kind,
+            [*x, *weights],
+            out,
+            kernel_shape=list(op.weight.shape[2:]),
+            strides=[op.stride] * 2,
+            pads=[*op.padding, *op.padding],
+            dilations=list(dilation),
+            group=op.groups,
+            **extra,
+        )
+
+    def activation(self, op: Activation, x: str, out: str) -> None:
+        """Activations that opset 11 lacks are composed of those it has."""
+        match op.kind:
+            case "relu":
+                self.emit("Relu", [x], out)
+            case "relu6":
+                bounds = [self.constant(f"clip/{bound}", np.array(bound, np.float32)) for bound in (0, 6)]
+                self.emit("Clip", [x, *bounds], out)
+            case "sigmoid":
+                self.emit("Sigmoid", [x], out)
+            case "hardsigmoid":
+                self.emit("HardSigmoid", [x], out, alpha=1 / 6, beta=0.5)
+            case "hardswish":
+                gate = self.emit("HardSigmoid", [x], f"{out}/gate", alpha=1 / 6, beta=0.5)
+                self.emit("Mul", [x, gate], out)
+            case "silu":
+                self.emit("Mul", [x, self.emit("Sigmoid", [x], f"{out}/gate")], out)
+
+    def pool(self, op: Pool, x: list[str], out: str) -> None:
+        """Maximum or average pooling."""
+        window = {
+            "kernel_shape": [op.kernel] * 2,
+            "strides": [op.stride] * 2,
+            "pads": [op.padding] * 4,
+            "ceil_mode": int(op.ceil),
+        }
+        if op.kind == "max":
+            self.emit("MaxPool", x, out, **window)
+        else:
+            self.emit("AveragePool", x, out, count_include_pad=int(op.count_padding), **window)
+
+    def plane(self, stride: int) -> str:
+        """Ones [1, 1, h, w] of the size of a stride, made of a value that has this size: the clip leaves only its size."""
+        if stride not in self.ones:
+            shapes = self.graph.shapes
+            written = {name for node in self.nodes for name in node.output}
+            like = min(
+                (name for name, shape in shapes.items() if shape.stride == stride and self.value(name) in written),
+                key=lambda name: shapes[name].channels,
+            )
+            widest = self.reduce_max(self.value(like), [1], f"size/{stride}/max")
+            one = self.constant("clip/1", np.array(1, np.float32))
+            self.ones[stride] = self.emit("Clip", [widest, one, one], f"size/{stride}")
+        return self.ones[stride]
+
+    def spread_convolution(self, op: SpreadConv, name: str, pixel: str, out: str) -> None:
+        """A convolution of a constant image: what each tap contributes, times where that tap falls inside the image.
+
+        y[c, h, w] = sum over taps (i, j) of (W[c, :, i, j] · x) R[h, i] C[j, w], with R[h, i] = 1 where row h's tap i is
+        inside and 0 where it meets the padding, C likewise: two small matrix products for each channel, R (T C).
+        """
+        outputs, inputs, rows, columns = op.weight.shape
+        # Every tap as outputs of a 1x1 convolution on the pixel, channel-major: [O * rows * columns, I, 1, 1].
+        taps = op.weight.transpose(0, 2, 3, 1).reshape(outputs * rows * columns, inputs, 1, 1)
+        weight = self.constant(f"{name}/weight", taps)
+        products = self.emit("Conv", [pixel, weight], f"{out}/taps", kernel_shape=[1, 1], group=op.groups)
+        shape = self.constant(f"{name}/shape", np.array([1, outputs, rows, columns], np.int64))
+        matrix = self.emit("Reshape", [products, shape], f"{out}/matrix")
+        right = self.inside(op, columns, axis=3)
+        partial = self.emit("MatMul", [matrix, right], f"{out}/columns")
+        left = self.inside(op, rows, axis=2)
+        if not np.any(op.bias):
+            self.emit("MatMul", [left, partial], out)
+            return
+        self.emit("MatMul", [left, partial], f"{out}/rows")
+        bias = self.constant(f"{name}/bias", op.bias.reshape(1, -1, 1, 1))
+        self.emit("Add", [f"{out}/rows", bias], out)
+
+    def inside(self, op: SpreadConv, taps: int, axis: int) -> str:
+        """Where each tap falls inside the image along an axis: [1, 1, h, taps] (axis 2) or [1, 1, taps, w] (axis 3)."""
+        padding, dilation = op.padding[axis - 2], op.dilation[axis - 2]
+        name = f"size/{op.stride}/axis{axis}"
+        result = f"{name}/taps{taps}x{dilation}"
+        if any(node.output[0] == result for node in self.nodes):
+            return result
+        other = 5 - axis
+        if not any(node.output[0] == name for node in self.nodes):
+            self.reduce_max(self.plane(op.stride), [other], name)
+        kernel = (taps, 1) if axis == 2 else (1, taps)
+        shift = self.constant(
+            f"taps/{taps}/axis{axis}", np.eye(taps, dtype=np.float32).reshape(taps, 1, kernel[0], kernel[1])
+        )
+        pads = [padding, 0] * 2 if axis == 2 else [0, padding] * 2
+        dilations = [dilation, 1] if axis == 2 else [1, dilation]
+        shifted = self.emit(
+            "Conv", [name, shift], f"{result}/planes", kernel_shape=list(kernel), pads=pads, dilations=dilations
+        )
+        return self.emit("Transpose", [shifted], result, perm=[0, 3, 2, 1] if axis == 2 else [0, 2, 1, 3])
+
+    def reduce_max(self, x: str, axes: Iterable[int], out: str) -> str:
+        """Maximum over axes, which are an attribute up to opset 17."""
+        if self.opset < 18:
+            return self.emit("ReduceMax", [x], out, axes=list(axes), keepdims=1)
+        constant = self.constant(f"axes/{axes}", np.array(list(axes), np.int64))
+        return self.emit("ReduceMax", [x, constant], out, keepdims=1)
+
+    def model(self, extra_outputs: Sequence[str]) -> onnx.ModelProto:
+        """The whole file, checked by ONNX itself."""
+        if self.bytes:
+            image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, "height", "width", 3])
+        else:
+            channels = next(node.op.channels for node in self.graph.nodes.values() if isinstance(node.op, Input))
+            image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, channels, "height", "width"])
+        outputs = [self.output(self.graph.output), *(self.output(name) for name in extra_outputs)]
+        model = helper.make_model(
+            helper.make_graph(self.nodes, "fastnas", [image], outputs, list(self.constants.values())),
+            producer_name="fastnas",
+            ir_version=_IR_VERSIONS[self.opset],
+            opset_imports=[helper.make_opsetid("", self.opset)],
+        )
+        onnx.checker.check_model(model)
+        return model
+
+    def output(self, name: str) -> onnx.ValueInfoProto:
+        """The type of an output."""
+        shape = self.graph.shapes[name]
+        op: Op = self.graph.nodes[name].op
+        size = [1, 1] if shape.stride == PIXEL else [_divided("height", shape.stride), _divided("width", shape.stride)]
+        kind = TensorProto.UINT8 if isinstance(op, ArgMax) else TensorProto.FLOAT
+        return helper.make_tensor_value_info(self.value(name), kind, [1, shape.channels, *size])
+
+
+def _divided(name: str, stride: int) -> str:
+    return name if stride == 1 else f"{name}/{stride}"
