@@ -1,0 +1,324 @@
+"""Rewrites of a graph, each exact in real arithmetic, and the order in which they are applied.
+
+Every rewrite is a function from graph to graph with the reason why it changes nothing in its docstring. `optimise` runs
+them all and reports what each one did.
+
+Notation: W a convolution's weights, b its bias, U bilinear upsampling by a whole factor, p a pixel and S(p) the same pixel
+repeated over a whole feature.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastnas.deploy.graph import (
+    PIXEL,
+    Activation,
+    Add,
+    Affine,
+    ArgMax,
+    Builder,
+    Bytes,
+    Concat,
+    Constant,
+    Conv,
+    Deconv,
+    GlobalPool,
+    Graph,
+    Mul,
+    Node,
+    Op,
+    Pool,
+    Resize,
+    Spread,
+    SpreadConv,
+    arrays,
+    rewrite,
+)
+
+
+def fold_batch_norms(graph: Graph) -> Graph:
+    """A per-channel scale s and shift t after a convolution go into it.
+
+    s (W x + b) + t = (s W) x + (s b + t), for each output channel.
+    """
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        if not isinstance(node.op, Affine) or uses[node.inputs[0]] != 1:
+            return None
+        conv = build.op(node.inputs[0])
+        scale, shift = node.op.scale, node.op.shift
+        if isinstance(conv, Conv):
+            weight = conv.weight * scale.reshape(-1, 1, 1, 1)
+        elif isinstance(conv, Deconv):
+            # Its weights are [I, O/g, k, k], and the inputs of a group are consecutive.
+            inputs, outputs = conv.weight.shape[:2]
+            grouped = conv.weight.reshape(conv.groups, inputs // conv.groups, *conv.weight.shape[1:])
+            weight = (grouped * scale.reshape(conv.groups, 1, outputs, 1, 1)).reshape(conv.weight.shape)
+        else:
+            return None
+        folded = replace(conv, weight=weight, bias=conv.bias * scale + shift)
+        return build.add(folded, build.source(node.inputs[0]), name=name)
+
+    return rewrite(graph, rule)
+
+
+def fold_normalisation(graph: Graph) -> Graph:
+    """A per-channel scale of the input goes into the convolutions that read it; the shift stays.
+
+    W (s x) = (W s) x, for each input channel, and zero padding stays zero padding because only a shift could make it
+    something else: that is why the shift must not be folded into the bias.
+    """
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        if not isinstance(node.op, Conv) or node.op.groups != 1:
+            return None
+        affine = build.op(node.inputs[0])
+        if not isinstance(affine, Affine) or uses[node.inputs[0]] != 1 or not np.all(affine.scale):
+            return None
+        shifted = Affine(np.ones_like(affine.scale), affine.shift / affine.scale)
+        source = build.add(shifted, build.source(node.inputs[0]), name=f"{node.inputs[0]}/shift")
+        return build.add(
+            replace(node.op, weight=node.op.weight * affine.scale.reshape(1, -1, 1, 1)), source, name=name
+        )
+
+    return rewrite(graph, rule)
+
+
+def share(graph: Graph) -> Graph:
+    """What is computed twice from the same values is computed once.
+
+    An index that a pair draws twice gives two cells the same input; what has no weights (pooling) is then the same.
+    """
+    seen: dict[tuple[object, ...], str] = {}
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        key = (*_key(node.op), node.inputs)
+        if key not in seen:
+            seen[key] = build.add(node.op, *node.inputs, name=name)
+        return seen[key]
+
+    return rewrite(graph, rule)
+
+
+def _key(op: Op) -> tuple[object, ...]:
+    weights = {name: array.tobytes() for name, array in arrays(op)}
+    plain = {name: value for name, value in vars(op).items() if name not in weights}
+    return (type(op), tuple(plain.items()), tuple(weights.items()))
+
+
+def drop_idle_relus(graph: Graph) -> Graph:
+    """A ReLU of values that cannot be negative is the values themselves.
+
+    Not negative are: ReLUs, sigmoids, and sums, products, concatenations, means, maxima and interpolations (whose weights
+    are not negative) of what is not negative.
+    """
+    nonnegative = _nonnegative(graph)
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        (old,) = graph.nodes[name].inputs if isinstance(node.op, Activation) else ("",)
+        return node.inputs[0] if node.op == Activation("relu") and old in nonnegative else None
+
+    return rewrite(graph, rule)
+
+
+def _nonnegative(graph: Graph) -> set[str]:
+    found: set[str] = set()
+    for name, node in graph.nodes.items():
+        match node.op:
+            case Activation(kind):
+                holds = kind in ("relu", "relu6", "sigmoid", "hardsigmoid")
+            case Constant(value):
+                holds = bool(np.all(value >= 0))
+            case Add() | Mul() | Concat() | Resize() | GlobalPool() | Pool() | Spread():
+                holds = all(source in found for source in node.inputs)
+            case _:
+                holds = False
+        if holds:
+            found.add(name)
+    return found
+
+
+def sink_spreads(graph: Graph) -> Graph:
+    """A pixel that a pooled branch repeats over the whole feature is computed with as one pixel for as long as possible.
+
+    - f(S(p)) = S(f(p)) for whatever works on each pixel alone: activations, scales, 1x1 convolutions, sums and products of
+      repeated pixels, concatenation.
+    - mean(S(p)) = p, and U(S(p)) = S(p) at the larger size, since interpolation weights sum to one.
+    - x + S(p) adds p everywhere, x * S(p) scales channels by p: broadcasting, nothing is repeated.
+    - A larger convolution of S(p) is not the same everywhere, as its zero padding reaches into the border, but each tap
+      sees either p or zero: see `SpreadConv`. (This is arch2's conv3x3 of its gap.)
+    """
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        def pixel(value: str) -> str | None:
+            return build.source(value) if isinstance(build.op(value), Spread) else None
+
+        pixels = [pixel(value) for value in node.inputs]
+        if not any(pixels):
+            return None
+        op, known = node.op, [value for value in pixels if value]
+        stride = build.shapes[node.inputs[0]].stride
+        match op:
+            case Activation() | Affine() | Concat() if len(known) == len(pixels):
+                return build.add(Spread(stride), build.add(op, *known, name=f"{name}/pixel"), name=name)
+            case Conv() if op.pointwise:
+                return build.add(Spread(stride), build.add(op, *known, name=f"{name}/pixel"), name=name)
+            case Conv() if op.stride == 1 and _keeps_size(op):
+                spread = SpreadConv(op.weight, op.bias, op.padding, op.dilation, op.groups, stride)
+                return build.add(spread, *known, name=name)
+            case GlobalPool():
+                return known[0]
+            case Resize(factor):
+                return build.add(Spread(stride // factor), *known, name=name)
+            case Mul() | Add():
+                full = [value for value, p in zip(node.inputs, pixels, strict=True) if not p]
+                total = known[0] if len(known) == 1 else build.add(op, *known, name=f"{name}/pixel")
+                if full:
+                    return build.add(op, *full, total, name=name)
+                return build.add(Spread(stride), total, name=name)
+        return None
+
+    return rewrite(graph, rule)
+
+
+def _keeps_size(op: Conv) -> bool:
+    return all(
+        2 * padding == dilation * (kernel - 1)
+        for padding, dilation, kernel in zip(op.padding, op.dilation, op.weight.shape[2:], strict=True)
+    )
+
+
+def split_concat(graph: Graph) -> Graph:
+    """A 1x1 convolution of a concatenation becomes a sum of 1x1 convolutions where a part was upsampled or is a pixel.
+
+    W concat(x_1, ..., x_n) + b = W_1 x_1 + ... + W_n x_n + b with W's columns cut like the channels; the bias counts once.
+    Parts of full size stay together. What follows (a ReLU) sees the same sum.
+    """
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        op = node.op
+        if not isinstance(op, Conv) or not op.pointwise or op.groups != 1:
+            return None
+        concat = build.nodes[node.inputs[0]]
+        if not isinstance(concat.op, Concat) or uses[node.inputs[0]] != 1:
+            return None
+        ends = np.cumsum([build.shapes[part].channels for part in concat.inputs])
+        columns = dict(enumerate(np.split(op.weight, ends[:-1], axis=1)))
+        apart = [i for i, part in enumerate(concat.inputs) if isinstance(build.op(part), Resize | Spread)]
+        if not apart:
+            return None
+        terms, bias = [], op.bias
+        together = [i for i in columns if i not in apart]
+        for group in ([together] if together else []) + [[i] for i in apart]:
+            parts = [concat.inputs[i] for i in group]
+            source = parts[0] if len(parts) == 1 else build.add(Concat(), *parts, name=f"{name}/concat")
+            weight = np.concatenate([columns[i] for i in group], axis=1)
+            terms.append(build.add(replace(op, weight=weight, bias=bias), source, name=f"{name}/part{len(terms)}"))
+            bias = np.zeros_like(bias)
+        return terms[0] if len(terms) == 1 else build.add(Add(), *terms, name=name)
+
+    return rewrite(graph, rule)
+
+
+def convolve_before_resize(graph: Graph) -> Graph:
+    """A 1x1 convolution of an upsampled feature is computed before the upsampling, on fewer pixels.
+
+    Each pixel of U(x) is a sum of pixels of x with weights that do not depend on the channel and sum to one. So
+    W U(x) + b = U(W x) + b = U(W x + b): the first since the two sums can be exchanged, the second since U keeps
+    constants. Done where nothing else needs U(x) and the convolution does not add channels to upsample.
+    """
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        op, source = node.op, node.inputs[0] if node.inputs else ""
+        if not isinstance(op, Conv) or not op.pointwise or uses[source] > 1:
+            return None
+        resize = build.op(source)
+        if not isinstance(resize, Resize) or len(op.weight) > build.shapes[source].channels:
+            return None
+        return build.add(resize, build.add(op, build.source(source), name=f"{name}/small"), name=name)
+
+    return rewrite(graph, rule)
+
+
+def flatten_sums(graph: Graph) -> Graph:
+    """A sum of sums is one sum, where nothing else reads the inner one; addition is associative."""
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        if not isinstance(node.op, Add):
+            return None
+        terms: list[str] = []
+        for source in node.inputs:
+            inner = isinstance(build.op(source), Add) and uses[source] == 1
+            terms += build.nodes[source].inputs if inner else [source]
+        return build.add(Add(), *terms, name=name)
+
+    return rewrite(graph, rule)
+
+
+def resize_sums(graph: Graph) -> Graph:
+    """Terms of a sum that are upsampled by the same factor are added first: U(x) + U(y) = U(x + y), as U is linear."""
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        if not isinstance(node.op, Add):
+            return None
+        by_factor: dict[Op, list[str]] = {}
+        for source in node.inputs:
+            op = build.op(source)
+            if isinstance(op, Resize) and uses[source] == 1:
+                by_factor.setdefault(op, []).append(source)
+        merged = {op: sources for op, sources in by_factor.items() if len(sources) > 1}
+        if not merged:
+            return None
+        gone = {source for sources in merged.values() for source in sources}
+        terms = [source for source in node.inputs if source not in gone]
+        for op, sources in merged.items():
+            small = build.add(Add(), *(build.source(source) for source in sources), name=f"{name}/small")
+            terms.append(build.add(op, small, name=f"{name}/large"))
+        return terms[0] if len(terms) == 1 else build.add(Add(), *terms, name=name)
+
+    return rewrite(graph, rule)
+
+
+REWRITES: tuple[Callable[[Graph], Graph], ...] = (
+    fold_batch_norms,
+    sink_spreads,
+    drop_idle_relus,
+    split_concat,
+    sink_spreads,  # of the parts just split off
+    convolve_before_resize,
+    flatten_sums,
+    resize_sums,
+    fold_normalisation,
+    share,
+)
+"""In the order in which they are applied."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a rewrite did: operators and multiply-adds (for one 512x512 image) before and after."""
+
+    rewrite: str
+    operators: tuple[int, int]
+    multiply_adds: tuple[int, int]
+
+
+def optimise(graph: Graph) -> tuple[Graph, tuple[Effect, ...]]:
+    """Apply all rewrites; returns the graph and what each one did."""
+    effects = []
+    for apply in REWRITES:
+        after = apply(graph)
+        effects.append(
+            Effect(
+                apply.__name__,
+                (len(graph.nodes), len(after.nodes)),
+                (graph.multiply_adds(512, 512), after.multiply_adds(512, 512)),
+            )
+        )
+        graph = after
+    return graph, tuple(effects)
