@@ -1,0 +1,106 @@
+"""Human pose: one heatmap per joint, its peak found between pixels, joints drawn as a skeleton."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fastnas.tasks import Pose
+from fastnas.tasks.head import Batch, Picture, Score, Size, TaskHead, upsample
+from fastnas.tasks.pictures import draw_pose
+from fastnas.tasks.pose_metrics import PoseMetrics
+
+STRIDE = 4
+"""Pixels of the input per pixel of a heatmap."""
+SIGMA = 2
+"""Width of the target's Gaussian, pixels of the heatmap."""
+
+
+class PoseHead(TaskHead):
+    """The place of J joints."""
+
+    def __init__(self, task: Pose) -> None:
+        self.task = task
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The mean squared difference to the target heatmaps, over the joints that are visible and inside the crop."""
+        size = _heatmap_size(batch["image"].shape[-2:])
+        points = (batch["keypoints"] + 0.5) / STRIDE - 0.5
+        limits = points.new_tensor([size[1], size[0]]) - 0.5
+        inside = ((points >= -0.5) & (points < limits)).all(-1)
+        weight = (batch["visible"] & inside).float()
+        error = (upsample(logits, size) - gaussians(points, size)).square().mean((2, 3))
+        return (error * weight).sum() / weight.sum().clamp(min=1)
+
+    def decode(self, logits: Tensor, size: Size) -> Tensor:
+        """Joints [N, J, 3]: x and y in pixels of the input, and the heatmap's value at the peak as confidence."""
+        peaks = find_peaks(upsample(logits, _heatmap_size(size)))
+        return torch.cat([(peaks[..., :2] + 0.5) * STRIDE - 0.5, peaks[..., 2:]], -1)
+
+    def truth(self, sample: Batch) -> Tensor:
+        """The labelled joints [J, 3], confidence 1 where visible and 0 elsewhere."""
+        return torch.cat([torch.as_tensor(sample["keypoints"]), sample["visible"].float()[..., None]], -1)
+
+    def mirror(self, logits: Tensor) -> Tensor:
+        """Heatmaps mirrored, left and right joints exchanged."""
+        return logits.flip(-1)[:, list(self.task.mirror)]
+
+    def metrics(self) -> PoseMetrics:
+        """PCKh or PCK by joint group, and COCO's AP where the labels have an area."""
+        return PoseMetrics(self.task, self.decode)
+
+    def score(self, values: Mapping[str, float]) -> Score:
+        """PCKh@0.5 where heads are measured (MPII), else AP where areas are known (COCO), else PCK@0.2."""
+        name = next(name for name in ("PCKh@0.5", "AP", "PCK@0.2") if name in values)
+        return Score(name, values[name], True)
+
+    def draw(self, image: Tensor, prediction: Tensor) -> Picture:
+        """The skeleton over the image; joints of low confidence are left out."""
+        return draw_pose(image, prediction, self.task)
+
+
+def gaussians(points: Tensor, size: Size) -> Tensor:
+    """Target heatmaps [N, J, h, w] with a Gaussian of height 1 at each of `points` [N, J, 2] (x, y), not rounded."""
+    height, width = size
+    columns = torch.arange(width, device=points.device) - points[..., :1]
+    rows = torch.arange(height, device=points.device) - points[..., 1:]
+    across, down = (torch.exp(-(offset**2) / (2 * SIGMA**2)) for offset in (columns, rows))
+    return down[..., :, None] * across[..., None, :]
+
+
+def find_peaks(heatmaps: Tensor) -> Tensor:
+    """The peak of each heatmap [N, J, h, w], between pixels.
+
+    The logarithm of a Gaussian is a parabola, so the parabola through the highest pixel and the pixels SIGMA away on
+    both sides has its top at the Gaussian's centre. This is the idea of DARK (Zhang et al., "Distribution-aware
+    coordinate representation for human pose estimation", 2020) along each axis. On the exact target it is exact, where
+    the common quarter of a pixel towards the higher neighbour leaves an error of 0.2 pixels RMS; the wide step keeps
+    it steady on noisy heatmaps and on those upsampled from a coarser output.
+
+    Returns:
+        [N, J, 3]: x, y, and the highest pixel's value.
+    """
+    height, width = heatmaps.shape[-2:]
+    value, index = heatmaps.flatten(2).max(-1)
+    row, column = index // width, index % width
+    logs = heatmaps.clamp(min=1e-3).log().flatten(2)
+
+    def offset(place: Tensor, last: int, step: int) -> Tensor:
+        """From the highest pixel to the parabola's top along one axis; 0 where the parabola would leave the map."""
+        before, peak, after = (
+            logs.gather(2, (index + shift).clamp(0, height * width - 1)[..., None])[..., 0]
+            for shift in (-SIGMA * step, 0, SIGMA * step)
+        )
+        top = SIGMA * (after - before) / (2 * (2 * peak - before - after)).clamp(min=1e-6)
+        return torch.where((place >= SIGMA) & (place <= last - SIGMA), top.clamp(-1, 1), 0.0)
+
+    x = column + offset(column, width - 1, 1)
+    y = row + offset(row, height - 1, width)
+    return torch.stack([x, y, value], -1)
+
+
+def _heatmap_size(size: Size) -> Size:
+    """The heatmap's size for an input's, at stride 4."""
+    return size[0] // STRIDE, size[1] // STRIDE

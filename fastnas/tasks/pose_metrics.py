@@ -1,0 +1,191 @@
+"""Metrics of human pose: PCKh and PCK by joint group, COCO's average precision.
+
+Predictions are taken back to the image as loaded before they are compared, so head sizes, areas and COCO's classes of
+person size mean what their datasets say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastnas.tasks import Pose
+from fastnas.tasks.head import Batch, Metrics, Size
+
+GROUPS = {
+    "head": {"head", "neck", "nose", "eye", "ear"},
+    "shoulder": {"shoulder"},
+    "elbow": {"elbow"},
+    "wrist": {"wrist"},
+    "hip": {"hip"},
+    "knee": {"knee"},
+    "ankle": {"ankle"},
+}
+"""Words in joints' names by the groups of MPII's table. Pelvis and thorax are in none and, as there, do not count."""
+
+SIGMAS = {
+    "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107,
+    "knee": 0.087, "ankle": 0.089, "head": 0.079, "neck": 0.079, "thorax": 0.079, "pelvis": 0.107,
+}  # fmt: skip
+"""Annotators' spread by word in the joint's name, relative to the square root of the person's area: COCO's, CrowdPose's
+for head and neck, and for thorax and pelvis the joints beside them."""
+
+OTHER_SIGMA = 0.079
+"""The spread of a joint that has none of these words."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person's joints in pixels of the image as loaded: predicted [J, 3] and true [J, 2]."""
+
+    predicted: Tensor
+    true: Tensor
+    visible: Tensor
+    head_size: float
+    """Pixels; NaN where unknown."""
+    area: float
+    """Square pixels; NaN where unknown."""
+    image_id: int
+    """Below 0 where unknown."""
+
+
+class PoseMetrics(Metrics):
+    """Every person seen so far, judged at the end."""
+
+    def __init__(self, task: Pose, decode: Callable[[Tensor, Size], Tensor]) -> None:
+        super().__init__(decode)
+        self.joints = task.joints
+        self.people: list[Person] = []
+
+    def add(self, prediction: Tensor, batch: Batch) -> None:
+        """Keep joints [N, J, 3] beside `keypoints` [N, J, 2]; `to_image` [N, 2, 3] takes both to the loaded image."""
+        to_image = batch["to_image"].cpu()
+        prediction = prediction.cpu().float()
+        predicted = torch.cat([_move(to_image, prediction[..., :2]), prediction[..., 2:]], -1)
+        true, visible = _move(to_image, batch["keypoints"].cpu()), batch["visible"].cpu()
+        unknown = {"head_size": math.nan, "area": math.nan, "image_id": -1}
+        extras = (batch[key].tolist() if key in batch else [value] * len(true) for key, value in unknown.items())
+        self.people += [Person(*person) for person in zip(predicted, true, visible, *extras, strict=True)]
+
+    def merge(self, other: PoseMetrics) -> None:
+        """Add the other's people."""
+        self.people += other.people
+
+    def compute(self) -> dict[str, float]:
+        """Fractions of 1; a figure is there if the labels have what it needs.
+
+        Returns:
+            `PCKh@0.5` and `PCKh@0.1` if heads are measured, `PCK@0.2` if there are shoulders and hips: the share of
+            joints within that part of the head's size or the torso's length, and `.../GROUP` for each group of joints.
+            `AP`, `AP50`, `AP75`, `APm`, `APl` and `AR` by COCO's rules if every person's area is known.
+        """
+        figures: dict[str, float] = {}
+        if not self.people:
+            return figures
+        heads = torch.tensor([person.head_size for person in self.people])
+        if heads.isfinite().any():
+            figures |= self._pck("PCKh", heads, 0.5) | self._pck("PCKh", heads, 0.1)
+        torsos = torch.stack([torso_length(self.joints, person.true, person.visible) for person in self.people])
+        if torsos.isfinite().any():
+            figures |= self._pck("PCK", torsos, 0.2)
+        if all(person.area > 0 for person in self.people):
+            figures |= average_precision(self.people, [sigma(joint) for joint in self.joints])
+        return figures
+
+    def _pck(self, name: str, unit: Tensor, limit: float) -> dict[str, float]:
+        """The share of joints within `limit` of each person's `unit` [people], NaN where that person does not count.
+
+        Over the body the joints are pooled; a group is the mean of its joints. Both as in MPII's table.
+        """
+        predicted = torch.stack([person.predicted[:, :2] for person in self.people])
+        true = torch.stack([person.true for person in self.people])
+        counted = torch.stack([person.visible for person in self.people]) & unit.isfinite()[:, None]
+        hits = ((predicted - true).norm(dim=-1) <= limit * unit[:, None]) & counted
+        hits_by_joint, count_by_joint = hits.sum(0), counted.sum(0)
+        groups = {
+            group: [j for j, joint in enumerate(self.joints) if _words(joint) & words]
+            for group, words in GROUPS.items()
+        }
+        scored = sorted(j for members in groups.values() for j in members) or list(range(len(self.joints)))
+        figures = {f"{name}@{limit}": hits_by_joint[scored].sum() / count_by_joint[scored].sum()}
+        shares = hits_by_joint / count_by_joint
+        figures |= {
+            f"{name}@{limit}/{group}": shares[members].nanmean() for group, members in groups.items() if members
+        }
+        return {key: float(value) for key, value in figures.items()}
+
+
+def torso_length(joints: Sequence[str], points: Tensor, visible: Tensor) -> Tensor:
+    """From one shoulder to the other side's hip, pixels; NaN if neither diagonal of `points` [J, 2] is visible."""
+    for side, other in (("left", "right"), ("right", "left")):
+        ends = f"{side}_shoulder", f"{other}_hip"
+        if all(end in joints and visible[joints.index(end)] for end in ends):
+            shoulder, hip = (points[joints.index(end)] for end in ends)
+            return (shoulder - hip).norm()
+    return torch.tensor(math.nan)
+
+
+def average_precision(people: Sequence[Person], sigmas: Sequence[float]) -> dict[str, float]:
+    """COCO's figures for people found in their true boxes, from the object keypoint similarity with `sigmas` [J].
+
+    A prediction's score is the mean confidence of its joints above 0.2. People of the same `image_id` compete for the
+    same truth, as in COCO; those of unknown image are alone in theirs.
+    """
+    import numpy as np
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for number, person in enumerate(people, start=1):
+        image_id = person.image_id if person.image_id >= 0 else -number
+        true = torch.cat([person.true, 2.0 * person.visible[:, None]], 1) * person.visible[:, None]
+        confidence = person.predicted[:, 2]
+        sure = confidence[confidence > 0.2]
+        # No one is a crowd. The box serves only people without a labelled joint, who are ignored.
+        truth.append({
+            "id": number, "image_id": image_id, "category_id": 1, "iscrowd": 0, "area": person.area,
+            "bbox": [0, 0, 0, 0], "keypoints": true.flatten().tolist(), "num_keypoints": int(person.visible.sum()),
+        })  # fmt: skip
+        found.append({
+            "image_id": image_id, "category_id": 1, "score": float(sure.mean()) if len(sure) else 0.0,
+            "keypoints": person.predicted.flatten().tolist(),
+        })  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": image_id} for image_id in {person["image_id"] for person in truth}],
+            "categories": [{"id": 1, "name": "person"}],
+            "annotations": truth,
+        }
+        coco.createIndex()
+        judge: Any = COCOeval(coco, coco.loadRes(found), iouType="keypoints")
+        judge.params.kpt_oks_sigmas = np.array(sigmas)
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    names = ("AP", "AP50", "AP75", "APm", "APl", "AR")
+    # COCO writes -1 where no person is of that size.
+    return {name: float(value) if value >= 0 else math.nan for name, value in zip(names, judge.stats[:6], strict=True)}
+
+
+def sigma(joint: str) -> float:
+    """The annotators' spread of a joint, by its name."""
+    return next((SIGMAS[word] for word in SIGMAS if word in _words(joint)), OTHER_SIGMA)
+
+
+def _words(joint: str) -> set[str]:
+    """The words of a joint's name: `left_ear` has `ear`, `forearm` does not."""
+    return set(joint.lower().replace("_", " ").replace("-", " ").split())
+
+
+def _move(matrix: Tensor, points: Tensor) -> Tensor:
+    """Points [N, J, 2] moved by a matrix each, [N, 2, 3]."""
+    return points @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
