@@ -58,11 +58,9 @@ def open_dataset(
     described = describe(name)
     if split not in described.splits:
         raise FastnasError(f"{name} has no split {split!r}; it has {', '.join(described.splits)}")
-    kind = task or described.kinds[0]
-    if kind not in described.kinds:
-        raise FastnasError(f"{name} has no labels for {kind}, only for {', '.join(described.kinds)}")
+    kind = described.kind(task)
     if root is None:
-        raise FastnasError(f"{name} needs its folder (--root DIR); get {described.title} from {described.source}")
+        raise described.missing(None)
     folder = Path(root)
     if not folder.is_dir():
         raise described.missing(folder)

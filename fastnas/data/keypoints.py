@@ -28,15 +28,6 @@ DIR/
     source="your own labelling tool, in the format of https://cocodataset.org/#format-data",
 )
 
-# The 14 joints of Leeds Sports Pose, in its order (https://github.com/axelcarlier/lsp).
-LSP_JOINTS = (
-    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
-    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top",
-)  # fmt: skip
-LSP_SKELETON = (
-    (0, 1), (1, 2), (2, 8), (5, 4), (4, 3), (3, 9), (6, 7), (7, 8), (11, 10), (10, 9), (8, 12), (9, 12), (12, 13),
-)  # fmt: skip
-
 
 def load(root: Path, split: str, kind: str) -> DenseDataset:
     """One split: `train` and `val` by the JSON files' names, or divided at random; `all` where there is one file."""
@@ -130,3 +121,14 @@ def head_length(task: Pose, points: np.ndarray, visible: np.ndarray) -> float:
     if len(ends) != 2 or not visible[ends].all():
         return float("nan")
     return float(np.linalg.norm(points[ends[0]] - points[ends[1]]))
+
+
+# The 14 joints of Leeds Sports Pose, in its order (https://github.com/axelcarlier/lsp).
+LSP_JOINTS = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
+    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top",
+)  # fmt: skip
+LSP_SKELETON = (
+    (0, 1), (1, 2), (2, 8), (5, 4), (4, 3), (3, 9), (6, 7), (7, 8), (11, 10), (10, 9), (8, 12), (9, 12), (12, 13),
+)  # fmt: skip
+LSP_POSE = pose_task(LSP_JOINTS, LSP_SKELETON)

@@ -71,7 +71,7 @@ def load(root: Path, split: str, kind: str) -> PoseDataset:
 
 def _from_lists(path: Path, images: Path) -> list[Person]:
     """`train.json` or `valid.json`: joints [16, 2], joints_vis [16], center, scale, image."""
-    people = []
+    people: list[Person] = []
     heads = _head_sizes(path.with_name("gt_valid.mat")) if path.name == "valid.json" else None
     entries = read_json(path)
     if heads is not None and len(heads) != len(entries):
@@ -86,13 +86,13 @@ def _from_lists(path: Path, images: Path) -> list[Person]:
 
 def _from_merged(path: Path, images: Path, split: str) -> list[Person]:
     """`mpii_annotations.json`: joint_self [16, 3], objpos, scale_provided, img_paths, isValidation."""
-    people = []
+    people: list[Person] = []
     for number, entry in enumerate(read_json(path)):
         if bool(entry["isValidation"]) != (split == "val"):
             continue
         table = np.array(entry["joint_self"], dtype=np.float32)
         # A joint that is not labelled is 0, 0; the third number says not occluded.
-        visible = (table[:, :2] > 0).all(axis=1)
+        visible = np.all(table[:, :2] > 0, axis=1)
         image = images / entry["img_paths"]
         people.append(_person(number, image, table[:, :2] - 1, visible, entry["objpos"], entry["scale_provided"], None))
     return _labelled(people)
@@ -103,12 +103,12 @@ def _from_release(path: Path, images: Path, split: str) -> list[Person]:
     release = read_mat(path)["RELEASE"]
     chosen = [entry for entry, train in zip(_each(release.annolist), _each(release.img_train), strict=True) if train]
     rows = divided(len(chosen), seed=0, fraction=0.1)[split == "val"]
-    people = []
+    people: list[Person] = []
     for row in rows:
         image = images / str(chosen[row].image.name)
         for rect in _each(chosen[row].annorect):
             marked = _each(getattr(getattr(rect, "annopoints", None), "point", ()))
-            scale = getattr(rect, "scale", ())
+            scale: Any = getattr(rect, "scale", ())
             if not marked or np.size(scale) != 1:
                 continue
             points, visible = np.full((len(JOINTS), 2), -1, dtype=np.float32), np.zeros(len(JOINTS), dtype=bool)

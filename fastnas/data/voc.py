@@ -30,6 +30,7 @@ DIR/                               or DIR/VOC2012, or DIR/VOCdevkit/VOC2012
     cls/NAME.mat train.txt val.txt""",
     source="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar "
     "(SBD: http://home.bharathh.info/pubs/codes/SBD/download.html)",
+    counts={"train": 1464, "val": 1449, "trainval": 2913, "trainaug": 10582},
 )
 
 CLASSES = (
