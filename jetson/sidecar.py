@@ -211,11 +211,10 @@ def load(folder: str) -> Artifact:
     try:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
-    except (IOError, ValueError) as error:
-        if not os.path.exists(path):
-            raise JetsonError(
-                "{} is no artifact: it has no {}; write one with: fastnas export".format(folder, FILE_NAME)
-            )
+    except FileNotFoundError as error:
+        message = "{} is no artifact: it has no {}; write one with: fastnas export"
+        raise JetsonError(message.format(folder, FILE_NAME)) from error
+    except (OSError, ValueError) as error:
         raise JetsonError("cannot read {}: {}".format(path, error)) from error
     return Artifact(folder, from_dict(values, path))
 

@@ -1,0 +1,52 @@
+"""From a camera's picture to the network's input, in preallocated memory."""
+
+from typing import Any, Tuple
+
+import numpy as np
+
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.sidecar import Input
+
+
+def import_cv2() -> Any:
+    """OpenCV, or the line that says how to get it."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise JetsonError(
+            "OpenCV does not load ({}); run: sudo apt-get install python3-opencv".format(error)
+        ) from error
+    return cv2
+
+
+class Preprocessor:
+    """Resizes pictures to one size and normalises them as the sidecar says.
+
+    Attributes:
+        size: (H, W) of the network's input.
+    """
+
+    def __init__(self, spec: Input, size: Tuple[int, int]) -> None:
+        self.size = size
+        self._spec = spec
+        self._cv2 = import_cv2()
+        self._resized = np.empty(size + (3,), np.uint8)
+        self._scale = [1 / (255 * std) for std in spec.std]
+        self._shift = [-mean / std for mean, std in zip(spec.mean, spec.std)]
+
+    def __call__(self, picture: np.ndarray, out: np.ndarray) -> None:
+        """Write `picture` (uint8 [H0, W0, 3] in OpenCV's order B, G, R) into `out`, the network's input array."""
+        if picture.shape[:2] == self.size:
+            resized = picture
+        else:
+            resized = self._resized
+            shrinks = picture.shape[0] > self.size[0] and picture.shape[1] > self.size[1]
+            how = self._cv2.INTER_AREA if shrinks else self._cv2.INTER_LINEAR
+            self._cv2.resize(picture, self.size[::-1], dst=resized, interpolation=how)
+        if self._spec.layout == "NHWC":
+            self._cv2.cvtColor(resized, self._cv2.COLOR_BGR2RGB, dst=out[0])
+            return
+        for channel in range(3):
+            plane = out[0, channel]
+            np.multiply(resized[:, :, 2 - channel], self._scale[channel], out=plane, casting="unsafe")
+            np.add(plane, self._shift[channel], out=plane)
