@@ -6,6 +6,7 @@ Multiply-adds are those of convolutions and matrix products, as in the paper's T
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ class Counts:
 
     Attributes:
         output: height and width of the logits.
-        parts: encoder and decoder and the modules directly inside them.
+        parts: encoder and decoder, each followed by the modules inside it.
     """
 
     resolution: tuple[int, int]
@@ -54,6 +55,8 @@ def count(network: Network, resolution: tuple[int, int], *, training: bool = Fal
         FastnasError: the network refuses the resolution.
     """
     shadow = copy.deepcopy(network).to("meta").train(training)
+    if not training and isinstance(shadow.decoder, Decoder):
+        shadow.decoder.auxiliary = nn.ModuleList()
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
@@ -64,34 +67,32 @@ def count(network: Network, resolution: tuple[int, int], *, training: bool = Fal
     logits = result[0] if isinstance(result, list) else result
     operations = {name: sum(kinds.values()) // 4 for name, kinds in counter.get_flop_counts().items()}
     root = type(shadow).__name__
-    names = [name for part in ("encoder", "decoder") for name in (part, *_children(shadow, part))]
-    parts = [
-        Part(name, _parameters(shadow.get_submodule(name), training), operations.get(f"{root}.{name}", 0))
-        for name in names
-    ]
+    parts = (
+        Part(name, _parameters(module), operations.get(f"{root}.{name}", 0)) for name, module in _parts(shadow)
+    )
     return Counts(
         resolution=resolution,
-        parameters=_parameters(shadow, training),
+        parameters=_parameters(shadow),
         multiply_adds=operations.get(root, 0),
         output=(logits.shape[2], logits.shape[3]),
         parts=tuple(part for part in parts if part.parameters or part.multiply_adds),
     )
 
 
-def _children(network: nn.Module, part: str) -> list[str]:
-    return [f"{part}.{name}" for name, _ in network.get_submodule(part).named_children()] if part == "decoder" else []
+def _parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
+    """Encoder and decoder, each followed by the modules inside it; lists and dictionaries of modules are opened."""
+    for part in ("encoder", "decoder"):
+        module = network.get_submodule(part)
+        yield part, module
+        for name, child in module.named_children():
+            if isinstance(child, nn.ModuleList | nn.ModuleDict):
+                yield from ((f"{part}.{name}.{key}", item) for key, item in child.named_children())
+            else:
+                yield f"{part}.{name}", child
 
 
-def _parameters(module: nn.Module, training: bool) -> int:
-    total = sum(parameter.numel() for parameter in module.parameters())
-    if not training:
-        total -= sum(
-            parameter.numel()
-            for decoder in module.modules()
-            if isinstance(decoder, Decoder)
-            for parameter in decoder.auxiliary.parameters()
-        )
-    return total
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @dataclass(frozen=True)

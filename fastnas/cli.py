@@ -1,0 +1,75 @@
+"""The command line: a table of commands, each imported only when it is called.
+
+Shell completion: `eval "$(_FASTNAS_COMPLETE=bash_source fastnas)"` (or `zsh_source`, `fish_source`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from fastnas import __version__
+from fastnas.errors import FastnasError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is (`module:attribute`), and its line in the overview, which needs no import."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "show": Entry("fastnas.show:show", "Describe, count and draw a network."),
+    "demo": Entry("fastnas.demo:demo", "Run everything that is here, end to end, in minutes."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is looked up, and prints our errors as one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, attribute = entry.target.split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The overview, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; an error of ours becomes a line and exit code 1, unless `--debug` asks for the traceback."""
+        try:
+            return super().invoke(ctx)
+        except FastnasError as error:
+            if ctx.params.get("debug"):
+                raise
+            raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            if ctx.params.get("debug") or (error.name or "").split(".")[0] == "fastnas":
+                raise
+            raise click.ClickException(
+                f"{error.name} is not installed; run: pip install 'fastnas[dev]', "
+                "or fastnas doctor to see what is missing"
+            ) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fastnas", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+def main(debug: bool) -> None:
+    """Compact networks for dense prediction, found by search and measured on NVIDIA Jetson boards."""
+
