@@ -101,9 +101,9 @@ def load_model(path: str | Path) -> Model:
     header, weights = _read(path, weights=True)
     try:
         spec = ModelSpec.from_dict(header["model"])
+        network = build(spec).eval()
     except FastnasError as error:
         raise FastnasError(f"{path}: {error}") from error
-    network = build(spec).eval()
     own = network.state_dict()
     for key, value in own.items():
         if key not in weights:
