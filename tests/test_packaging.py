@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from configparser import ConfigParser
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -116,6 +117,12 @@ def test_checkout_whose_links_became_text_builds_the_same_wheel(
 def test_links_are_relative_and_lead_to_the_rooms() -> None:
     for room in ROOMS:
         assert (ROOT / "fastnas" / room).readlink() == Path("..", room)
+
+
+def test_the_device_half_has_the_same_version() -> None:
+    settings = ConfigParser()
+    settings.read(ROOT / "jetson" / "setup.cfg")
+    assert settings["metadata"]["version"] == fastnas.__version__
 
 
 def test_uninstalled_checkout_runs(checkout: Path) -> None:
