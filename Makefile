@@ -23,7 +23,7 @@ lint: $(READY)
 	@$(BIN)/python -m pytest tests/test_habits.py
 
 docs: $(READY)
-	@$(BIN)/mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Renew every pin. The resolution serves all supported Pythons at once.
 constraints:
