@@ -6,6 +6,9 @@ turns the buffers into a picture. Depth is kept as 1 / z, which is linear over a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +20,7 @@ from fastnas.data.scenes.parts import Cylinder, Face, Material, Part, Round
 NEAR = 0.3  # metres; what is nearer is cut off
 SHADES = 32  # steps between the two colours of a material
 THINNEST = 0.55  # pixels; a round part is never drawn thinner, so that far poles stay visible
+SPECK = 120  # pixels of a window; smaller round parts are left untextured
 _CIRCLE = np.linspace(0, 2 * np.pi, 8, endpoint=False)
 
 
@@ -31,32 +35,31 @@ class Canvas:
         """`to_sun` is the unit vector [3] towards the sun, in the world."""
         self.camera = camera
         self._to_sun = to_sun
-        self._sun_seen = tuple((camera.rotation @ to_sun).tolist())
+        self._sun_seen: list[float] = (camera.rotation @ to_sun).tolist()
         self._x, self._y = camera.rays()
         self._columns = np.arange(camera.size[1], dtype=np.float32)[None, :]
         self._rows = np.arange(camera.size[0], dtype=np.float32)[:, None]
         self.index: npt.NDArray[np.uint16] = np.zeros(camera.size, np.uint16)
         self.inverse_depth: Floats = np.zeros(camera.size, np.float32)
         self.direct: Floats = np.ones(camera.size, np.float32)
-        self._lit = np.full(camera.size, 255, np.uint8)
 
     def draw(self, ground: Material, parts: list[Part]) -> None:
         """Draw the ground, all parts, and the shadows that they cast on the ground."""
-        points = [point for part in parts for point in _points(part)]
-        seen = self.camera.see(np.asarray(points, np.float32))
-        rows, start = seen.tolist(), 0
+        world = np.array([point for part in parts for point in _points(part)], np.float32).reshape(-1, 3)
+        seen = self.camera.see(world).tolist()
         self._ground(ground)
+        start = 0
         for number, part in enumerate(parts, start=2):
-            end = start + len(_points(part))
+            end = start + (len(part.corners) if isinstance(part, Face) else 2)
             if isinstance(part, Round):
-                self._round(number, part, rows[start], rows[start + 1])
+                self._round(number, part, seen[start], seen[start + 1])
             elif isinstance(part, Face):
                 self._face(number, part, seen[start:end])
             else:
-                self._cylinder(number, part, rows[start], rows[start + 1])
+                self._cylinder(number, part, seen[start], seen[start + 1])
             start = end
-        self._cast_shadows(parts)
-        np.multiply(self.direct, self._lit * np.float32(1 / 255), out=self.direct, where=self.index // SHADES == 1)
+        lit = self._lit_ground(parts, world)
+        np.multiply(self.direct, lit, out=self.direct, where=self.index >> 5 == 1)
 
     def _write(
         self, top: int, left: int, number: int, inside: npt.NDArray[np.bool_], inverse: Floats,
@@ -84,25 +87,30 @@ class Canvas:
     def _ground(self, material: Material) -> None:
         """The plane Y = 0, in strips of rows that each read the texture at their own sharpness."""
         rotation, height = self.camera.rotation, float(self.camera.position[1])
-        down = -rotation[:, 1] / height
-        strip = max(self.camera.size[0] // 16, 1)
+        down = (-rotation[:, 1] / height).tolist()
+        right, forward = rotation[:, 0].tolist(), rotation[:, 2].tolist()
+        strip = max(self.camera.size[0] // 10, 1)
         for top in range(0, self.camera.size[0], strip):
             y = self._y[top : top + strip]
-            inverse = float(down[0]) * self._x + (float(down[1]) * y + float(down[2]))
+            inverse = down[0] * self._x + (down[1] * y + down[2])
             nearest = float(inverse.max())
             if nearest <= 0.004:  # wholly above the horizon, or farther than 250 m
                 continue
             inside = inverse > 0.004
             z = 1 / np.maximum(inverse, 0.004)
-            u = self._along(rotation[:, 0], z, self._x, y, 0, material.tile)
-            v = self._along(rotation[:, 2], z, self._x, y, 0, material.tile)
+            u = self._along(right, z, self._x, y, 0, material.tile)
+            v = self._along(forward, z, self._x, y, 0, material.tile)
             shade = self._shade(material, u, v, 2 / nearest)
             self._write(top, 0, 1, inside, inverse, shade, float(self._to_sun[1]))
 
-    def _along(self, axis: Floats, z: Floats, x: Floats, y: Floats, offset: float, tile: float) -> Floats:
+    @staticmethod
+    def _along(axis: Sequence[float], z: Floats, x: Floats, y: Floats, offset: float, tile: float) -> Floats:
         """How far, in tiles, the points at depth z lie along a camera-space axis from `offset` metres."""
-        a, b, c = (axis / tile).tolist()
-        return z * (a * x + (b * y + c)) - offset / tile
+        a, b, c = axis[0] / tile, axis[1] / tile, axis[2] / tile
+        along = a * x + (b * y + c)
+        along *= z
+        along -= offset / tile
+        return along
 
     def _shade(self, material: Material, u: Floats, v: Floats, depth: float) -> textures.Bytes | int:
         """The texture at tile coordinates u, v of a surface about `depth` metres away."""
@@ -110,36 +118,45 @@ class Canvas:
             return 0
         return textures.sample(material.texture, u, v, depth / (self.camera.focal * material.tile))
 
-    def _face(self, number: int, part: Face, corners: Floats) -> None:
+    def _face(self, number: int, part: Face, corners: list[list[float]]) -> None:
         """A polygon: 1 / z is linear in x and y over its plane."""
-        edge, side = corners[1] - corners[0], corners[-1] - corners[0]
-        normal = np.cross(edge, side)
-        facing = float(normal @ corners[0])
-        if facing >= 0 and not part.two_sided:
+        origin = corners[0]
+        edge = _minus(corners[1], origin)
+        normal = _cross(edge, _minus(corners[-1], origin))
+        facing = _dot(normal, origin)
+        if abs(facing) < 1e-9 or (facing > 0 and not part.two_sided):
             return
-        corners = _clip(corners)
-        if len(corners) < 3:
+        focal, (cx, cy) = self.camera.focal, self.camera.centre
+        polygon = _clip(corners)
+        if len(polygon) < 3:
             return
-        pixels = self.camera.project(corners)
-        window = self._window(*pixels.min(0).tolist(), *pixels.max(0).tolist())
-        if window is None or abs(facing) < 1e-9:
+        pixels = [(x / z * focal + cx, y / z * focal + cy) for x, y, z in polygon]
+        columns, rows = zip(*pixels, strict=True)
+        window = self._window(min(columns), min(rows), max(columns), max(rows))
+        if window is None:
             return
         top, bottom, left, right = window
         filled = np.zeros((bottom - top, right - left), np.uint8)
-        cv2.fillConvexPoly(filled, np.rint((pixels - (left, top)) * 16).astype(np.int32), 1, shift=4)
+        fixed = [(round((u - left) * 16), round((v - top) * 16)) for u, v in pixels]
+        cv2.fillConvexPoly(filled, np.array(fixed, np.int32), 1, shift=4)
         x, y = self._x[:, left:right], self._y[top:bottom]
-        a, b, c = (normal / facing).tolist()
-        inverse = a * x + (b * y + c)
-        length = float(np.linalg.norm(normal))
-        lambert = float(normal @ np.asarray(self._sun_seen, np.float32)) / length * (-1 if facing > 0 else 1)
+        inverse = normal[0] / facing * x + (normal[1] / facing * y + normal[2] / facing)
+        # Pixels on the outline may have their centre outside: they are no nearer or farther than the corners.
+        depths = [corner[2] for corner in polygon]
+        np.minimum(np.maximum(inverse, 1 / max(depths), out=inverse), 1 / min(depths), out=inverse)
+        length = math.hypot(*normal)
+        lambert = _dot(normal, self._sun_seen) / length * (-1 if facing > 0 else 1)
         shade: textures.Bytes | int = 0
+        tile = part.material.tile
         if part.material.texture is not None:
-            z = 1 / np.maximum(inverse, 1e-3)
-            across = edge / float(np.linalg.norm(edge))
-            up = np.cross(normal, across) / length
-            u = self._along(across, z, x, y, float(across @ corners[0]), part.material.tile)
-            v = self._along(up, z, x, y, float(up @ corners[0]), part.material.tile)
-            shade = self._shade(part.material, u, v, float(corners[:, 2].mean()))
+            z = 1 / inverse
+            reach = math.hypot(*edge)
+            across = (edge[0] / reach, edge[1] / reach, edge[2] / reach)
+            up = _cross(normal, across)
+            up = (up[0] / length, up[1] / length, up[2] / length)
+            u = self._along(across, z, x, y, _dot(across, origin), tile)
+            v = self._along(up, z, x, y, _dot(up, origin), tile)
+            shade = self._shade(part.material, u, v, sum(depths) / len(depths))
         self._write(top, left, number, filled.view(np.bool_), inverse, shade, max(lambert, 0.0))
 
     def _round(self, number: int, part: Round, start: list[float], end: list[float]) -> None:
@@ -166,7 +183,7 @@ class Canvas:
             z, thick = min(start[2], end[2]), max(part.radius, part.end_radius)
         else:
             t = ox * (dx / squared) + oy * (dy / squared)
-            np.clip(t, 0, 1, out=t)
+            np.minimum(np.maximum(t, 0, out=t), 1, out=t)
             spread = 1 / (ra + t * (rb - ra))
             sx, sy = (ox - t * dx) * spread, (oy - t * dy) * spread
             z = 1 / (1 / start[2] + t * (1 / end[2] - 1 / start[2]))
@@ -174,7 +191,7 @@ class Canvas:
         bulge = 1 - sx * sx - sy * sy
         direct = light_x * sx + light_y * sy
         shade: textures.Bytes | int = 0
-        if part.material.texture is not None and bulge.size > 36:
+        if part.material.texture is not None and bulge.size > SPECK:
             metres = start[2] / (focal * part.material.tile)
             turn = number * 0.37  # so that neighbouring parts do not repeat one another
             if part.ragged:
@@ -224,24 +241,24 @@ class Canvas:
         shade = self._shade(part.material, angle, rise * (-1 / part.material.tile), base[2])
         self._write(top, left, number, inside, 1 / np.maximum(z, 0.01), shade, direct)
 
-    def _cast_shadows(self, parts: list[Part]) -> None:
-        """Darken the ground where the sun does not reach it."""
-        casters = [_outline(part, self._to_sun) for part in parts]
-        outlines = np.concatenate(casters)
-        fallen = outlines - self._to_sun * (outlines[:, 1:2] / self._to_sun[1])
-        seen = self.camera.see(fallen.astype(np.float32))
-        clipped = np.maximum(seen[:, 2:], NEAR)
-        pixels = seen[:, :2] / clipped * np.float32(self.camera.focal) + np.asarray(self.camera.centre, np.float32)
-        whole = np.rint(np.clip(pixels, -4000, 4000) * 16).astype(np.int32)
+    def _lit_ground(self, parts: list[Part], world: Floats) -> Floats:
+        """How much of the sun reaches the ground at every pixel, 0..1, with the shadows' edges softened."""
+        outlines = _outlines(parts, world, self._to_sun)
+        sizes = [len(outline) for outline in outlines]
+        points = np.concatenate(outlines)
+        seen = self.camera.see(points - self._to_sun * (points[:, 1:2] / self._to_sun[1]))
         in_front = seen[:, 2] > NEAR
-        start = 0
-        for caster in casters:
-            end = start + len(caster)
-            if in_front[start:end].all():
-                cv2.fillConvexPoly(self._lit, cv2.convexHull(whole[start:end]), 0, shift=4)
-            start = end
+        seen[:, 2] = np.maximum(seen[:, 2], NEAR)
+        pixels = self.camera.project(seen)
+        ends = np.cumsum(sizes)
+        visible = np.logical_and.reduceat(in_front, ends - sizes).tolist()
+        whole = np.rint(np.clip(pixels, -4000, 4000) * 16).astype(np.int32)
+        lit = np.full(self.camera.size, 255, np.uint8)
+        for start, end, all_in_front in zip((ends - sizes).tolist(), ends.tolist(), visible, strict=True):
+            if all_in_front:
+                cv2.fillConvexPoly(lit, cv2.convexHull(whole[start:end]), 0, shift=4)
         blur = max(self.camera.size) // 128 * 2 + 1
-        self._lit = cv2.blur(self._lit, (blur, blur))  # type: ignore[assignment]
+        return cv2.blur(lit, (blur, blur)) * np.float32(1 / 255)  # type: ignore[no-any-return]
 
 
 def _points(part: Part) -> tuple[tuple[float, float, float], ...]:
@@ -254,30 +271,50 @@ def _points(part: Part) -> tuple[tuple[float, float, float], ...]:
     return (part.base, (x, y + part.height, z))
 
 
-def _outline(part: Part, to_sun: Floats) -> Floats:
-    """Points [n, 3] whose hull, seen from the sun, is the part."""
-    points = np.asarray(_points(part), np.float32)
-    if isinstance(part, Face):
-        return points
-    if isinstance(part, Round):
-        level = np.cross(to_sun, (0.0, 1.0, 0.0))
-        level /= np.linalg.norm(level)
-        circle = np.outer(np.cos(_CIRCLE), level) + np.outer(np.sin(_CIRCLE), np.cross(level, to_sun))
-        radii = (part.radius, part.end_radius)
-    else:
-        circle = np.stack([np.cos(_CIRCLE), 0 * _CIRCLE, np.sin(_CIRCLE)], axis=1)
-        radii = (part.radius, part.radius)
-    return np.concatenate([points[0] + radii[0] * circle, points[1] + radii[1] * circle]).astype(np.float32)
+def _outlines(parts: list[Part], world: Floats, to_sun: Floats) -> list[Floats]:
+    """For every part, points [n, 3] whose hull, seen from the sun, is the part; `world` holds `_points` of all parts."""
+    aside = np.array((-to_sun[2], 0, to_sun[0])) / np.hypot(to_sun[0], to_sun[2])
+    facing_sun = np.outer(np.cos(_CIRCLE), aside) + np.outer(np.sin(_CIRCLE), np.cross(aside, to_sun))
+    level = np.stack([np.cos(_CIRCLE), 0 * _CIRCLE, np.sin(_CIRCLE)], axis=1)
+    circles = {Round: facing_sun.astype(np.float32), Cylinder: level.astype(np.float32)}
+    found, start = [], 0
+    for part in parts:
+        if isinstance(part, Face):
+            end = start + len(part.corners)
+            found.append(world[start:end])
+        else:
+            end = start + 2
+            circle, here = circles[type(part)], world[start:end]
+            if isinstance(part, Round) and part.start == part.end:
+                found.append(here[0] + part.radius * circle)
+            else:
+                last = part.end_radius if isinstance(part, Round) else part.radius
+                found.append(np.concatenate([here[0] + part.radius * circle, here[1] + last * circle]))
+        start = end
+    return found
 
 
-def _clip(corners: Floats) -> Floats:
-    """The part of a polygon [n, 3] in front of the near plane."""
-    if corners[:, 2].min() >= NEAR:
+def _minus(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+    return (a[0] - b[0], a[1] - b[1], a[2] - b[2])
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _cross(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+    return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+
+
+def _clip(corners: list[list[float]]) -> list[list[float]]:
+    """The part of a polygon in front of the near plane."""
+    if min(corner[2] for corner in corners) >= NEAR:
         return corners
-    kept: list[Floats] = []
-    for here, there in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+    kept: list[list[float]] = []
+    for here, there in zip(corners, corners[1:] + corners[:1], strict=True):
         if here[2] >= NEAR:
             kept.append(here)
         if (here[2] >= NEAR) != (there[2] >= NEAR):
-            kept.append(here + (there - here) * ((NEAR - here[2]) / (there[2] - here[2])))
-    return np.array(kept, np.float32).reshape(-1, 3)
+            share = (NEAR - here[2]) / (there[2] - here[2])
+            kept.append([a + (b - a) * share for a, b in zip(here, there, strict=True)])
+    return kept

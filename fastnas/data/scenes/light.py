@@ -12,7 +12,7 @@ import numpy as np
 from fastnas.data.scenes import textures
 from fastnas.data.scenes.camera import Floats
 from fastnas.data.scenes.canvas import SHADES, Canvas
-from fastnas.data.scenes.parts import Colour, Material, Part, darker
+from fastnas.data.scenes.parts import Colour, Material, Part
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Light:
     clouds: float
     haze: float
     noise: float
-    grain: tuple[int, int, int]
+    grain: tuple[int, int]  # where the sensor's noise is taken from
 
 
 def sample_light(rng: Random) -> Light:
@@ -52,7 +52,7 @@ def sample_light(rng: Random) -> Light:
         clouds=rng.uniform(0.0, 0.9),
         haze=rng.choice((0.0, 0.01, 0.03, 0.06)) * rng.random(),
         noise=rng.uniform(1.0, 7.0),
-        grain=(rng.randrange(256), rng.randrange(256), rng.randrange(4)),
+        grain=(rng.randrange(textures.GRAIN), rng.randrange(textures.GRAIN)),
     )
 
 
@@ -66,42 +66,48 @@ def develop(canvas: Canvas, light: Light, ground: Material, parts: list[Part]) -
     height, width = canvas.camera.size
     materials = [ground, ground, *(part.material for part in parts)]  # the sky's row is never read
     first = np.array([m.colour for m in materials], np.float32)
-    other = np.array([m.other if m.texture else darker(m.colour, 0.75) for m in materials], np.float32)
-    mix = np.linspace(0, 1, SHADES, dtype=np.float32)[:, None]
-    palette = (first[:, None] + (other - first)[:, None] * mix).reshape(-1, 3) * 255  # [parts * SHADES, 3]
+    other = np.array([m.other if m.texture else m.colour for m in materials], np.float32)
+    mix = np.linspace(0, 255, SHADES, dtype=np.float32)[:, None]
+    palette = (first[:, None] * (255 - mix) + other[:, None] * mix).reshape(-1, 3).T.copy()  # [3, parts * SHADES]
 
     sky = canvas.inverse_depth == 0
-    clear = np.exp(-light.haze / np.maximum(canvas.inverse_depth, 1e-3))
-    up, cloud = _sky(canvas, light)
+    rows = np.flatnonzero(sky.any(axis=1))
+    end = int(rows[-1]) + 1 if len(rows) else 0  # no sky below
+    up, cloud = _sky(canvas, light, end)
+    clear = np.exp(-light.haze / np.maximum(canvas.inverse_depth, 1e-3)) if light.haze else None
+    index = canvas.index.astype(np.intp)  # once, rather than in every channel
+    top, left = light.grain
     image = np.empty((3, height, width), np.uint8)
-    y, x, turn = light.grain
-    grain = np.rot90(textures.film_grain(), turn, axes=(1, 2))
     for channel in range(3):
-        plane = palette[:, channel][canvas.index]
+        plane = palette[channel].take(index, mode="clip")
         plane *= canvas.direct * light.sun[channel] + light.ambient[channel]
         haze = 255 * light.horizon[channel]
-        plane -= haze
-        plane *= clear
-        plane += haze
-        backdrop = haze + (255 * light.zenith[channel] - haze) * up
-        backdrop += (250 * min(1.0, light.horizon[1] + 0.1) - backdrop) * cloud
-        np.copyto(plane, backdrop, where=sky)
+        if clear is not None:
+            plane -= haze
+            plane *= clear
+            plane += haze
+        if end:
+            backdrop = haze + (255 * light.zenith[channel] - haze) * up
+            backdrop += (250 * min(1.0, light.horizon[1] + 0.1) - backdrop) * cloud
+            np.copyto(plane[:end], backdrop, where=sky[:end])
         plane = cv2.GaussianBlur(plane, (3, 3), 0.6)
-        noise = np.resize(grain[channel, y:, x:], plane.shape) if max(height, width) > 256 else None
-        plane += light.noise * (grain[channel, y : y + height, x : x + width] if noise is None else noise)
+        plane += light.noise * textures.film_grain(height, width)[channel, top : top + height, left : left + width]
         np.clip(plane, 0, 255, out=plane)
         image[channel] = plane
     return image
 
 
-def _sky(canvas: Canvas, light: Light) -> tuple[Floats, Floats]:
-    """For every pixel, how far up the sky it looks, 0..1, and how much cloud is there [H, W]."""
-    camera = canvas.camera
-    x, y = camera.rays()
-    right, rise, forward = camera.rotation.T  # the world's axes in camera coordinates
-    upward = float(rise[0]) * x + (float(rise[1]) * y + float(rise[2]))
+def _sky(canvas: Canvas, light: Light, end: int) -> tuple[Floats, Floats]:
+    """For every pixel of the rows up to `end`, how far up the sky it looks, 0..1, and how much cloud is there."""
+    x, y = canvas.camera.rays()
+    y = y[:end]
+    upward_x, upward_y, upward_z = canvas.camera.rotation[:, 1].tolist()  # the world's up in camera coordinates
+    upward = upward_x * x + (upward_y * y + upward_z)
     up = np.clip(upward * 1.6, 0, 1)
-    reach = 0.35 / (upward + 0.25).clip(0.05)
-    texture = textures.sample("clouds", reach * x, reach + 0 * x, 2 / camera.focal)
-    cloud = (texture * np.float32(2.4 / 255) - np.float32(1.1)).clip(0, 1) * (light.clouds * np.minimum(up * 4, 1))
+    if not end or light.clouds < 0.1:
+        return up, np.zeros_like(up)
+    reach = 0.35 / np.maximum(upward + 0.25, 0.05)
+    texture = textures.sample("clouds", reach * x, reach, 2 / canvas.camera.focal)
+    cloud = np.clip(texture * np.float32(2.4 / 255) - np.float32(1.1), 0, 1)
+    cloud *= light.clouds * np.minimum(up * 4, 1)
     return up, cloud

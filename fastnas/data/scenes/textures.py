@@ -17,6 +17,7 @@ from fastnas.data.scenes.camera import Floats
 
 Bytes = npt.NDArray[np.uint8]
 SIDE = 128
+GRAIN = 256
 NAMES = (
     "plain", "bands", "bars", "diagonal", "checks", "dots", "bricks", "planks", "plaid", "windows", "grain", "clouds",
     "leaves", "marble",
@@ -84,10 +85,10 @@ def levels(name: str) -> tuple[Bytes, ...]:
 
 
 def sample(name: str, u: Floats, v: Floats, footprint: float) -> Bytes:
-    """Texture `name` at tile coordinates u, v (broadcast to [h, w]), where one pixel of the picture covers `footprint` tiles."""
+    """Texture `name` at tile coordinates u, v ([1 or h, w] and [h, 1 or w]), where one pixel of the picture covers `footprint` tiles."""
     pyramid = levels(name)
     level = min(max(round(math.log2(max(footprint, 1e-6) * SIDE)), 0), len(pyramid) - 1)
-    places = np.empty((*np.broadcast_shapes(u.shape, v.shape), 2), np.float32)
+    places = np.empty((len(v), u.shape[1], 2), np.float32)
     np.multiply(u, SIDE >> level, out=places[..., 0])
     np.multiply(v, SIDE >> level, out=places[..., 1])
     found = cv2.remap(pyramid[level], places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)  # type: ignore[call-overload]
@@ -95,6 +96,6 @@ def sample(name: str, u: Floats, v: Floats, footprint: float) -> Bytes:
 
 
 @functools.cache
-def film_grain() -> Floats:
-    """Standard normal noise [3, 512, 512]: pictures take their sensor noise from a random place in it."""
-    return np.random.default_rng(12).standard_normal((3, 512, 512), dtype=np.float32)
+def film_grain(height: int, width: int) -> Floats:
+    """Standard normal noise [3, GRAIN + height, GRAIN + width]: a picture takes its own from somewhere in it."""
+    return np.random.default_rng(12).standard_normal((3, GRAIN + height, GRAIN + width), dtype=np.float32)
