@@ -38,27 +38,28 @@ def draw_classes(image: Tensor, classes: Tensor, task: Segmentation) -> Picture:
     mixed[ids == IGNORE] = canvas[ids == IGNORE]
     found, counts = np.unique(ids[ids != IGNORE], return_counts=True)
     shares = sorted(zip(counts / ids.size, found, strict=True), reverse=True)
-    return _with_legend(mixed, [(f"{task.classes[i]} {share:.0%}", task.colours[i]) for share, i in shares])
+    return _with_legend(mixed, [(f"{task.classes[i]} {_percent(share)}", task.colours[i]) for share, i in shares])
 
 
 def draw_depth(image: Tensor, depth: Tensor, task: Depth) -> Picture:
     """The image beside its depth [H, W] (metres, grey where missing), and the colours' scale in metres.
 
-    The colours span the task's range, the same for every picture, by the logarithm of depth: near things differ most.
+    The colours span the task's range, the same in every picture, by the logarithm of depth: near things differ most.
     """
     canvas, _ = _canvas(image)
     small = depth.float().cpu().numpy()
     metres = np.asarray(cv2.resize(small, canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.float32)
     picture = _depth_colours(metres, task)
     height, size = len(canvas), 14
-    bar = np.geomspace(task.minimum, task.maximum, height, dtype=np.float32)[:, None].repeat(size, 1)
+    near, far = _scale(task)
+    bar = np.geomspace(near, far, height, dtype=np.float32)[:, None].repeat(size, 1)
     side = np.full((height, 5 * size, 3), PAPER, dtype=np.uint8)
     side[:, size // 2 : size // 2 + size] = _depth_colours(bar, task)
     sheet = Image.fromarray(np.hstack([canvas, picture, side]))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
     left = 2 * canvas.shape[1] + 2 * size
     for metre in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500):
-        share = np.log(metre / task.minimum) / np.log(task.maximum / task.minimum)
+        share = np.log(metre / near) / np.log(far / near)
         if 0 <= share <= 1:
             y = share * (height - 1)
             pen.line([left - size // 2, y, left, y], fill=INK)
@@ -121,12 +122,22 @@ def _with_legend(picture: Picture, entries: list[tuple[str, Colour]]) -> Picture
     return np.asarray(sheet)
 
 
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "<1%"
+
+
 def _depth_colours(metres: npt.NDArray[np.float32], task: Depth) -> Picture:
     """Near is yellow, far is dark blue (a map of even lightness steps); missing (0) is grey."""
-    share = np.log(metres.clip(task.minimum, task.maximum) / task.minimum) / np.log(task.maximum / task.minimum)
+    near, far = _scale(task)
+    share = np.log(metres.clip(near, far) / near) / np.log(far / near)
     colours = cv2.applyColorMap(np.round(255 * (1 - share)).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
     colours[metres <= 0] = 128
     return colours
+
+
+def _scale(task: Depth) -> tuple[float, float]:
+    """The nearest and farthest metres with a colour of their own: a wider range would leave too few to each."""
+    return max(task.minimum, task.maximum / 20), task.maximum
 
 
 def _side_colour(joint: str) -> Colour:

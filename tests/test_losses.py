@@ -1,0 +1,234 @@
+"""Losses, decoding and the face of every task, against loops and facts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastnas.errors import FastnasError
+from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
+from fastnas.tasks.head import Metrics, flip_test, make_task, upsample
+from fastnas.tasks.pose import find_peaks, gaussians
+
+SEGMENTATION = Segmentation(("sky", "road", "car"), ((0, 0, 255), (90, 90, 90), (255, 0, 0)))
+POSE = Pose(("left_shoulder", "right_shoulder", "left_hip", "right_hip"), ((0, 1), (2, 3)), (1, 0, 3, 2))
+DEPTH = Depth(0.5, 10.0)
+
+
+def batch_of(task, count=2, height=32, width=48) -> dict:
+    """A batch with random labels of every kind."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 3, (count, height, width), generator=generator)
+    mask[:, :3] = IGNORE
+    depth = 0.5 + 9 * torch.rand(count, height, width, generator=generator)
+    depth[:, :3] = 0
+    return {
+        "image": torch.zeros(count, 3, height, width),
+        "mask": mask.to(torch.uint8),
+        "depth": depth,
+        "keypoints": torch.rand(count, len(POSE.joints), 2, generator=generator)
+        * torch.tensor([width - 1, height - 1]),
+        "visible": torch.ones(count, len(POSE.joints), dtype=torch.bool),
+        "to_image": torch.eye(3)[:2].repeat(count, 1, 1),
+        "name": ["a"] * count,
+    }
+
+
+@pytest.mark.parametrize("task", [SEGMENTATION, POSE, DEPTH], ids=lambda task: task.kind)
+class TestEveryTask:
+    """What training and evaluation rely on."""
+
+    def test_the_loss_is_a_float32_scalar_with_gradients(self, task):
+        logits = torch.randn(2, task.outputs, 8, 12, dtype=torch.bfloat16, requires_grad=True)
+        loss = make_task(task).loss(logits, batch_of(task))
+        assert loss.shape == ()
+        assert loss.dtype == torch.float32
+        loss.backward()
+        assert logits.grad is not None
+        assert logits.grad.abs().sum() > 0
+
+    def test_nothing_labelled_costs_nothing(self, task):
+        batch = batch_of(task)
+        batch["mask"][:], batch["depth"][:], batch["visible"][:] = IGNORE, 0, False
+        logits = torch.randn(2, task.outputs, 8, 12, requires_grad=True)
+        loss = make_task(task).loss(logits, batch)
+        loss.backward()
+        assert loss == 0
+        assert logits.grad is not None
+        assert (logits.grad == 0).all()
+
+    def test_an_image_goes_all_the_way(self, task):
+        head, batch = make_task(task), batch_of(task)
+        logits = torch.rand(2, task.outputs, 8, 12)
+        metrics = head.metrics()
+        assert isinstance(metrics, Metrics)
+        metrics.update(logits, batch)
+        score = head.score(metrics.compute())
+        assert math.isfinite(score.value)
+        assert score.higher_is_better == (task is not DEPTH)
+        picture = head.picture(torch.zeros(3, 32, 48, dtype=torch.uint8), logits[0])
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+        decoded = head.decode(logits, (32, 48))
+        assert decoded[0].shape == head.truth({key: value[0] for key, value in batch.items()}).shape
+
+    def test_the_mirror_undoes_itself(self, task):
+        head, logits = make_task(task), torch.randn(2, task.outputs, 8, 12)
+        assert torch.equal(head.mirror(head.mirror(logits)), logits)
+        assert not torch.equal(head.mirror(logits), logits)
+
+
+def test_an_unknown_task_is_refused():
+    class Other:
+        kind = "sound"
+
+    with pytest.raises(FastnasError, match="no task of kind 'sound'; there are segmentation, pose, depth"):
+        make_task(Other())  # type: ignore[arg-type]
+
+
+def test_cross_entropy_is_the_mean_over_labelled_pixels():
+    batch, logits = batch_of(SEGMENTATION), torch.randn(2, 3, 8, 12)
+    large = F.interpolate(logits, size=(32, 48), mode="bilinear")
+    expected = F.cross_entropy(large, batch["mask"].long(), ignore_index=IGNORE)
+    torch.testing.assert_close(make_task(SEGMENTATION).loss(logits, batch), expected)
+
+
+def test_berhu_is_the_papers_formula():
+    batch, logits = batch_of(DEPTH), 10 * torch.rand(2, 1, 32, 48)
+    errors = [
+        abs(float(guess) - float(true))
+        for guess, true in zip(logits.flatten(), batch["depth"].flatten(), strict=True)
+        if true > 0
+    ]
+    c = max(errors) / 5
+    expected = sum(e if e <= c else (e * e + c * c) / (2 * c) for e in errors) / len(errors)
+    assert float(make_task(DEPTH).loss(logits, batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_missing_depth_never_matters():
+    batch, logits = batch_of(DEPTH), torch.rand(2, 1, 32, 48)
+    wild = logits.clone()
+    wild[:, :, :3] = 1e6
+    head = make_task(DEPTH)
+    assert head.loss(wild, batch) == head.loss(logits, batch)
+    logits.requires_grad_()
+    head.loss(logits, batch).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:, :, :3] == 0).all()
+
+
+def test_perfect_predictions_cost_nothing():
+    batch = batch_of(DEPTH)
+    exact = batch["depth"][:, None].clone().requires_grad_()
+    loss = make_task(DEPTH).loss(exact, batch)
+    loss.backward()
+    assert loss == 0
+    assert exact.grad is not None
+    assert exact.grad.isfinite().all()
+
+    batch = batch_of(POSE)
+    assert make_task(POSE).loss(gaussians((batch["keypoints"] + 0.5) / 4 - 0.5, (8, 12)), batch) == 0
+
+
+def test_heatmap_loss_is_a_loop_over_visible_joints():
+    batch, logits = batch_of(POSE), torch.rand(2, 4, 8, 12)
+    batch["visible"][0, 1] = False
+    batch["keypoints"][1, 2] = torch.tensor([-3.0, 10.0])  # left of the crop
+    total, joints = 0.0, 0
+    for sample in range(2):
+        for joint in range(4):
+            if (sample, joint) in {(0, 1), (1, 2)}:
+                continue
+            # Pixel i of a heatmap of stride 4 covers the input's pixels 4i to 4i + 3, whose centre is 4i + 1.5.
+            x, y = ((float(v) - 1.5) / 4 for v in batch["keypoints"][sample, joint])
+            joints += 1
+            for row in range(8):
+                for column in range(12):
+                    target = math.exp(-((column - x) ** 2 + (row - y) ** 2) / (2 * 2**2))
+                    total += (float(logits[sample, joint, row, column]) - target) ** 2 / (8 * 12)
+    assert float(make_task(POSE).loss(logits, batch)) == pytest.approx(total / joints, rel=1e-5)
+
+
+def test_coarser_heatmaps_are_compared_at_stride_4():
+    batch, coarse = batch_of(POSE), torch.rand(2, 4, 4, 6)
+    head = make_task(POSE)
+    assert head.loss(coarse, batch) == head.loss(upsample(coarse, (8, 12)), batch)
+
+
+@settings(max_examples=50, deadline=None)
+@given(x=st.floats(14, 241), y=st.floats(14, 177))
+def test_decoding_finds_the_target_between_pixels(x, y):
+    point = torch.tensor([[[x, y]]])
+    head = make_task(Pose(("nose",), (), (0,)))
+    joint = head.decode(gaussians((point + 0.5) / 4 - 0.5, (48, 64)), (192, 256))[0, 0]
+    torch.testing.assert_close(joint[:2], point[0, 0], rtol=0, atol=2e-2)
+    assert joint[2] > 0.85
+
+
+@pytest.mark.parametrize(("noise", "limit"), [(0.0, 0.001), (0.02, 0.1)])
+def test_decoding_beats_the_quarter_offset(noise, limit):
+    generator = torch.Generator().manual_seed(0)
+    points = 6 + 50 * torch.rand(1000, 1, 2, generator=generator)
+    heatmaps = gaussians(points, (64, 64))
+    heatmaps = heatmaps + noise * torch.randn(heatmaps.shape, generator=generator)
+    error = (find_peaks(heatmaps)[..., :2] - points).norm(dim=-1).square().mean().sqrt()
+    quarter = (_quarter_offset(heatmaps) - points[:, 0]).norm(dim=-1).square().mean().sqrt()
+    assert error < limit
+    assert error < 0.5 * quarter
+
+
+def _quarter_offset(heatmaps: torch.Tensor) -> torch.Tensor:
+    """The usual decoding: a quarter of a pixel towards the higher neighbour."""
+    found = []
+    for heatmap in heatmaps[:, 0]:
+        y, x = divmod(int(heatmap.argmax()), heatmap.shape[1])
+        across = torch.sign(heatmap[y, x + 1] - heatmap[y, x - 1])
+        down = torch.sign(heatmap[y + 1, x] - heatmap[y - 1, x])
+        found.append(torch.stack([x + across / 4, y + down / 4]))
+    return torch.stack(found)
+
+
+def test_a_peak_on_the_border_stays_there():
+    heatmap = gaussians(torch.tensor([[[0.0, 11.0]]]), (12, 16))
+    assert find_peaks(heatmap)[0, 0].tolist() == [0, 11, 1]
+
+
+def test_flip_test_averages_what_both_views_show():
+    head = make_task(POSE)
+    images = torch.rand(2, 3, 8, 12)
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        """Left joints are what is bright in red, right ones in green: blind to mirrors but for the names."""
+        return torch.stack([image[:, 0], image[:, 1], image[:, 0] * 2, image[:, 1] * 2], 1)
+
+    averaged = flip_test(network, images, head)
+    red, green = images[:, 0], images[:, 1]
+    torch.testing.assert_close(averaged[:, 0], (red + green) / 2)
+    torch.testing.assert_close(averaged[:, 3], red + green)
+    same = flip_test(lambda image: image, images, make_task(SEGMENTATION))
+    torch.testing.assert_close(same, images)
+
+
+def test_depth_is_decoded_within_its_range():
+    logits = torch.tensor([-5.0, 3.0, 500.0]).view(1, 1, 1, 3)
+    assert make_task(DEPTH).decode(logits, (1, 3)).flatten().tolist() == [0.5, 3.0, 10.0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("task", [SEGMENTATION, POSE, DEPTH], ids=lambda task: task.kind)
+def test_a_gpu_gives_the_same(task):
+    head, batch = make_task(task), batch_of(task)
+    logits = torch.rand(2, task.outputs, 8, 12)
+    there = {key: value.cuda() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+    torch.testing.assert_close(head.loss(logits.cuda(), there).cpu(), head.loss(logits, batch))
+    on_gpu, on_cpu = head.metrics(), head.metrics()
+    on_gpu.update(logits.cuda(), there)
+    on_cpu.update(logits, batch)
+    assert on_gpu.compute() == pytest.approx(on_cpu.compute(), rel=1e-4, nan_ok=True)
