@@ -71,8 +71,10 @@ def open_dataset(
 
 
 def describe(name: str) -> About:
-    """The description of a dataset on disk."""
+    """The description of a dataset on disk; `synthetic` is none."""
     _require_name(name)
+    if name == "synthetic":
+        raise FastnasError("synthetic is generated as it is read: there are no files to get or to check")
     described: About = import_module(f"fastnas.data.{name}").ABOUT
     return described
 

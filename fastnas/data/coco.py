@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 
 from fastnas.data.about import About
 from fastnas.data.dataset import DenseDataset, Sample
-from fastnas.data.files import read_image, read_json, read_size
+from fastnas.data.files import read_image, read_json, read_size, require_files
 from fastnas.data.keypoints import pose_task, read_people
 from fastnas.data.voc import TASK as VOC_TASK
 from fastnas.errors import FastnasError
@@ -99,6 +99,7 @@ class CocoMasks(DenseDataset):
             raise FastnasError(f"{annotations} is not a COCO instance file: {type(error).__name__} {error}") from error
         if not self._items:
             raise FastnasError(f"split {split} of coco is empty: {annotations} has no object of VOC's classes")
+        require_files((path for path, _ in self._items), "image")
 
     def __len__(self) -> int:
         return len(self._items)
@@ -130,6 +131,7 @@ class CocoMasks(DenseDataset):
                     f"{self.annotations}: an object of {path.name} is drawn on {runs['size'][1]}x{runs['size'][0]}, "
                     f"but the image is {width}x{height}"
                 )
-            return coco_mask.decode(runs).astype(bool)
+            drawn: npt.NDArray[np.bool_] = coco_mask.decode(runs).astype(bool)
+            return drawn
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise FastnasError(f"{self.annotations}: an object of {path.name} cannot be drawn: {error}") from error

@@ -40,7 +40,8 @@ def check(name: str, root: Path | None, task: str | None, whole: bool, as_json: 
     from fastnas.data.check import check_dataset
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    terminal = Console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
 
         def track(indices: Iterable[int], title: str) -> Iterable[int]:
             return progress.track(indices, description=title)

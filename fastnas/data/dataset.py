@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -15,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from fastnas.data.files import PICTURES, read_image, read_size
+from fastnas.data.files import PICTURES, read_image, read_size, require_files
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth, Pose, Segmentation, Task
 
@@ -129,8 +127,8 @@ class PairDataset(DenseDataset):
             raise FastnasError(f"split {split} of {name} is empty: no image is listed")
         self.name, self.split, self.task, self.pairs, self.read_target = name, split, task, pairs, read_target
         self._label = "mask" if isinstance(task, Segmentation) else "depth"
-        _require_files((pair.image for pair in pairs), "image")
-        _require_files((pair.target for pair in pairs), self._label)
+        require_files((pair.image for pair in pairs), "image")
+        require_files((pair.target for pair in pairs), self._label)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -192,7 +190,7 @@ class PoseDataset(DenseDataset):
         if not people:
             raise FastnasError(f"split {split} of {name} is empty: {annotations} has no person with a labelled joint")
         self.name, self.split, self.task, self.people, self.annotations = name, split, task, people, annotations
-        _require_files((person.image for person in people), "image")
+        require_files((person.image for person in people), "image")
 
     def __len__(self) -> int:
         return len(self.people)
@@ -217,17 +215,3 @@ class PoseDataset(DenseDataset):
     def size(self, index: int) -> tuple[int, int]:
         """(W, H) of a sample's whole image, from its header."""
         return read_size(self.people[index].image)
-
-
-def _require_files(paths: Iterable[Path], what: str) -> None:
-    """All `paths` exist; one look into each folder instead of one at each file."""
-    wanted: dict[Path, list[str]] = defaultdict(list)
-    for path in paths:
-        wanted[path.parent].append(path.name)
-    missing: list[Path] = []
-    for folder, names in wanted.items():
-        present = set(os.listdir(folder)) if folder.is_dir() else set()
-        missing += [folder / name for name in names if name not in present]
-    if missing:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise FastnasError(f"{what} {missing[0]} is missing{more}: add it, or take its sample off the list")

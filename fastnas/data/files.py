@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -79,27 +81,41 @@ def checked_ids(ids: npt.NDArray[np.uint8], table: IdTable, path: Path) -> npt.N
     return meant.astype(np.uint8)
 
 
-def read_depth(path: Path, unit: float, offset: float = 0.0) -> npt.NDArray[np.float32]:
-    """Depth in metres, float32 [H, W], 0 where it is missing.
+def read_numbers(path: Path) -> npt.NDArray[np.generic]:
+    """One stored number for every pixel, [H, W], of a grey picture (8 or 16 bits) or a `.npy` file.
 
-    Args:
-        path: a grey picture of 8 or 16 bits, or a `.npy` file of numbers; what is 0 or not finite is missing.
-        unit: metres per step of the stored number.
-        offset: metres added to every depth that is present.
+    Raises:
+        FastnasError: a damaged file, or several numbers a pixel.
     """
     if path.suffix.lower() == ".npy":
         try:
-            stored = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise FastnasError(f"depth {path} cannot be read: {error}") from error
+            stored: npt.NDArray[np.generic] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise FastnasError(f"depth {path} is damaged, or no array: {error}") from error
     else:
         with _picture(path) as picture:
             stored = _decoded(np.array, picture, path=path)
     if stored.ndim != 2:
         raise FastnasError(f"depth {path} has the shape {list(stored.shape)}: one number for every pixel is needed")
-    depth = stored.astype(np.float32)
-    present = np.isfinite(depth) & (depth > 0)
-    return np.where(present, depth * np.float32(unit) + np.float32(offset), np.float32(0))
+    return stored
+
+
+def read_depth(path: Path, unit: float) -> npt.NDArray[np.float32]:
+    """The numbers of `read_numbers` as metres, see `to_metres`."""
+    return to_metres(read_numbers(path), unit)
+
+
+def to_metres(stored: npt.NDArray[np.generic], unit: float, offset: float = 0.0) -> npt.NDArray[np.float32]:
+    """Stored numbers as metres, float32; what is not above 0 or not finite is missing and becomes 0.
+
+    Args:
+        stored: the numbers.
+        unit: metres per step of the stored number.
+        offset: metres added to every depth that is present.
+    """
+    numbers = stored.astype(np.float32)
+    present = np.isfinite(numbers) & (numbers > 0)
+    return np.where(present, numbers * np.float32(unit) + np.float32(offset), np.float32(0))
 
 
 def read_lines(path: Path) -> list[str]:
@@ -129,12 +145,31 @@ def read_json(path: Path) -> Any:
 def read_mat(path: Path) -> dict[str, Any]:
     """The variables of a MATLAB file (up to version 7.2), structs as objects with attributes, single cells unpacked."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         values: dict[str, Any] = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (OSError, ValueError, TypeError, NotImplementedError, IndexError, KeyError) as error:
+    except (MatReadError, OSError, ValueError, TypeError, NotImplementedError) as error:
         raise FastnasError(f"{path} cannot be read as a MATLAB file: {error}") from error
     return values
+
+
+def require_files(paths: Iterable[Path], what: str) -> None:
+    """All `paths` exist; one look into each folder instead of one at each file.
+
+    Raises:
+        FastnasError: some do not; it names the first as `what`.
+    """
+    wanted: dict[Path, list[str]] = defaultdict(list)
+    for path in paths:
+        wanted[path.parent].append(path.name)
+    missing: list[Path] = []
+    for folder, names in wanted.items():
+        present = set(os.listdir(folder)) if folder.is_dir() else set()
+        missing += [folder / name for name in names if name not in present]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise FastnasError(f"{what} {missing[0]} is missing{more}: add it, or take its sample off the list")
 
 
 def _picture(path: Path) -> Image.Image:

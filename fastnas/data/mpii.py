@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -162,4 +161,4 @@ def _head_sizes(path: Path) -> Array | None:
 
 def _each(value: Any) -> list[Any]:
     """A MATLAB array as a list: scipy unpacks an array of one."""
-    return list(value) if isinstance(value, Iterable) else [value]
+    return list(np.atleast_1d(value))

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torchvision import tv_tensors
 
 from fastnas.data.about import About
 from fastnas.data.dataset import DenseDataset, Pair, PairDataset, Sample
-from fastnas.data.files import PICTURES, read_depth, read_lines, read_mat
+from fastnas.data.files import PICTURES, read_lines, read_mat, read_numbers, to_metres
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.tasks import Depth
 
@@ -59,10 +58,10 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
 
 def read_png(path: Path) -> npt.NDArray[np.float32]:
     """Metres [H, W]: 16 bits are millimetres, 8 bits are 10 m in 255 steps, of which the middle is taken."""
-    with Image.open(path) as picture:
-        bits8 = picture.mode == "L"
-    step = 10 / 255
-    return read_depth(path, unit=step, offset=step / 2) if bits8 else read_depth(path, unit=0.001)
+    stored = read_numbers(path)
+    if stored.dtype == np.uint8:
+        return to_metres(stored, unit=10 / 255, offset=5 / 255)
+    return to_metres(stored, unit=0.001)
 
 
 class LabelledMat(DenseDataset):
