@@ -52,8 +52,8 @@ class Machine:
         """The JetPack that the L4T release belongs to, or None."""
         if self.l4t is None:
             return None
-        release = tuple(int(part) for part in self.l4t.split("."))[:2]
-        return dict(JETPACK).get(release, "unknown (L4T {})".format(self.l4t))
+        major, minor = self.l4t.split(".")[:2]
+        return dict(JETPACK).get((int(major), int(minor)), "unknown")
 
     @property
     def power_mode(self) -> Optional[str]:

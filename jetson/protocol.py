@@ -1,7 +1,7 @@
 """The measurement: warm up, 100 passes with every stage timed, several rounds, and a verdict on its own worth.
 
-The paper's runtime is the mean and standard deviation over 100 forward passes at batch 1 (Sect. 4.2 and Table 1); here it is the
-stage `compute`. Nothing is clipped, and the raw samples are kept.
+The paper's runtime is the mean and standard deviation over 100 forward passes at batch 1 (Table 1); here
+it is the stage `compute`. Nothing is clipped, and the raw samples are kept.
 """
 
 import os
@@ -125,7 +125,7 @@ def measure(
         progress: receives lines for people.
     """
     rows = [Row(subject) for subject in subjects]
-    idle = _idle_power(machine)
+    idle, load = _idle_power(machine), _load()
     rounds = 1 if settings.seconds else max(1, min(settings.rounds, settings.passes))
     for number in range(rounds):
         passes = settings.passes // rounds + (number < settings.passes % rounds)
@@ -140,6 +140,8 @@ def measure(
                 row.about = engine.about
                 _measure_once(row, engine, pictures, passes, settings.seconds, machine)
     for row in rows:
+        if load is not None and load > 0.75 * (os.cpu_count() or 1):
+            row.suspect("other work was running before (load {:.1f} on {} cores)".format(load, os.cpu_count()))
         _judge(row, settings, machine, idle)
     return rows
 
@@ -155,9 +157,6 @@ def _measure_once(
         row.suspect("times did not settle in {:.0f} s of warm-up".format(WARM_UP_LIMIT))
     if engine.output.dtype.kind == "f" and not np.isfinite(engine.output).all():
         row.suspect("the output holds NaN or infinite values")
-    load = _load()
-    if load is not None and load > 0.75 * (os.cpu_count() or 1):
-        row.suspect("other work was running (load {:.1f} on {} cores)".format(load, os.cpu_count()))
     events = machine.sensors.throttle_events()
     clock = time.perf_counter
     with Recorder(machine.sensors) as recorder:
@@ -242,7 +241,7 @@ def _idle_power(machine: Machine, seconds: float = 2.0) -> Optional[float]:
 
 
 def _load() -> Optional[float]:
-    """Runnable processes over the last minute, beside this one's own, or None where the system does not tell."""
+    """Runnable processes over the last minute, or None where the system does not tell."""
     try:
         return os.getloadavg()[0]
     except OSError:

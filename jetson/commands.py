@@ -1,0 +1,128 @@
+"""The device half's commands; on a board this is all of `fastnas`."""
+
+from typing import Any, Optional, Tuple
+
+import click
+
+from fastnas.jetson import __version__
+
+SUSPECT = 3
+REGRESSED = 4
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fastnas", message="%(prog)s %(version)s (device half)")
+def main() -> None:
+    """Run, measure and watch fastnas networks on an NVIDIA Jetson board."""
+
+
+def _say(line: str) -> None:
+    """A line about progress: to stderr, so that stdout holds the result alone."""
+    click.echo(line, err=True)
+
+
+@main.command("jetson-bench")
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...", type=click.Path())
+@click.option("--res", default="512", show_default=True, help="Resolution: 512, or HEIGHTxWIDTH.")
+@click.option("--sweep", metavar="FIRST:LAST:STEP", help="Square resolutions instead, such as 128:1024:128.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    help="May be repeated; without it every precision that an artifact has.",
+)
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="tensorrt, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or auto: TensorRT where it is installed.",
+)
+@click.option("--threads", default=0, type=click.IntRange(0), help="Of ONNX Runtime on a CPU; 0 is its own choice.")
+@click.option("--passes", default=100, show_default=True, type=click.IntRange(1), help="Timed passes of each network.")
+@click.option(
+    "--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds that they are spread over."
+)
+@click.option("--sustained", default=0.0, metavar="SECONDS", type=click.FloatRange(0), help="Run each so long: heat.")
+@click.option("--images", type=click.Path(exists=True, file_okay=False), help="A folder of pictures.")
+@click.option("--pin-clocks", is_flag=True, help="Highest power mode and clocks meanwhile; restored at the end.")
+@click.option(
+    "--compare",
+    "earlier",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="OLD.json",
+    help="Exit with 4 if a network got more than 5 % slower.",
+)
+@click.option(
+    "--json",
+    "output",
+    default="bench.json",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="The report; CSV and, for a sweep, an SVG plot go beside it.",
+)
+@click.option("--host", metavar="USER@JETSON", help="Measure there, over SSH.")
+@click.option("--port", default=22, show_default=True, type=click.IntRange(1, 65535), help="The SSH port of --host.")
+@click.pass_context
+def jetson_bench(
+    context: click.Context,
+    artifacts: Tuple[str, ...],
+    res: str,
+    sweep: Optional[str],
+    precisions: Tuple[str, ...],
+    engine: str,
+    threads: int,
+    passes: int,
+    rounds: int,
+    sustained: float,
+    images: Optional[str],
+    pin_clocks: bool,
+    earlier: Optional[str],
+    output: str,
+    host: Optional[str],
+    port: int,
+) -> None:
+    """Measure latency: 100 passes with every stage timed, mean and std as in the paper's Table 1, and percentiles.
+
+    Without ARTIFACT every one under artifacts/ is measured. The exit code is 3 if a measurement is suspect, for the
+    reasons that are printed, and 4 after a regression.
+    """
+    from fastnas.jetson import benchmark, report
+    from fastnas.jetson.engines import ENGINES
+    from fastnas.jetson.protocol import Settings
+
+    if engine not in ENGINES:
+        raise click.BadParameter("choose from " + ", ".join(ENGINES), param_hint="--engine")
+    before = report.read_report(earlier) if earlier else None
+    sizes = benchmark.parse_sweep(sweep) if sweep else [benchmark.parse_size(res)]
+    found = benchmark.find_artifacts(artifacts, _say)
+    settings = Settings(passes, rounds, sustained, engine, threads)
+    subjects = benchmark.choose_subjects(found, sizes, precisions)
+    if host:
+        from fastnas.jetson.remote import measure_there
+
+        result = measure_there(host, port, subjects, settings, pin_clocks, images, _say)
+    else:
+        from fastnas.jetson.clocks import pinned_clocks
+        from fastnas.jetson.machine import Machine
+
+        pictures = benchmark.load_pictures(images)
+        with pinned_clocks(pin_clocks, _say):
+            result = benchmark.run_benchmark(subjects, pictures, settings, Machine(), _say)
+    click.echo(report.to_table(result))
+    _say("wrote " + ", ".join(report.save(result, output)))
+    code = SUSPECT if any(row["reasons"] for row in result["rows"]) else 0
+    if before is not None:
+        code = _print_changes(report.compare(result, before)) or code
+    context.exit(code)
+
+
+def _print_changes(changes: Any) -> int:
+    """Print a comparison; the exit code that it asks for."""
+    for change in changes:
+        if change.ratio is None:
+            click.echo("{}: not in the earlier report".format(change.name))
+        else:
+            word = "REGRESSED" if change.regressed else "ok"
+            click.echo("{}: {:.3f} of the earlier median, {}".format(change.name, change.ratio, word))
+    return REGRESSED if any(change.regressed for change in changes) else 0

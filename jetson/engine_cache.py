@@ -1,0 +1,147 @@
+"""Built engines, kept under everything that decides whether an engine still fits, with the reason for every rebuild.
+
+An engine works only with the TensorRT and the GPU that built it. The cache is `$FASTNAS_CACHE/engines`, by default
+`~/.cache/fastnas/engines`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, which says what it was built from.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from fastnas.jetson.engine_build import BuildOrder
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.files import sha256_of, write_text
+
+SAY_EVERY_SECONDS = 10.0
+
+
+def cache_folder() -> str:
+    """Where engines are kept."""
+    root = os.environ.get("FASTNAS_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "fastnas")
+    return os.path.join(root, "engines")
+
+
+class EngineCache:
+    """The engines of one machine."""
+
+    def __init__(self, folder: Optional[str] = None) -> None:
+        self.folder = folder or cache_folder()
+
+    def get(self, name: str, identity: Dict[str, Any], order: BuildOrder, say: Callable[[str], None]) -> str:
+        """The path of the engine with this identity, built now if there is none.
+
+        Args:
+            name: for people: artifact, precision and size.
+            identity: what decides whether an engine fits, as JSON values.
+            order: how to build it; its paths are filled in here.
+            say: receives lines about a build.
+
+        Raises:
+            JetsonError: it cannot be built, or the cache cannot be written.
+        """
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        stem = os.path.join(self.folder, "{}-{}".format(name, key))
+        reason = self._why_not(stem)
+        if reason is None:
+            return stem + ".engine"
+        say("building the engine {}: {}; this takes minutes".format(name, reason or self._why(name, identity)))
+        self._build(stem, order, say)
+        record = {"identity": identity, "sha256": sha256_of(stem + ".engine")}
+        write_text(stem + ".json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+        return stem + ".engine"
+
+    def forget(self, path: str) -> None:
+        """Remove an engine that TensorRT refuses to load."""
+        for name in (path, path[: -len(".engine")] + ".json"):
+            if os.path.exists(name):
+                os.unlink(name)
+
+    def _why_not(self, stem: str) -> Optional[str]:
+        """None if the engine is there and whole; a reason, or '' if there never was one of this key."""
+        record = _read_record(stem + ".json")
+        if record is None:
+            return ""
+        if not os.path.exists(stem + ".engine"):
+            return "its file was removed"
+        return None if sha256_of(stem + ".engine") == record["sha256"] else "its file is damaged"
+
+    def _why(self, name: str, identity: Dict[str, Any]) -> str:
+        """What is different from the engines of the same name."""
+        for path in glob.glob(os.path.join(glob.escape(self.folder), glob.escape(name) + "-*.json")):
+            record = _read_record(path)
+            if record is not None:
+                before = record["identity"]
+                keys = sorted(key for key in set(before) | set(identity) if before.get(key) != identity.get(key))
+                return ", ".join("{} was {}, is {}".format(key, before.get(key), identity.get(key)) for key in keys)
+        return "there is none yet"
+
+    def _build(self, stem: str, order: BuildOrder, say: Callable[[str], None]) -> None:
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=".build.", suffix=".part", dir=self.folder)
+            os.close(descriptor)
+        except OSError as error:
+            message = "cannot write the engine cache {} ({}); set FASTNAS_CACHE to a folder that can be written"
+            raise JetsonError(message.format(self.folder, error.strerror)) from error
+        try:
+            order = order._replace(engine=temporary, timing_cache=os.path.join(self.folder, "timings"))
+            say("the same by hand: " + order.trtexec())
+            _run_build(order, say)
+            os.replace(temporary, stem + ".engine")
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+
+def _run_build(order: BuildOrder, say: Callable[[str], None]) -> None:
+    """Build in a child process, saying now and then that it still runs; it dies with us, whatever ends us."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    paths = [root] + [path for path in (os.environ.get("PYTHONPATH"),) if path]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths))
+    command = [sys.executable, "-m", "fastnas.jetson.engine_build", json.dumps(order._asdict())]
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        try:
+            while True:
+                try:
+                    child.wait(SAY_EVERY_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    say("{:.0f} s: {}".format(time.monotonic() - start, (_lines(log) or ["building"])[-1]))
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        lines = _lines(log)
+    if child.returncode == -signal.SIGKILL:
+        raise JetsonError(
+            "the build was killed, most likely for want of memory; close other programs, or add swap: "
+            "sudo fallocate -l 4G /swap && sudo chmod 600 /swap && sudo mkswap /swap && sudo swapon /swap"
+        )
+    if child.returncode:
+        raise JetsonError("the engine was not built: " + (lines or ["exit {}".format(child.returncode)])[-1])
+    say("built in {:.0f} s".format(time.monotonic() - start))
+
+
+def _lines(log: Any) -> List[str]:
+    """The lines that the child has written so far."""
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), size, 0).decode("utf-8", "replace").strip().splitlines()
+
+
+def _read_record(path: str) -> Optional[Dict[str, Any]]:
+    """An engine's record, or None where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"identity", "sha256"} <= set(record) else None

@@ -1,0 +1,205 @@
+"""TensorRT 8.0 to 11 with pycuda: page-locked and device memory allocated once, one stream, one owning thread."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from fastnas.jetson.engine_build import BuildOrder, make_logger
+from fastnas.jetson.engine_cache import EngineCache
+from fastnas.jetson.engines import Engine, Progress
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.machine import Machine
+from fastnas.jetson.sidecar import Artifact, ModelFile, Size
+
+NO_INT8 = ((5, 3), (6, 2))
+"""Compute capabilities without INT8 instructions: Nano and TX1, TX2."""
+
+
+def choose_graph(trt: Any, artifact: Artifact, precision: str, size: Size) -> Tuple[ModelFile, Tuple[str, ...], bool]:
+    """The file to build, the builder flags, and whether the graph is strongly typed, for this TensorRT.
+
+    While TensorRT has an FP16 flag (up to 10) it casts the fp32 graph itself, keeping fp32 where that is as fast.
+    """
+    if precision == "fp32":
+        return artifact.choose("tensorrt", "fp32", size), (), False
+    if precision == "fp16" and hasattr(trt.BuilderFlag, "FP16"):
+        return artifact.choose("tensorrt", "fp32", size), ("FP16",), False
+    if precision == "int8" and hasattr(trt.BuilderFlag, "INT8"):
+        return artifact.choose("tensorrt", "int8", size), ("FP16", "INT8"), False
+    return artifact.choose("tensorrt", precision, size), (), True
+
+
+class TensorRTEngine(Engine):
+    """An artifact in TensorRT. The engine is built on first use and cached."""
+
+    def __init__(
+        self, artifact: Artifact, size: Size, precision: str, progress: Progress, dla: Optional[int] = None
+    ) -> None:
+        trt, self._cuda = _import_tensorrt(), _import_cuda()
+        device = self._cuda.Device(0)
+        capability = tuple(device.compute_capability())
+        if precision == "int8" and capability in NO_INT8:
+            raise JetsonError("{} has no INT8 instructions; use --precision fp16".format(device.name()))
+        cache, name = EngineCache(), "{}-{}-{}x{}".format(artifact.sidecar.name, precision, *size)
+        file, flags, typed = choose_graph(trt, artifact, precision, size)
+        shape = artifact.sidecar.input.shape(size)
+        order = BuildOrder(artifact.verified_path(file), "", artifact.sidecar.input.name, shape, flags, typed, dla=dla)
+        identity = {
+            "graph": file.sha256,
+            "flags": list(flags),
+            "dla": dla,
+            "size": list(size),
+            "TensorRT": trt.__version__,
+            "GPU": "{} sm_{}{}".format(device.name(), *capability),
+            "L4T": Machine().l4t,
+        }
+        logger = make_logger(trt)
+        path = cache.get(name, identity, order, progress)
+        self._context_owner = _make_current(device)
+        try:
+            self._engine = _deserialise(trt, logger, path)
+            if self._engine is None:
+                cache.forget(path)
+                self._engine = _deserialise(trt, logger, cache.get(name, identity, order, progress))
+            if self._engine is None:
+                raise JetsonError("TensorRT cannot load the engine that it built: {}".format(logger.last_error))
+            about = dict(identity, engine="tensorrt", version=trt.__version__, path=path)
+            super().__init__(artifact, size, about)
+            self._prepare(trt, shape)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, trt: Any, shape: Tuple[int, ...]) -> None:
+        """Allocate the memory, check names, shapes and types, and bind."""
+        cuda, spec = self._cuda, self._artifact.sidecar
+        self._context = self._engine.create_execution_context()
+        tensors = _Tensors(trt, self._engine, self._context)
+        tensors.expect(spec.input.name, spec.output.name, spec.input.dtype)
+        tensors.set_input_shape(spec.input.name, shape)
+        output_shape, output_type = tensors.shape(spec.output.name), tensors.dtype(spec.output.name)
+        self._check_output(output_shape, output_type)
+        self.input = cuda.pagelocked_empty(shape, spec.input.dtype)
+        self.output = cuda.pagelocked_empty(tuple(output_shape), output_type)
+        self._device_input = cuda.mem_alloc(self.input.nbytes)
+        self._device_output = cuda.mem_alloc(self.output.nbytes)
+        addresses = {spec.input.name: int(self._device_input), spec.output.name: int(self._device_output)}
+        self._stream = cuda.Stream()
+        self._enqueue = tensors.bind(addresses, self._stream.handle)
+        self._marks = [cuda.Event() for _ in range(4)]
+        self.input.fill(0)
+
+    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
+        cuda, stream, marks = self._cuda, self._stream, self._marks
+        marks[0].record(stream)
+        cuda.memcpy_htod_async(self._device_input, self.input, stream)
+        marks[1].record(stream)
+        if not self._enqueue():
+            raise JetsonError("TensorRT refused to run {}".format(self._artifact.sidecar.name))
+        marks[2].record(stream)
+        cuda.memcpy_dtoh_async(self.output, self._device_output, stream)
+        marks[3].record(stream)
+        marks[3].synchronize()
+        copy_in, compute, copy_out = (first.time_till(second) for first, second in zip(marks, marks[1:]))
+        return copy_in, compute, copy_out
+
+    def close(self) -> None:
+        """Free the memory and leave the CUDA context."""
+        for name in ("_enqueue", "_marks", "_stream", "_device_input", "_device_output", "_context", "_engine"):
+            self.__dict__.pop(name, None)
+        owner, self._context_owner = self._context_owner, None
+        if owner is not None:
+            owner.pop()
+
+
+class _Tensors:
+    """Inputs and outputs by name, over the two generations of TensorRT's interface: bindings, and from 8.5 on tensors."""
+
+    def __init__(self, trt: Any, engine: Any, context: Any) -> None:
+        self._trt, self._engine, self._context = trt, engine, context
+        self._modern = hasattr(engine, "num_io_tensors")
+        if self._modern:
+            self._names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        else:
+            self._names = [engine.get_binding_name(index) for index in range(engine.num_bindings)]
+
+    def expect(self, given: str, asked: str, dtype: str) -> None:
+        """Compare names and the input's type with the sidecar's."""
+        if sorted(self._names) != sorted([given, asked]):
+            message = "the engine has the tensors {}, the sidecar says {} and {}"
+            raise JetsonError(message.format(", ".join(self._names), given, asked))
+        if self.dtype(given) != np.dtype(dtype):
+            raise JetsonError("the engine's input is {}, the sidecar says {}".format(self.dtype(given), dtype))
+
+    def set_input_shape(self, name: str, shape: Tuple[int, ...]) -> None:
+        if self._modern:
+            self._context.set_input_shape(name, shape)
+        else:
+            self._context.set_binding_shape(self._names.index(name), shape)
+
+    def shape(self, name: str) -> List[int]:
+        if self._modern:
+            return list(self._context.get_tensor_shape(name))
+        return list(self._context.get_binding_shape(self._names.index(name)))
+
+    def dtype(self, name: str) -> Any:
+        """A tensor's NumPy type. TensorRT's own `nptype` fails on old releases with NumPy from 1.24 on."""
+        if self._modern:
+            kind = self._engine.get_tensor_dtype(name)
+        else:
+            kind = self._engine.get_binding_dtype(self._names.index(name))
+        return np.dtype(_numpy_types(self._trt)[kind])
+
+    def bind(self, addresses: Dict[str, int], stream: int) -> Any:
+        """The function that enqueues one pass on `stream`; True if TensorRT took it."""
+        context = self._context
+        if self._modern:
+            for name, address in addresses.items():
+                context.set_tensor_address(name, address)
+            return lambda: context.execute_async_v3(stream)
+        bindings = [addresses[name] for name in self._names]
+        return lambda: context.execute_async_v2(bindings, stream)
+
+
+def _numpy_types(trt: Any) -> Dict[Any, Any]:
+    names = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT8": np.int8, "UINT8": np.uint8}
+    names["INT64"] = np.int64
+    return {getattr(trt.DataType, name): kind for name, kind in names.items() if hasattr(trt.DataType, name)}
+
+
+def _import_tensorrt() -> Any:
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise JetsonError(
+            "TensorRT does not load ({}); on a Jetson run: sudo apt-get install python3-libnvinfer".format(error)
+        ) from error
+    return tensorrt
+
+
+def _import_cuda() -> Any:
+    """pycuda's driver, initialised; without a driver TensorRT's runtime would end the process."""
+    try:
+        import pycuda.driver as cuda
+    except ImportError as error:
+        raise JetsonError("pycuda does not load ({}); run: pip install pycuda".format(error)) from error
+    try:
+        cuda.init()
+    except cuda.Error as error:
+        raise JetsonError("there is no usable NVIDIA driver here ({})".format(error)) from error
+    return cuda
+
+
+def _make_current(device: Any) -> Any:
+    """The device's primary context, current in this thread; older pycuda makes a new one."""
+    if hasattr(device, "retain_primary_context"):
+        context = device.retain_primary_context()
+        context.push()
+        return context
+    return device.make_context()
+
+
+def _deserialise(trt: Any, logger: Any, path: str) -> Any:
+    """The engine in a file, or None if this TensorRT refuses it."""
+    with open(path, "rb") as file:
+        return trt.Runtime(logger).deserialize_cuda_engine(file.read())
