@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -53,8 +54,8 @@ class PoseHead(TaskHead):
 
     def score(self, values: Mapping[str, float]) -> Score:
         """PCKh@0.5 where heads are measured (MPII), else AP where areas are known (COCO), else PCK@0.2."""
-        name = next(name for name in ("PCKh@0.5", "AP", "PCK@0.2") if name in values)
-        return Score(name, values[name], True)
+        name = next((name for name in ("PCKh@0.5", "AP") if name in values), "PCK@0.2")
+        return Score(name, values.get(name, math.nan), True)
 
     def draw(self, image: Tensor, prediction: Tensor) -> Picture:
         """The skeleton over the image; joints of low confidence are left out."""
