@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import sysconfig
 import venv
 import zipfile
 from configparser import ConfigParser
+from email import message_from_bytes
+from importlib.metadata import packages_distributions
 from pathlib import Path, PurePosixPath
 
 import pytest
+from packaging.requirements import Requirement
 
 import fastnas
 
@@ -117,6 +121,33 @@ def test_checkout_whose_links_became_text_builds_the_same_wheel(
 def test_links_are_relative_and_lead_to_the_rooms() -> None:
     for room in ROOMS:
         assert (ROOT / "fastnas" / room).readlink() == Path("..", room)
+
+
+def test_every_import_is_a_declared_dependency(wheel: dict[str, int], wheel_folder: Path) -> None:
+    distributions = packages_distributions()
+    imported: dict[str, str] = {}
+    for name in repository_files():
+        if name.parts[0] not in ("fastnas", *ROOMS) or name.suffix != ".py" or name.name == "setup.py":
+            continue
+        for node in ast.walk(ast.parse((ROOT / name).read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for module in {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"fastnas"}:
+                distribution = distributions.get(module, [module])[0]  # an absent extra is called as its module
+                imported.setdefault(distribution.lower(), f"{name} imports {module}")
+    (built,) = wheel_folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        lines = message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
+    declared: dict[str, set[str]] = {extra: set() for extra in ("", "cpu", "gpu", "ray")}
+    for line in lines:
+        requirement = Requirement(line)
+        for extra, names in declared.items():
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                names.add(requirement.name)
+    assert {what: where for what, where in imported.items() if what not in set().union(*declared.values())} == {}
+    unused = declared[""] - set(imported) - {"tensorboard"}  # which torch.utils.tensorboard imports for us
+    assert not unused, "declared, but nothing imports it"
 
 
 def test_the_device_half_has_the_same_version() -> None:
