@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -552,7 +552,6 @@ class TestNyud:
 
     @pytest.fixture
     def labelled(self, tmp_path: Path) -> Path:
-        h5py = pytest.importorskip("h5py", reason="h5py (extra nyud) is not installed")
         with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
             # MATLAB's [H, W, 3, N] and [H, W, N], which HDF5 shows in reverse
             pixels = np.arange(3 * W * H).reshape(3, W, H) % 251
@@ -589,11 +588,6 @@ class TestNyud:
         savemat(labelled / "splits.mat", make_splits)
         (labelled / "nyu_depth_v2_labeled.mat").write_bytes(b"nothing")
         with pytest.raises(FastnasError, match="is damaged, or no MATLAB file"):
-            open_dataset("nyud", labelled)
-
-    def test_without_h5py_the_command_to_install_it_is_named(self, labelled: Path, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setitem(sys.modules, "h5py", None)
-        with pytest.raises(FastnasError, match=r"pip install 'fastnas\[nyud\]'"):
             open_dataset("nyud", labelled)
 
 
@@ -698,6 +692,14 @@ class TestCheckCommand:
         assert result.exit_code == 1
         assert describe(name).layout in result.output
         assert describe(name).source in result.output
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_documentation_shows_what_is_read(name: str):
+    page = (Path(__file__).parents[1] / "docs/data.md").read_text(encoding="utf-8")
+    assert describe(name).layout in page
+    assert f"fastnas data check {name} --root" in page
+    assert all(url in page for url in re.findall(r"https?://[^ )]+", describe(name).source))
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def open_dataset(
     kind = described.kind(task)
     if root is None:
         raise described.missing(None)
-    folder = Path(root)
+    folder = Path(root).expanduser()
     if not folder.is_dir():
         raise described.missing(folder)
     load = import_module(f"fastnas.data.{name}").load

@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from fastnas.data.about import About
 from fastnas.data.dataset import DenseDataset, Pair, PairDataset, Sample
 from fastnas.data.files import PICTURES, read_lines, read_mat, read_numbers, to_metres
-from fastnas.errors import FastnasError, MissingPackage
+from fastnas.errors import FastnasError
 from fastnas.tasks import Depth
 
 ABOUT = About(
@@ -23,7 +23,7 @@ ABOUT = About(
     splits=("train", "val"),
     layout="""\
 DIR/
-  nyu_depth_v2_labeled.mat    1449 images of 640x480; needs h5py: pip install 'fastnas[nyud]'
+  nyu_depth_v2_labeled.mat    1449 images of 640x480
   splits.mat                  the official 795 and 654
 or, pairs of files:
 DIR/
@@ -103,10 +103,8 @@ class LabelledMat(DenseDataset):
         return images[2], images[3]
 
     def _open(self) -> Any:
-        try:
-            import h5py  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise MissingPackage("h5py", "nyud") from error
+        import h5py  # type: ignore[import-untyped]  # heavy, and of use here alone
+
         try:
             file = h5py.File(self.path, "r")
         except OSError as error:

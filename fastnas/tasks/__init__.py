@@ -37,7 +37,7 @@ class Segmentation:
             raise FastnasError(f"a segmentation task needs 1 to {IGNORE} classes, not {len(self.classes)}")
         if len(self.colours) != len(self.classes):
             raise FastnasError(
-                f"{len(self.classes)} classes and {len(self.colours)} colours: a segmentation task needs one colour each"
+                f"{len(self.classes)} classes and {len(self.colours)} colours: every class needs its colour"
             )
         for name, colour in zip(self.classes, self.colours, strict=True):
             if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
