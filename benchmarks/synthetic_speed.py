@@ -31,7 +31,9 @@ def main() -> None:
         for index in range(options.scenes):
             dataset[index]
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
-        print(f"{task:13} {options.scenes / wall:6.0f} per second, {options.scenes / processor:6.0f} per processor second")
+        print(
+            f"{task:13} {options.scenes / wall:6.0f} per second, {options.scenes / processor:6.0f} per processor second"
+        )
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+NEAR = 0.3  # metres; what is nearer is not drawn
+Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnas.data.scenes import textures
-from fastnas.data.scenes.camera import Camera, Floats
+from fastnas.data.scenes.camera import NEAR, Camera, Floats
 from fastnas.data.scenes.parts import Cylinder, Face, Material, Part, Round
+from fastnas.data.scenes.shadows import lit_ground
 
-NEAR = 0.3  # metres; what is nearer is cut off
 SHADES = 32  # steps between the two colours of a material
 THINNEST = 0.55  # pixels; a round part is never drawn thinner, so that far poles stay visible
 SPECK = 120  # pixels of a window; smaller round parts are left untextured
-_CIRCLE = np.linspace(0, 2 * np.pi, 8, endpoint=False)
 
 
 class Canvas:
@@ -45,7 +44,7 @@ class Canvas:
 
     def draw(self, ground: Material, parts: list[Part]) -> None:
         """Draw the ground, all parts, and the shadows that they cast on the ground."""
-        world = np.array([point for part in parts for point in _points(part)], np.float32).reshape(-1, 3)
+        world = np.array([point for part in parts for point in part.points], np.float32).reshape(-1, 3)
         seen = self.camera.see(world).tolist()
         self._ground(ground)
         start = 0
@@ -58,7 +57,7 @@ class Canvas:
             else:
                 self._cylinder(number, part, seen[start], seen[start + 1])
             start = end
-        lit = self._lit_ground(parts, world)
+        lit = lit_ground(self.camera, self._to_sun, parts, world)
         np.multiply(self.direct, lit, out=self.direct, where=self.index >> 5 == 1)
 
     def _write(
@@ -168,7 +167,9 @@ class Canvas:
         bx, by = end[0] / end[2] * focal + cx, end[1] / end[2] * focal + cy
         ra = max(part.radius / start[2] * focal, THINNEST)
         rb = max(part.end_radius / end[2] * focal, THINNEST)
-        window = self._window(min(ax - ra, bx - rb), min(ay - ra, by - rb), max(ax + ra, bx + rb), max(ay + ra, by + rb))
+        window = self._window(
+            min(ax - ra, bx - rb), min(ay - ra, by - rb), max(ax + ra, bx + rb), max(ay + ra, by + rb)
+        )
         if window is None:
             return
         top, bottom, left, right = window
@@ -177,6 +178,8 @@ class Canvas:
         squared = dx * dx + dy * dy
         light_x, light_y, light_z = self._sun_seen
         z: Floats | float
+        spread: Floats | float
+        thick: Floats | float
         if squared < 0.25:
             spread = 1 / max(ra, rb)
             sx, sy = ox * spread, oy * spread
@@ -240,58 +243,6 @@ class Canvas:
         angle = np.arcsin(np.clip(across * (1 / reach), -1, 1)) * np.float32(reach / part.material.tile)
         shade = self._shade(part.material, angle, rise * (-1 / part.material.tile), base[2])
         self._write(top, left, number, inside, 1 / np.maximum(z, 0.01), shade, direct)
-
-    def _lit_ground(self, parts: list[Part], world: Floats) -> Floats:
-        """How much of the sun reaches the ground at every pixel, 0..1, with the shadows' edges softened."""
-        outlines = _outlines(parts, world, self._to_sun)
-        sizes = [len(outline) for outline in outlines]
-        points = np.concatenate(outlines)
-        seen = self.camera.see(points - self._to_sun * (points[:, 1:2] / self._to_sun[1]))
-        in_front = seen[:, 2] > NEAR
-        seen[:, 2] = np.maximum(seen[:, 2], NEAR)
-        pixels = self.camera.project(seen)
-        ends = np.cumsum(sizes)
-        visible = np.logical_and.reduceat(in_front, ends - sizes).tolist()
-        whole = np.rint(np.clip(pixels, -4000, 4000) * 16).astype(np.int32)
-        lit = np.full(self.camera.size, 255, np.uint8)
-        for start, end, all_in_front in zip((ends - sizes).tolist(), ends.tolist(), visible, strict=True):
-            if all_in_front:
-                cv2.fillConvexPoly(lit, cv2.convexHull(whole[start:end]), 0, shift=4)
-        blur = max(self.camera.size) // 128 * 2 + 1
-        return cv2.blur(lit, (blur, blur)) * np.float32(1 / 255)  # type: ignore[no-any-return]
-
-
-def _points(part: Part) -> tuple[tuple[float, float, float], ...]:
-    """The world points that say where a part is."""
-    if isinstance(part, Round):
-        return (part.start, part.end)
-    if isinstance(part, Face):
-        return part.corners
-    x, y, z = part.base
-    return (part.base, (x, y + part.height, z))
-
-
-def _outlines(parts: list[Part], world: Floats, to_sun: Floats) -> list[Floats]:
-    """For every part, points [n, 3] whose hull, seen from the sun, is the part; `world` holds `_points` of all parts."""
-    aside = np.array((-to_sun[2], 0, to_sun[0])) / np.hypot(to_sun[0], to_sun[2])
-    facing_sun = np.outer(np.cos(_CIRCLE), aside) + np.outer(np.sin(_CIRCLE), np.cross(aside, to_sun))
-    level = np.stack([np.cos(_CIRCLE), 0 * _CIRCLE, np.sin(_CIRCLE)], axis=1)
-    circles = {Round: facing_sun.astype(np.float32), Cylinder: level.astype(np.float32)}
-    found, start = [], 0
-    for part in parts:
-        if isinstance(part, Face):
-            end = start + len(part.corners)
-            found.append(world[start:end])
-        else:
-            end = start + 2
-            circle, here = circles[type(part)], world[start:end]
-            if isinstance(part, Round) and part.start == part.end:
-                found.append(here[0] + part.radius * circle)
-            else:
-                last = part.end_radius if isinstance(part, Round) else part.radius
-                found.append(np.concatenate([here[0] + part.radius * circle, here[1] + last * circle]))
-        start = end
-    return found
 
 
 def _minus(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:

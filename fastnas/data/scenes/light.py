@@ -41,7 +41,8 @@ def sample_light(rng: Random) -> Light:
     exposure = rng.uniform(0.75, 1.2)
     sun, ambient = (0.25 + 0.65 * clear) * exposure, (0.75 - 0.35 * clear) * exposure
     grey, blue = rng.uniform(0.65, 0.85), rng.uniform(0.35, 0.6)
-    zenith = (blue * clear + grey * (1 - clear), (blue + 0.18) * clear + grey * (1 - clear), 0.9 * clear + grey * (1 - clear))
+    mixed = [tone * clear + grey * (1 - clear) for tone in (blue, blue + 0.18, 0.9)]
+    zenith = (mixed[0], mixed[1], mixed[2])
     horizon = (0.82 + warm, 0.84 + 0.3 * warm, 0.88 - 0.5 * warm)
     return Light(
         to_sun,

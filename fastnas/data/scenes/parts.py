@@ -40,6 +40,11 @@ class Round:
     end_radius: float
     ragged: bool = False
 
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points that say where it is."""
+        return (self.start, self.end)
+
 
 @dataclass(frozen=True)
 class Face:
@@ -49,6 +54,11 @@ class Face:
     material: Material
     corners: tuple[Point, ...]
     two_sided: bool = False
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points that say where it is."""
+        return self.corners
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,11 @@ class Cylinder:
     base: Point
     radius: float
     height: float
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points that say where it is: the middle of its foot and of its head."""
+        return (self.base, (self.base[0], self.base[1] + self.height, self.base[2]))
 
 
 Part = Round | Face | Cylinder

@@ -12,7 +12,7 @@ from fastnas.data.scenes import parts as p
 from fastnas.data.scenes.camera import Floats
 
 SKIN = ((0.95, 0.78, 0.66), (0.87, 0.66, 0.5), (0.72, 0.5, 0.36), (0.5, 0.34, 0.24), (0.34, 0.23, 0.17))
-HAIR = ((0.1, 0.08, 0.07), (0.28, 0.18, 0.1), (0.55, 0.38, 0.18), (0.85, 0.72, 0.42), (0.6, 0.6, 0.6), (0.5, 0.15, 0.08))
+HAIR = ((0.1, 0.08, 0.07), (0.28, 0.18, 0.1), (0.55, 0.38, 0.18), (0.85, 0.72, 0.42), (0.6, 0.6, 0.6))
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ _POSES = (
 def make_person(rng: Random, x: float, z: float) -> Person:
     """Somebody standing at (x, z), or just in the air above it."""
     pose = rng.choice(_POSES)
-    right_leg, left_leg, right_arm, left_arm, lean = pose if rng.random() < 0.5 else (pose[1], pose[0], pose[3], pose[2], pose[4])
+    right_leg, left_leg, right_arm, left_arm, lean = (
+        pose if rng.random() < 0.5 else (pose[1], pose[0], pose[3], pose[2], pose[4])
+    )
     tall = rng.uniform(1.45, 1.95)
     heading = rng.uniform(-math.pi, math.pi)
     forward = np.array([math.sin(heading), 0, -math.cos(heading)])  # towards the camera at 0
@@ -95,6 +97,7 @@ def _dress(rng: Random, joint: Floats, tall: float, forward: Floats, nod: Floats
 
     head = joint[8] + nod * 0.065 * tall
     crown = joint[8] + nod * 0.085 * tall
+    nape, top = crown - face * 0.018 * tall, crown + (nod * 0.008 - face * 0.012) * tall
     body: list[p.Part] = [
         limb(shirt, joint[6], joint[7] - nod * 0.03 * tall, 0.068, 0.07),
         limb(shirt, joint[2] + (joint[6] - joint[2]) * 0.2, joint[12], 0.05, 0.042),
@@ -103,9 +106,8 @@ def _dress(rng: Random, joint: Floats, tall: float, forward: Floats, nod: Floats
         limb(trousers, joint[2], joint[3], 0.058, 0.058),
         limb(skin, joint[7], joint[8], 0.034, 0.03),
         p.Round(p.PERSON, skin, _point(head), _point(crown), 0.05 * tall, 0.052 * tall),
-        p.Round(p.PERSON, hair, _point(crown - face * 0.018 * tall), _point(crown + nod * 0.008 * tall - face * 0.012 * tall),
-                0.053 * tall, 0.052 * tall),
-    ]  # fmt: skip
+        p.Round(p.PERSON, hair, _point(nape), _point(top), 0.053 * tall, 0.052 * tall),
+    ]
     for hip, knee, ankle in ((2, 1, 0), (3, 4, 5)):
         toe = joint[ankle] + forward * 0.1 * tall - np.array([0, 0.028 * tall, 0])
         body.append(limb(trousers, joint[hip], joint[knee], 0.055, 0.037))

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnas.data.scenes import parts as p
-from fastnas.data.scenes.camera import Camera, Floats
-from fastnas.data.scenes.canvas import NEAR, SHADES, Canvas
+from fastnas.data.scenes.camera import NEAR, Camera, Floats
+from fastnas.data.scenes.canvas import SHADES, Canvas
 from fastnas.data.scenes.layout import Layout
 from fastnas.data.scenes.light import develop
 from fastnas.data.scenes.people import Person
 from fastnas.data.scenes.textures import Bytes
 
 RANGE = (0.5, 20.0)  # metres; depth outside is missing, as with a real sensor
-BODY = 0.25  # metres; a joint is hidden when the surface seen at its pixel is nearer than the joint by more
+BODY = 0.25  # metres; a joint is seen where its pixel shows a surface of its person this near to it
 HEAD_SHARE = 0.6  # MPII's head size is this share of the diagonal of the head's box
 
 Box = tuple[float, float, float, float]
@@ -73,7 +73,8 @@ def _figure(canvas: Canvas, number: npt.NDArray[np.uint16], person: Person, star
     visible = (seen[:, 2] > NEAR) & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
     visible &= (number[rows, columns] >= start) & (number[rows, columns] < end)
-    visible &= canvas.inverse_depth[rows, columns] * (seen[:, 2] - BODY) < 1
+    surface = 1 / np.maximum(canvas.inverse_depth[rows, columns], 1e-3)
+    visible &= np.abs(surface - seen[:, 2]) < BODY
     return Figure(keypoints, visible, seen[:, 2], outline(camera, person), _head_size(camera, person))
 
 

@@ -53,7 +53,9 @@ def _pattern(name: str) -> Floats:
             return (np.hypot((u * 4 + row % 2 / 2) % 1 - 0.5, (v * 4) % 1 - 0.5) < 0.28) * 1.0
         case "bricks":
             mortar = ((u * 2 + row % 2 / 2) % 1 < 0.06) | ((v * 4) % 1 < 0.12)
-            shade = np.random.default_rng(2).random((4, 2))[row.astype(int), np.floor(u * 2 + row % 2 / 2).astype(int) % 2]
+            shade = np.random.default_rng(2).random((4, 2))[
+                row.astype(int), np.floor(u * 2 + row % 2 / 2).astype(int) % 2
+            ]
             return np.where(mortar, 1.0, 0.35 * shade + 0.25 * _noise(3, 0.8))
         case "planks":
             grain = np.tile(_noise(4, 1.2)[:, :1], (1, SIDE)) * 0.5 + 0.3 * _noise(5, 1.2)
@@ -79,20 +81,24 @@ def levels(name: str) -> tuple[Bytes, ...]:
     level = np.clip(_pattern(name) * 255, 0, 255).astype(np.uint8)
     found = [level]
     while len(level) > 4:
-        level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        half = len(level) // 2
+        level = np.asarray(cv2.resize(level, (half, half), interpolation=cv2.INTER_AREA), np.uint8)
         found.append(level)
     return tuple(found)
 
 
 def sample(name: str, u: Floats, v: Floats, footprint: float) -> Bytes:
-    """Texture `name` at tile coordinates u, v ([1 or h, w] and [h, 1 or w]), where one pixel of the picture covers `footprint` tiles."""
+    """Texture `name` [h, w] at tile coordinates u ([h, w] or [1, w]) and v ([h, w] or [h, 1]).
+
+    `footprint` is how many tiles one pixel of the picture covers.
+    """
     pyramid = levels(name)
     level = min(max(round(math.log2(max(footprint, 1e-6) * SIDE)), 0), len(pyramid) - 1)
     places = np.empty((len(v), u.shape[1], 2), np.float32)
     np.multiply(u, SIDE >> level, out=places[..., 0])
     np.multiply(v, SIDE >> level, out=places[..., 1])
     found = cv2.remap(pyramid[level], places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)  # type: ignore[call-overload]
-    return found  # type: ignore[no-any-return]
+    return found  # noqa: RET504
 
 
 @functools.cache
