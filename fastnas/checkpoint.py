@@ -133,7 +133,9 @@ def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tenso
         header = json.loads(metadata["fastnas"])
         version = header["format"]
     except (KeyError, ValueError, TypeError) as error:
-        raise FastnasError(f"{path} is a safetensors file, but not a fastnas model: it has no fastnas header") from error
+        raise FastnasError(
+            f"{path} is a safetensors file, but not a fastnas model: it has no fastnas header"
+        ) from error
     if not isinstance(version, int) or version > FORMAT:
         raise FastnasError(
             f"{path} has format {version!r}, written by fastnas {header.get('version')}; "

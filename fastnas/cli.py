@@ -6,6 +6,8 @@ Shell completion: `eval "$(_FASTNAS_COMPLETE=bash_source fastnas)"` (or `zsh_sou
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ class Entry:
 
 COMMANDS: dict[str, Entry] = {
     "show": Entry("fastnas.show:show", "Describe, count and draw a network."),
+    "data": Entry("fastnas.data.commands:data", "Check datasets."),
     "demo": Entry("fastnas.demo:demo", "Run everything that is here, end to end, in minutes."),
 }
 
@@ -50,6 +53,26 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **options: Any
+    ) -> Any:
+        """Run as a program: every error is one line on stderr; exit code 2 for wrong usage, 1 for the rest."""
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **options)
+        try:
+            result = super().main(args, standalone_mode=False, **options)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "fastnas"
+            click.echo(f"Error: {_one_line(error)} (see {where} --help)", err=True)
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"Error: {_one_line(error)}", err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            click.echo("Interrupted.", err=True)
+            sys.exit(130)
+        sys.exit(result if isinstance(result, int) else 0)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run; an error of ours becomes a line and exit code 1, unless `--debug` asks for the traceback."""
         try:
@@ -67,9 +90,12 @@ class LazyGroup(click.Group):
             ) from error
 
 
+def _one_line(error: click.ClickException) -> str:
+    return " ".join(error.format_message().split())
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fastnas", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 def main(debug: bool) -> None:
     """Compact networks for dense prediction, found by search and measured on NVIDIA Jetson boards."""
-

@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of a network, whole and by part, without computing anything.
 
-Multiply-adds are those of convolutions and matrix products, as in the paper's Table 1; a multiply and its add count once.
+Multiply-adds are those of convolutions and matrix products, as in the paper's Table 1; a multiply and an add count once.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def count(network: Network, resolution: tuple[int, int], *, training: bool = Fal
     logits = result[0] if isinstance(result, list) else result
     operations = {name: sum(kinds.values()) // 4 for name, kinds in counter.get_flop_counts().items()}
     root = type(shadow).__name__
-    parts = (
-        Part(name, _parameters(module), operations.get(f"{root}.{name}", 0)) for name, module in _parts(shadow)
-    )
+    parts = (Part(name, _parameters(module), operations.get(f"{root}.{name}", 0)) for name, module in _parts(shadow))
     return Counts(
         resolution=resolution,
         parameters=_parameters(shadow),
@@ -105,7 +103,7 @@ class Difference:
 
 
 def public_definition(network: Network, resolution: tuple[int, int]) -> tuple[Difference, ...]:
-    """What the public definition counts on top of `count`, for MobileNet-v2 and ResNet encoders and cells without `zero`.
+    """What the public definition counts on top of `count`, for torchvision's encoders and cells without `zero`.
 
     It adapts encoder outputs that nothing draws, and its MobileNet-v2 has a 1x1 convolution of 32 to 32 channels before
     the first depthwise one, which torchvision's (and the MobileNet-v2 paper's Table 2, at expansion 1) does not have.

@@ -66,7 +66,7 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """Encoder features -> task logits.
 
-    In training mode the result is a list: the logits, then one of each auxiliary head. The auxiliary heads read the sums
+    In training mode the result is a list: the logits, then one of each auxiliary head. They read the sums
     and never feed the main path; in evaluation mode they are not run.
 
     Args:

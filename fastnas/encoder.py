@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels = tuple(channels)
-        self.strides = STRIDES
+        self.strides: tuple[int, ...] = STRIDES
         self.mean = IMAGENET_MEAN
         self.std = IMAGENET_STD
 
@@ -119,13 +119,13 @@ def _timm(name: str, weights: str | Path) -> Encoder:
     if weights == "imagenet":
         return _TimmEncoder(_download(f"timm/{name}", lambda: create(out_indices=indices, pretrained=True)))
     if weights == "none":
-        return _TimmEncoder(create(out_indices=indices))
+        return _TimmEncoder(create(out_indices=tuple(indices)))
     state = read_weights(Path(weights))
     classifier = timm.create_model(name)
     _load_state(classifier, state, Path(weights), f"timm/{name}")
     from timm.models import FeatureListNet  # the wrapper that `features_only` makes
 
-    return _TimmEncoder(FeatureListNet(classifier, out_indices=indices))
+    return _TimmEncoder(FeatureListNet(classifier, out_indices=tuple(indices)))
 
 
 def _download(name: str, make: Callable[[], Any]) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from fastnas.baselines import BASELINES, baseline_encoder, make_baseline
 from fastnas.decoder import Auxiliary, Decoder
 from fastnas.encoder import make_encoder
 from fastnas.errors import FastnasError
@@ -13,8 +14,6 @@ from fastnas.genotype import Genotype
 from fastnas.network import Network
 from fastnas.tasks import Task, task_from_dict
 from fastnas.zoo import ZOO
-
-BASELINES: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class ModelSpec:
     Attributes:
         architecture: a name of the zoo or of a baseline, or a genotype as text.
         task: what the network predicts.
-        encoder: see `fastnas.encoder.make_encoder`.
+        encoder: see `fastnas.encoder.make_encoder`. A baseline sets it by its name.
         channels: C of the decoder (48 in the paper's search, 64 in full training).
         sep_repeats: R of the separable operations (1 in search, 2 in full training).
         aux: auxiliary heads, in training only.
@@ -44,6 +43,25 @@ class ModelSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise FastnasError(f"{name} must be a whole number from 1, not {value!r}")
+        if self.architecture in BASELINES:
+            self._settle_baseline()
+
+    def _settle_baseline(self) -> None:
+        """A baseline's shape is fixed: its name gives the encoder, and nothing else may ask for something different."""
+        own = baseline_encoder(self.architecture)
+        allowed = {
+            "encoder": (own, ModelSpec.encoder),
+            "channels": (ModelSpec.channels,),
+            "sep_repeats": (ModelSpec.sep_repeats,),
+            "aux": (ModelSpec.aux,),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise FastnasError(
+                    f"the baseline {self.architecture} has a fixed shape: leave {name} at {values[0]!r}, "
+                    f"not {getattr(self, name)!r}"
+                )
+        object.__setattr__(self, "encoder", own)
 
     @property
     def genotype(self) -> Genotype | None:
@@ -91,8 +109,9 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
         FastnasError: the architecture or encoder is unknown, or its weights cannot be had.
     """
     genotype = spec.genotype
+    if genotype is None:
+        return make_baseline(spec.architecture, spec.task.outputs, encoder_weights)
     encoder = make_encoder(spec.encoder, encoder_weights)
-    assert genotype is not None
     decoder = Decoder(genotype, encoder.channels, spec.channels, spec.sep_repeats, spec.task.outputs, spec.aux)
     return Network(encoder, decoder)
 

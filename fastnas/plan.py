@@ -2,7 +2,7 @@
 
 A `zero` operation, an operation on a value that is zero, and the sum of two zeros are zero, so they are never built.
 (The public implementation feeds zeros through conv-BN-ReLU, which turns them into a learned constant; leaving it out is
-our one deviation, and what makes `zero` cost nothing.) Values that nothing uses, because only a `zero` drew them, go too.
+our one deviation, and what makes `zero` cost nothing.) Values that only a `zero` drew go too.
 """
 
 from __future__ import annotations

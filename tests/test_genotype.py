@@ -49,13 +49,31 @@ def test_there_are_19_decisions() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[[4, 3], [3, 2], [3, 0]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]", "connection 1: index 4 is not one of 0..3"),
-        ("[[[3, 3], [3, 5], [3, 0]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]", "connection 2: index 5 is not one of 0..4"),
-        ("[[[3, 3], [3, 2], [-1, 0]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]", "connection 3: index -1 is not one of 0..5"),
+        (
+            "[[[4, 3], [3, 2], [3, 0]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]",
+            "connection 1: index 4 is not one of 0..3",
+        ),
+        (
+            "[[[3, 3], [3, 5], [3, 0]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]",
+            "connection 2: index 5 is not one of 0..4",
+        ),
+        (
+            "[[[3, 3], [3, 2], [-1, 0]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]",
+            "connection 3: index -1 is not one of 0..5",
+        ),
         ("[[[3, 3], [3, 2], [3, 0]], [11, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]", "first operation 11 is not one of 0..10"),
-        ("[[[3, 3], [3, 2], [3, 0]], [8, [0,2,5,2], [0,2,8,8], [0,5,1,4]]]", "cell branch 1: position 2 is not one of 0..1"),
-        ("[[[3, 3], [3, 2], [3, 0]], [8, [0,0,5,2], [0,2,8,8], [0,8,1,4]]]", "cell branch 3: position 8 is not one of 0..7"),
-        ("[[[3, 3], [3, 2], [3, 0]], [8, [0,0,5,2], [0,2,8,99], [0,5,1,4]]]", "branch 2: operation 99 is not one of 0..10"),
+        (
+            "[[[3, 3], [3, 2], [3, 0]], [8, [0,2,5,2], [0,2,8,8], [0,5,1,4]]]",
+            "cell branch 1: position 2 is not one of 0..1",
+        ),
+        (
+            "[[[3, 3], [3, 2], [3, 0]], [8, [0,0,5,2], [0,2,8,8], [0,8,1,4]]]",
+            "cell branch 3: position 8 is not one of 0..7",
+        ),
+        (
+            "[[[3, 3], [3, 2], [3, 0]], [8, [0,0,5,2], [0,2,8,99], [0,5,1,4]]]",
+            "branch 2: operation 99 is not one of 0..10",
+        ),
         ("[[[3, 3], [3, 2], [3, 0]], [8, [0,0,5,2], [0,2,8,true], [0,5,1,4]]]", "operation True is not one of 0..10"),
         ("[[[3, 3], [3, 2]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]", "connections must be 3 pairs"),
         ("[[[3, 3], [3, 2], [3]], [8, [0,0,5,2], [0,2,8,8], [0,5,1,4]]]", "connection 3 must be 2 indices"),
@@ -66,7 +84,7 @@ def test_there_are_19_decisions() -> None:
         ("arch", "not a nested list"),
         ('{"cell": []}', "exactly the keys"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_number_and_the_range(text: str, message: str) -> None:
     with pytest.raises(FastnasError, match=message) as caught:
         Genotype.parse(text)
