@@ -22,6 +22,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+
 from fastnas.errors import FastnasError
 from fastnas.files import atomic_path
 from fastnas.genotype import Genotype
@@ -165,8 +167,6 @@ class Run:
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Replace the saved state of the search by this one, of tensors and plain values."""
-        import torch
-
         with atomic_path(self.folder / "controller.pt") as path:
             torch.save(state, path)
 
@@ -176,8 +176,6 @@ class Run:
         Raises:
             FastnasError: the file is damaged, or holds anything but tensors and plain values.
         """
-        import torch
-
         path = self.folder / "controller.pt"
         if not path.exists():
             return None
