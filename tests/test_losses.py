@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastnas.data import open_dataset
+from fastnas.data.transforms import collate, train_transform
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
 from fastnas.tasks.head import Metrics, flip_test, make_task, upsample
@@ -218,6 +220,18 @@ def test_flip_test_averages_what_both_views_show():
 def test_depth_is_decoded_within_its_range():
     logits = torch.tensor([-5.0, 3.0, 500.0]).view(1, 1, 1, 3)
     assert make_task(DEPTH).decode(logits, (1, 3)).flatten().tolist() == [0.5, 3.0, 10.0]
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "pose", "depth"])
+def test_built_in_scenes_go_from_sample_to_score(kind):
+    dataset = open_dataset("synthetic", task=kind)
+    transform = train_transform(dataset.task, (64, 64), scale=(0.8, 1.2))
+    batch = collate([transform(dataset[index]) for index in range(3)])
+    head, logits = make_task(dataset.task), torch.rand(3, dataset.task.outputs, 16, 16)
+    assert head.loss(logits, batch) > 0
+    metrics = head.metrics()
+    metrics.update(logits, batch)
+    assert math.isfinite(head.score(metrics.compute()).value)
 
 
 @pytest.mark.gpu

@@ -194,9 +194,10 @@ def test_pckh_is_a_plain_loop():
     assert 0.1 < values["PCKh@0.1"] < values["PCKh@0.5"] < 0.99
 
 
-def test_pck_is_measured_by_the_torso():
+@pytest.mark.parametrize("sides", [("left", "right"), ("l", "r")])
+def test_pck_is_measured_by_the_torso(sides):
     """Either diagonal of this torso is 50 pixels, and one will do: 10 pixels off are right, 10.1 are not."""
-    joints = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+    joints = tuple(f"{side}_{part}" for part in ("shoulder", "hip") for side in sides)
     task = Pose(joints, (), (1, 0, 3, 2))
     true = torch.tensor([[[40.0, 10], [10, 10], [40, 50], [10, 50]]])
     predicted = torch.cat([true, torch.ones(1, 4, 1)], 2)

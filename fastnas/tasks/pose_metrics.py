@@ -125,10 +125,9 @@ class PoseMetrics(Metrics):
 def torso_length(joints: Sequence[str], points: Tensor, visible: Tensor) -> Tensor:
     """From one shoulder to the other side's hip, pixels; NaN if neither diagonal of `points` [J, 2] is visible."""
     for side, other in (("left", "right"), ("right", "left")):
-        ends = f"{side}_shoulder", f"{other}_hip"
-        if all(end in joints and visible[joints.index(end)] for end in ends):
-            shoulder, hip = (points[joints.index(end)] for end in ends)
-            return (shoulder - hip).norm()
+        shoulder, hip = _find(joints, side, "shoulder"), _find(joints, other, "hip")
+        if shoulder is not None and hip is not None and visible[shoulder] and visible[hip]:
+            return (points[shoulder] - points[hip]).norm()
     return torch.tensor(math.nan)
 
 
@@ -179,6 +178,12 @@ def average_precision(people: Sequence[Person], sigmas: Sequence[float]) -> dict
 def sigma(joint: str) -> float:
     """The annotators' spread of a joint, by its name."""
     return next((SIGMAS[word] for word in SIGMAS if word in _words(joint)), OTHER_SIGMA)
+
+
+def _find(joints: Sequence[str], side: str, part: str) -> int | None:
+    """The joint that is that part on that side, `left_hip` or `l_hip`."""
+    wanted = ({side, part}, {side[0], part})
+    return next((index for index, joint in enumerate(joints) if _words(joint) in wanted), None)
 
 
 def _words(joint: str) -> set[str]:
