@@ -103,7 +103,7 @@ class LabelledMat(DenseDataset):
         return images[2], images[3]
 
     def _open(self) -> Any:
-        import h5py  # type: ignore[import-untyped]  # heavy, and of use here alone
+        import h5py  # heavy, and of use here alone
 
         try:
             file = h5py.File(self.path, "r")
