@@ -5,8 +5,8 @@ moment, and being killed for memory is an outcome that the caller sees. Versions
 that exist decide what is done, never a version number:
 
 - up to 8.3 the workspace is `max_workspace_size`, from 8.4 a memory pool;
-- up to 10 FP16 and INT8 are builder flags on the fp32 and the Q/DQ graph; TensorRT 11 has neither, its networks are strongly
-  typed and the ONNX itself is fp16;
+- up to 10 FP16 and INT8 are builder flags on the fp32 and the Q/DQ graph; TensorRT 11 has neither, its networks are
+  strongly typed and the ONNX itself is fp16;
 - up to 9 a network is made with EXPLICIT_BATCH; 10 ignores that, 11 has no such name.
 """
 
@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 DEFAULT_WORKSPACE_MB = 256
 
@@ -100,7 +100,7 @@ def build(trt: Any, order: BuildOrder) -> bytes:
 def make_logger(trt: Any) -> Any:
     """A logger that prints warnings and worse to stderr and keeps the last error."""
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.last_error = "it does not say why"
@@ -119,7 +119,7 @@ def make_logger(trt: Any) -> Any:
 def make_monitor(trt: Any) -> Any:
     """Prints the phases of a build (TensorRT 10 and later) to stderr."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 
@@ -169,7 +169,7 @@ def main(arguments: List[str]) -> int:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     except (OSError, AttributeError):
         pass
-    values = json.loads(arguments[0])  # type: Dict[str, Any]
+    values = json.loads(arguments[0])
     order = BuildOrder(**dict(values, shape=tuple(values["shape"]), flags=tuple(values["flags"])))
     import tensorrt
 

@@ -57,10 +57,11 @@ class TensorRTEngine(Engine):
         path = cache.get(name, identity, order, progress)
         self._context_owner = _make_current(device)
         try:
-            self._engine = _deserialise(trt, logger, path)
+            self._runtime = trt.Runtime(logger)
+            self._engine = self._load(path)
             if self._engine is None:
                 cache.forget(path)
-                self._engine = _deserialise(trt, logger, cache.get(name, identity, order, progress))
+                self._engine = self._load(cache.get(name, identity, order, progress))
             if self._engine is None:
                 raise JetsonError("TensorRT cannot load the engine that it built: {}".format(logger.last_error))
             about = dict(identity, engine="tensorrt", version=trt.__version__, path=path)
@@ -89,6 +90,11 @@ class TensorRTEngine(Engine):
         self._marks = [cuda.Event() for _ in range(4)]
         self.input.fill(0)
 
+    def _load(self, path: str) -> Any:
+        """The engine in a file, or None if this TensorRT refuses it."""
+        with open(path, "rb") as file:
+            return self._runtime.deserialize_cuda_engine(file.read())
+
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
         cuda, stream, marks = self._cuda, self._stream, self._marks
         marks[0].record(stream)
@@ -105,7 +111,16 @@ class TensorRTEngine(Engine):
 
     def close(self) -> None:
         """Free the memory and leave the CUDA context."""
-        for name in ("_enqueue", "_marks", "_stream", "_device_input", "_device_output", "_context", "_engine"):
+        for name in (
+            "_enqueue",
+            "_marks",
+            "_stream",
+            "_device_input",
+            "_device_output",
+            "_context",
+            "_engine",
+            "_runtime",
+        ):
             self.__dict__.pop(name, None)
         owner, self._context_owner = self._context_owner, None
         if owner is not None:
@@ -113,7 +128,7 @@ class TensorRTEngine(Engine):
 
 
 class _Tensors:
-    """Inputs and outputs by name, over the two generations of TensorRT's interface: bindings, and from 8.5 on tensors."""
+    """Inputs and outputs by name, over both generations of TensorRT's interface: bindings, and from 8.5 on tensors."""
 
     def __init__(self, trt: Any, engine: Any, context: Any) -> None:
         self._trt, self._engine, self._context = trt, engine, context
@@ -197,9 +212,3 @@ def _make_current(device: Any) -> Any:
         context.push()
         return context
     return device.make_context()
-
-
-def _deserialise(trt: Any, logger: Any, path: str) -> Any:
-    """The engine in a file, or None if this TensorRT refuses it."""
-    with open(path, "rb") as file:
-        return trt.Runtime(logger).deserialize_cuda_engine(file.read())

@@ -72,6 +72,15 @@ def write_toy(root, kind="segmentation", name=None, layout="NCHW", channels=8):
     return folder
 
 
+def toy_artifacts(tmp_path_factory):
+    """One artifact of each kind, by kind; those in $FASTNAS_TOYS where this Python has no `onnx` to write them."""
+    root = os.environ.get("FASTNAS_TOYS")
+    if root:
+        return {kind: os.path.join(root, "toy-" + kind) for kind in TASKS}
+    folder = tmp_path_factory.mktemp("toys")
+    return {kind: write_toy(folder, kind) for kind in TASKS}
+
+
 if __name__ == "__main__":
     for toy in TASKS:
         write_toy(sys.argv[1], toy)

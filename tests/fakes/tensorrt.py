@@ -1,0 +1,320 @@
+"""A stand-in for TensorRT with the names of one version, given by FAKE_TENSORRT: 8.0, 8.2, 8.6, 10 or 11.
+
+Only names that the version documents exist, so that using another fails as it would on a board. An engine is the ONNX
+file behind a header; running it runs ONNX Runtime, so that results can be compared. FAKE_TENSORRT_FAULT makes builds
+fail: `parse`, `build`, `killed` (as the kernel does for want of memory) or `hang`.
+"""
+# ruff: noqa: UP, RUF005, RUF043 - it also runs on Python 3.6, which lacks the newer spellings
+
+import enum
+import json
+import os
+import signal
+import time
+
+__version__ = {"8.0": "8.0.1.6", "8.2": "8.2.1.8", "8.6": "8.6.2.3", "10": "10.3.0.30", "11": "11.4.0.5"}[
+    os.environ["FAKE_TENSORRT"]
+]
+_VERSION = tuple(int(part) for part in __version__.split(".")[:2])
+_FAULT = os.environ.get("FAKE_TENSORRT_FAULT", "")
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    HALF = 1
+    INT8 = 2
+    INT32 = 3
+    if _VERSION >= (8, 5):
+        UINT8 = 5
+    if _VERSION >= (10, 0):
+        INT64 = 8
+
+
+class DeviceType(enum.Enum):
+    GPU = 0
+    DLA = 1
+
+
+class BuilderFlag(enum.Enum):
+    if _VERSION < (11, 0):
+        FP16 = 0
+        INT8 = 1
+    TF32 = 7
+    GPU_FALLBACK = 3
+    if _VERSION >= (8, 6):
+        VERSION_COMPATIBLE = 13
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    if _VERSION < (11, 0):
+        EXPLICIT_BATCH = 0
+    if _VERSION >= (10, 0):
+        STRONGLY_TYPED = 1
+
+
+if _VERSION >= (8, 4):
+
+    class MemoryPoolType(enum.Enum):
+        WORKSPACE = 0
+
+
+if _VERSION >= (8, 5):
+
+    class TensorIOMode(enum.Enum):
+        NONE = 0
+        INPUT = 1
+        OUTPUT = 2
+
+
+class ILogger:
+    class Severity(enum.Enum):
+        INTERNAL_ERROR = 0
+        ERROR = 1
+        WARNING = 2
+        INFO = 3
+        VERBOSE = 4
+
+    INTERNAL_ERROR, ERROR, WARNING = Severity.INTERNAL_ERROR, Severity.ERROR, Severity.WARNING
+
+    def __init__(self):
+        self.ready = True
+
+
+if _VERSION >= (10, 0):
+
+    class IProgressMonitor:
+        def __init__(self):
+            self.ready = True
+
+
+class _Tensor:
+    def __init__(self, name, shape):
+        self.name, self.shape = name, shape
+
+
+class _Network:
+    def __init__(self, flags):
+        self.flags, self.onnx = flags, None
+
+    def get_input(self, index):
+        return _Tensor("image", (1, 3, -1, -1))
+
+
+class _Profile:
+    def set_shape(self, input, min, opt, max):
+        self.shapes = {input: list(opt)}
+        assert list(min) == list(opt) == list(max)
+
+
+class _Memory:
+    """IHostMemory: bytes through the buffer protocol."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def __bytes__(self):
+        return self._data
+
+
+class _TimingCache:
+    def __init__(self, data):
+        self.data = data
+
+    def serialize(self):
+        return _Memory(self.data + b"t")
+
+
+class _Config:
+    def __init__(self):
+        self.flags, self.shapes, self.workspace = [], {}, None
+        self.default_device_type, self.DLA_core = DeviceType.GPU, -1
+        if _VERSION < (10, 0):
+            self.max_workspace_size = 0
+
+    def __setattr__(self, name, value):
+        known = {"flags", "shapes", "workspace", "default_device_type", "DLA_core", "timings"}
+        known |= {"max_workspace_size"} if _VERSION < (10, 0) else {"progress_monitor"}
+        if name not in known:
+            raise AttributeError("IBuilderConfig has no {} in TensorRT {}".format(name, __version__))
+        object.__setattr__(self, name, value)
+
+    def set_flag(self, flag):
+        self.flags.append(flag.name)
+
+    if _VERSION >= (8, 4):
+
+        def set_memory_pool_limit(self, pool, pool_size):
+            assert pool is MemoryPoolType.WORKSPACE
+            self.workspace = pool_size
+
+    def add_optimization_profile(self, profile):
+        self.shapes.update(profile.shapes)
+
+    def create_timing_cache(self, serialized_timing_cache):
+        return _TimingCache(serialized_timing_cache)
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        self.timings = cache
+
+    def get_timing_cache(self):
+        return self.timings
+
+
+class _ParserError:
+    def desc(self):
+        return "No importer registered for op: Loop"
+
+
+class OnnxParser:
+    def __init__(self, network, logger):
+        assert logger.ready, "ILogger.__init__ was not called"
+        self._network, self.num_errors = network, 0
+
+    def parse_from_file(self, model):
+        if _FAULT == "parse":
+            self.num_errors = 1
+            return False
+        with open(model, "rb") as file:
+            self._network.onnx = file.read()
+        return True
+
+    def get_error(self, index):
+        return _ParserError()
+
+
+class Builder:
+    def __init__(self, logger):
+        self._logger = logger
+
+    def create_network(self, flags=0):
+        if _VERSION < (10, 0) and not flags & 1:
+            raise AssertionError("TensorRT 8 parses ONNX only into an EXPLICIT_BATCH network")
+        return _Network(flags)
+
+    def create_builder_config(self):
+        return _Config()
+
+    def create_optimization_profile(self):
+        return _Profile()
+
+    def build_serialized_network(self, network, config):
+        if _FAULT == "build":
+            self._logger.log(ILogger.ERROR, "Could not find any implementation for node Resize_1")
+            return None
+        if _FAULT == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if _FAULT == "hang":
+            time.sleep(60)
+        if _VERSION < (8, 4):
+            config.workspace = config.max_workspace_size
+        header = {
+            "version": __version__,
+            "flags": config.flags,
+            "shapes": config.shapes,
+            "typed": bool(network.flags & 2),
+            "workspace": config.workspace,
+            "dla": config.DLA_core if config.default_device_type is DeviceType.DLA else None,
+        }
+        return _Memory(json.dumps(header).encode() + b"\n" + network.onnx)
+
+
+class Runtime:
+    def __init__(self, logger):
+        self._logger = logger
+
+    def deserialize_cuda_engine(self, serialized_engine):
+        header, _, onnx = serialized_engine.partition(b"\n")
+        try:
+            header = json.loads(header.decode())
+        except ValueError:
+            header = {"version": "none"}
+        if header["version"] != __version__:
+            self._logger.log(ILogger.ERROR, "The engine plan file is not compatible with this version of TensorRT")
+            return None
+        return _Engine(header, onnx)
+
+
+class _Engine:
+    def __init__(self, header, onnx):
+        import onnxruntime
+
+        self.session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+        self.header = header
+        # On a board the order is the builder's: here the output comes first.
+        self.tensors = [self.session.get_outputs()[0], self.session.get_inputs()[0]]
+
+    def create_execution_context(self):
+        return _Context(self)
+
+    if _VERSION >= (8, 5):
+
+        @property
+        def num_io_tensors(self):
+            return 2
+
+        def get_tensor_name(self, index):
+            return self.tensors[index].name
+
+        def get_tensor_dtype(self, name):
+            return {"tensor(float)": DataType.FLOAT, "tensor(uint8)": DataType.UINT8}[
+                next(tensor.type for tensor in self.tensors if tensor.name == name)
+            ]
+
+    if _VERSION < (10, 0):
+
+        @property
+        def num_bindings(self):
+            return 2
+
+        def get_binding_name(self, index):
+            return self.tensors[index].name
+
+        def get_binding_dtype(self, index):
+            return {"tensor(float)": DataType.FLOAT}[self.tensors[index].type]
+
+
+class _Context:
+    def __init__(self, engine):
+        self._engine, self._shape, self._addresses = engine, None, {}
+
+    def _infer(self, addresses):
+        from pycuda import driver
+
+        output, image = addresses
+        given = driver.device_array(image, self._shape, "float32")
+        found = self._engine.session.run(None, {"image": given})[0]
+        driver.device_array(output, found.shape, "float32")[...] = found
+        return True
+
+    def _get_shape(self, name):
+        if name == "image":
+            return self._shape
+        channels = self._engine.tensors[0].shape[1]
+        return (1, channels) + tuple(side // 4 for side in self._shape[2:])
+
+    if _VERSION >= (8, 5):
+
+        def set_input_shape(self, name, shape):
+            assert list(shape) == self._engine.header["shapes"][name]
+            self._shape = tuple(shape)
+
+        def get_tensor_shape(self, name):
+            return self._get_shape(name)
+
+        def set_tensor_address(self, name, memory):
+            self._addresses[name] = memory
+
+        def execute_async_v3(self, stream_handle):
+            return self._infer([self._addresses["output"], self._addresses["image"]])
+
+    if _VERSION < (10, 0):
+
+        def set_binding_shape(self, binding, shape):
+            assert list(shape) == self._engine.header["shapes"][self._engine.tensors[binding].name]
+            self._shape = tuple(shape)
+
+        def get_binding_shape(self, binding):
+            return self._get_shape(self._engine.tensors[binding].name)
+
+        def execute_async_v2(self, bindings, stream_handle):
+            return self._infer(bindings)

@@ -1,0 +1,249 @@
+"""Every engine keeps the same contract; TensorRT's names are those of five versions, each in a process of its own."""
+# ruff: noqa: UP, RUF005, RUF043 - it also runs on Python 3.6, which lacks the newer spellings
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fastnas.jetson import sidecar
+from fastnas.jetson.engines import open_engine
+from fastnas.jetson.errors import JetsonError
+
+TESTS = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, TESTS)
+from jetson_toys import toy_artifacts  # noqa: E402 - a helper beside the tests, also where only this folder is copied
+
+VERSIONS = ("8.0", "8.2", "8.6", "10", "11")
+
+# Runs in a process that has the fakes: opens the engine twice, checks the contract, prints what happened.
+CONTRACT = """
+import json, sys
+import numpy as np
+from fastnas.jetson import sidecar
+from fastnas.jetson.engines import open_engine
+from fastnas.jetson.errors import JetsonError
+from pycuda import driver
+
+folder, precision = sys.argv[1:3]
+artifact, said = sidecar.load(folder), []
+def once():
+    with open_engine(artifact, (64, 96), precision, "tensorrt", progress=said.append) as engine:
+        engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
+        output = engine.run().copy()
+        del driver.calls[:]
+        for _ in range(5):
+            engine.run()
+        assert set(driver.calls) == {"htod", "dtoh"}, driver.calls
+        with open(engine.about["path"], "rb") as file:
+            header = json.loads(file.readline().decode())
+        return output, header, engine.stages, engine.about
+try:
+    output, header, stages, about = once()
+    lines, said[:] = list(said), []
+    once()
+except JetsonError as error:
+    sys.exit("ERROR " + error.message)
+print(json.dumps({"sum": float(output.sum()), "header": header, "stages": stages, "lines": lines, "again": said}))
+"""
+
+
+def environment(tmp_path, version, **more):
+    paths = [os.path.join(TESTS, "fakes"), os.path.dirname(TESTS)]
+    return dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(paths),
+        FAKE_TENSORRT=version,
+        FASTNAS_CACHE=str(tmp_path / "cache"),
+        **more,
+    )
+
+
+def contract(tmp_path, version, toy, precision="fp32", **more):
+    command = [sys.executable, "-c", CONTRACT, toy, precision]
+    done = subprocess.run(
+        command,
+        env=environment(tmp_path, version, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=60,
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    return toy_artifacts(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def expected(toys):
+    """What ONNX Runtime says for the contract's input."""
+    with open_engine(sidecar.load(toys["segmentation"]), (64, 96), engine="onnxruntime") as engine:
+        engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
+        return float(engine.run().sum())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toys, expected):
+    found = contract(tmp_path, version, toys["segmentation"])
+    assert isinstance(found, dict), found
+    assert found["sum"] == pytest.approx(expected, rel=1e-5)
+    assert found["header"]["flags"] == []
+    assert found["header"]["shapes"] == {"image": [1, 3, 64, 96]}
+    assert found["header"]["workspace"] == 256 << 20
+    assert "there is none yet" in found["lines"][0]
+    assert "trtexec --onnx=" in found["lines"][1]
+    assert found["again"] == []
+    inference, copy_in, compute, copy_out = found["stages"]
+    assert inference >= copy_in + compute + copy_out > 0
+
+
+@pytest.mark.parametrize(("version", "flags"), [("8.0", ["FP16"]), ("8.6", ["FP16"]), ("10", ["FP16"])])
+def test_fp16_is_a_flag_on_the_fp32_graph_while_there_is_one(tmp_path, version, flags, toys):
+    header = contract(tmp_path, version, toys["segmentation"], "fp16")["header"]
+    assert (header["flags"], header["typed"]) == (flags, False)
+
+
+def test_fp16_needs_the_typed_graph_on_11(tmp_path, toys):
+    assert "has no fp16 file for tensorrt" in contract(tmp_path, "11", toys["segmentation"], "fp16")
+
+
+def test_int8_is_refused_on_a_tx2(tmp_path, toys):
+    found = contract(tmp_path, "8.2", toys["segmentation"], "int8", FAKE_COMPUTE="6.2")
+    assert "has no INT8 instructions; use --precision fp16" in found
+
+
+def test_no_driver_is_one_line(tmp_path, toys):
+    assert "no usable NVIDIA driver" in contract(tmp_path, "8.2", toys["segmentation"], FAKE_NO_DRIVER="1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("parse", "cannot parse the graph: No importer registered for op: Loop"),
+        ("build", "could not build the engine: Could not find any implementation for node Resize_1"),
+        ("killed", "for want of memory; close other programs, or add swap"),
+    ],
+)
+def test_a_failed_build_is_one_line_and_leaves_nothing(tmp_path, fault, text, toys):
+    found = contract(tmp_path, "8.2", toys["segmentation"], FAKE_TENSORRT_FAULT=fault)
+    assert text in found.strip().splitlines()[-1]
+    assert list((tmp_path / "cache" / "engines").iterdir()) == []
+
+
+def test_an_engine_of_another_tensorrt_is_rebuilt_and_says_why(tmp_path, toys):
+    contract(tmp_path, "8.2", toys["segmentation"])
+    lines = contract(tmp_path, "8.6", toys["segmentation"])["lines"]
+    assert "TensorRT was 8.2.1.8, is 8.6.2.3" in lines[0]
+
+
+def test_a_truncated_engine_is_rebuilt(tmp_path, toys):
+    contract(tmp_path, "8.6", toys["segmentation"])
+    (engine,) = (tmp_path / "cache" / "engines").glob("*.engine")
+    whole = engine.read_bytes()
+    engine.write_bytes(whole[:100])
+    assert "its file is damaged" in contract(tmp_path, "8.6", toys["segmentation"])["lines"][0]
+    assert engine.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, toys):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert "set FASTNAS_CACHE" in contract(tmp_path, "8.6", toys["segmentation"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_cancelled_build_ends_its_process(tmp_path, number, toys):
+    command = [sys.executable, "-c", CONTRACT, toys["segmentation"], "fp32"]
+    parent = subprocess.Popen(
+        command, env=environment(tmp_path, "8.2", FAKE_TENSORRT_FAULT="hang"), stderr=subprocess.DEVNULL
+    )
+    children = wait_for(lambda: children_of(parent.pid))
+    time.sleep(0.5)
+    parent.send_signal(number)
+    parent.wait(20)
+    wait_for(lambda: not any(os.path.exists("/proc/{}/exe".format(child)) and alive(child) for child in children))
+    assert not list((tmp_path / "cache" / "engines").glob("*.engine"))
+
+
+def children_of(pid):
+    try:
+        with open("/proc/{0}/task/{0}/children".format(pid)) as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def alive(pid):
+    try:
+        with open("/proc/{}/stat".format(pid)) as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=15):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited {} s in vain".format(seconds))
+
+
+def test_onnxruntime_runs_every_kind_at_every_size(toys):
+    for kind, channels in [("segmentation", 3), ("pose", 3), ("depth", 1)]:
+        for size in [(32, 32), (64, 96)]:
+            with open_engine(sidecar.load(toys[kind]), size, engine="onnxruntime", threads=1) as engine:
+                assert engine.run().shape == (1, channels, size[0] // 4, size[1] // 4)
+                assert engine.stages.inference == engine.stages.compute > 0
+
+
+def test_an_engine_runs_only_in_its_own_thread(toys):
+    errors = []
+
+    def run(engine):
+        try:
+            engine.run()
+        except JetsonError as error:
+            errors.append(error.message)
+
+    with open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime") as engine:
+        thread = threading.Thread(target=run, args=(engine,))
+        thread.start()
+        thread.join()
+    assert errors == ["an engine runs only in the thread that opened it: hand the pictures to that thread"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"input": ("picture", "NCHW", (0, 0, 0), (1, 1, 1))}, "the input is 'image', the sidecar says 'picture'"),
+        ({"input": ("image", "NHWC", (0, 0, 0), (1, 1, 1))}, r"the input is tensor\(float\), the sidecar says uint8"),
+        ({"output": ("output", "logits", 8)}, r"output is \[1, 3, 8, 8\], the sidecar says \[1, 3, 4, 4\]"),
+    ],
+)
+def test_a_graph_that_is_not_what_the_sidecar_says_is_refused(toys, change, text):
+    artifact = sidecar.load(toys["segmentation"])
+    values = {}
+    if "input" in change:
+        values["input"] = sidecar.Input(*change["input"])
+    else:
+        values["output"] = sidecar.Output(*change["output"])
+    with pytest.raises(JetsonError, match=text):
+        open_engine(artifact._replace(sidecar=artifact.sidecar._replace(**values)), (32, 32), engine="onnxruntime")
+
+
+def test_a_provider_that_is_not_there_is_refused(toys):
+    with pytest.raises(JetsonError, match="CUDAExecutionProvider|fell back"):
+        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime-cuda")
+    with pytest.raises(JetsonError, match="no engine 'tpu'"):
+        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="tpu")
