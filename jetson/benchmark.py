@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import numpy as np
 
 from fastnas.jetson import sidecar
+from fastnas.jetson.clocks import pinned_clocks
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.preprocess import import_cv2
@@ -88,12 +89,14 @@ def load_pictures(folder: Optional[str]) -> List[np.ndarray]:
 
 def run_benchmark(
     subjects: Sequence[Subject],
-    pictures: Sequence[np.ndarray],
     settings: Settings,
-    machine: Machine,
+    images: Optional[str],
+    pin_clocks: bool,
     progress: Callable[[str], None],
 ) -> Dict[str, Any]:
-    """Measure and report. The artifacts' checksums were verified when they were opened."""
-    before = machine.fingerprint()
-    rows = [row.to_dict() for row in measure(subjects, pictures, settings, machine, progress)]
-    return make_report(before, machine.title(), dict(settings._asdict()), rows)
+    """Measure subjects on this machine and report, with the pictures of a folder or with made ones."""
+    pictures, machine = load_pictures(images), Machine()
+    with pinned_clocks(pin_clocks, progress):
+        facts = machine.fingerprint()
+        rows = [row.to_dict() for row in measure(subjects, pictures, settings, machine, progress)]
+    return make_report(facts, machine.title(), dict(settings._asdict()), rows)

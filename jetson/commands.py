@@ -103,12 +103,7 @@ def jetson_bench(
 
         result = measure_there(host, port, subjects, settings, pin_clocks, images, _say)
     else:
-        from fastnas.jetson.clocks import pinned_clocks
-        from fastnas.jetson.machine import Machine
-
-        pictures = benchmark.load_pictures(images)
-        with pinned_clocks(pin_clocks, _say):
-            result = benchmark.run_benchmark(subjects, pictures, settings, Machine(), _say)
+        result = benchmark.run_benchmark(subjects, settings, images, pin_clocks, _say)
     click.echo(report.to_table(result))
     _say("wrote " + ", ".join(report.save(result, output)))
     code = SUSPECT if any(row["reasons"] for row in result["rows"]) else 0
@@ -126,3 +121,19 @@ def _print_changes(changes: Any) -> int:
             word = "REGRESSED" if change.regressed else "ok"
             click.echo("{}: {:.3f} of the earlier median, {}".format(change.name, change.ratio, word))
     return REGRESSED if any(change.regressed for change in changes) else 0
+
+
+@main.command("measure", hidden=True)
+@click.argument("request")
+@click.option("--json", "output", required=True, type=click.Path(dir_okay=False))
+@click.option("--pin-clocks", is_flag=True)
+def measure(request: str, output: str, pin_clocks: bool) -> None:
+    """The far side of `jetson-bench --host`: measure what REQUEST says and leave the report as JSON."""
+    import json
+
+    from fastnas.jetson.benchmark import run_benchmark
+    from fastnas.jetson.files import write_text
+    from fastnas.jetson.remote import read_request
+
+    subjects, settings, images = read_request(request)
+    write_text(output, json.dumps(run_benchmark(subjects, settings, images, pin_clocks, _say)))

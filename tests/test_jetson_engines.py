@@ -1,5 +1,4 @@
 """Every engine keeps the same contract; TensorRT's names are those of five versions, each in a process of its own."""
-# ruff: noqa: UP, RUF005, RUF043 - it also runs on Python 3.6, which lacks the newer spellings
 
 import json
 import os

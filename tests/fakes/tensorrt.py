@@ -4,7 +4,6 @@ Only names that the version documents exist, so that using another fails as it w
 file behind a header; running it runs ONNX Runtime, so that results can be compared. FAKE_TENSORRT_FAULT makes builds
 fail: `parse`, `build`, `killed` (as the kernel does for want of memory) or `hang`.
 """
-# ruff: noqa: UP, RUF005, RUF043 - it also runs on Python 3.6, which lacks the newer spellings
 
 import enum
 import json
