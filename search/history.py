@@ -181,8 +181,10 @@ class Run:
             return None
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-            raise FastnasError(f"{path} is not a saved controller: {str(error).splitlines()[0]}") from error
+        except OSError as error:
+            raise FastnasError(f"cannot read {path}: {error.strerror or error}") from error
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+            raise FastnasError(f"{path} is not a saved controller; without it, start the search anew") from error
         return state
 
     def close(self) -> None:

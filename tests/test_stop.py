@@ -1,0 +1,82 @@
+"""The stop rule lets through what it should, as often as it should, and can be rebuilt from a history."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastnas.errors import FastnasError
+from fastnas.search.settings import StopSettings
+from fastnas.search.stop import StopRule
+
+
+def rule(name: Any, rewards: list[float], seed: int = 0, **settings: Any) -> StopRule:
+    return functools.reduce(StopRule.observe, rewards, StopRule(StopSettings(rule=name, **settings), seed))
+
+
+def share(stop: StopRule, reward: float, progress: float = 0.0, count: int = 4000) -> float:
+    return float(np.mean([stop.continues(reward, number, progress) for number in range(count)]))
+
+
+@pytest.mark.parametrize("name", ["paper", "public", "never"])
+def test_the_first_candidate_and_those_above_the_mean_continue(name: str) -> None:
+    assert share(rule(name, []), reward=0.0, progress=1.0) == 1
+    for progress in (0.0, 0.5, 1.0):
+        assert share(rule(name, [0.2, 0.4]), reward=0.31, progress=progress) == 1
+
+
+@pytest.mark.parametrize(("progress", "p"), [(0.0, 0.9), (0.25, 0.675), (0.5, 0.45), (1.0, 0.0), (1.7, 0.0)])
+def test_paper_below_the_mean_p_of_all_continue_and_p_falls_from_point_nine(progress: float, p: float) -> None:
+    assert share(rule("paper", [0.2, 0.4]), reward=0.29, progress=progress) == pytest.approx(p, abs=0.025)
+
+
+def test_paper_compares_with_the_mean_of_all_rewards() -> None:
+    rewards = np.random.default_rng(0).random(50).tolist()
+    assert rule("paper", rewards).mean == pytest.approx(np.mean(rewards))
+
+
+@pytest.mark.parametrize(
+    ("count", "delta"), [(99, 0.9), (100, 0.81), (200, 0.648), (300, 0.4536), (400, 0.27216), (4000, 0.27216)]
+)
+def test_public_a_score_passes_above_the_mean_less_a_random_slack(count: int, delta: float) -> None:
+    stop = rule("public", [0.5] * count)
+    assert stop.delta == pytest.approx(delta)
+    assert share(stop, reward=0.5 * (1 - delta) - 1e-6) == 0
+    assert share(stop, reward=0.5 * (1 - delta / 2)) == pytest.approx(0.5, abs=0.025)
+
+
+def test_public_mean_decays() -> None:
+    assert rule("public", [0.5, 1.0, 0.0]).mean == pytest.approx(0.99 * (0.99 * 0.5 + 0.01))
+
+
+def test_never_stops() -> None:
+    assert share(rule("never", [0.9]), reward=0.0, progress=1.0) == 1
+
+
+def test_a_decision_depends_on_seed_and_candidate_alone() -> None:
+    def decide(seed: int) -> list[bool]:
+        stop = rule("paper", [0.5], seed=seed)
+        return [stop.continues(0.1, number, 0.5) for number in range(64)]
+
+    assert decide(0) == decide(0)
+    assert decide(0) != decide(1)
+
+
+@pytest.mark.parametrize("name", ["paper", "public", "never"])
+def test_a_rule_survives_json_and_continues_exactly(name: str) -> None:
+    rewards = np.random.default_rng(1).random(120).tolist()
+    stop = rule(name, rewards[:60], seed=3, start=0.7)
+    loaded = StopRule.from_dict(json.loads(json.dumps(stop.to_dict())))
+    assert loaded == stop
+    assert functools.reduce(StopRule.observe, rewards[60:], loaded) == rule(name, rewards, seed=3, start=0.7)
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
+    with pytest.raises(FastnasError, match="finite"):
+        rule("paper", [reward])
