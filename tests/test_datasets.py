@@ -22,6 +22,7 @@ from fastnas.data import FORMATS, describe, open_dataset
 from fastnas.data.check import check_dataset
 from fastnas.data.commands import data
 from fastnas.data.dataset import PoseDataset
+from fastnas.data.files import read_image, read_size
 from fastnas.data.keypoints import LSP_POSE
 from fastnas.data.split import meta_split
 from fastnas.data.voc import TASK as VOC_TASK
@@ -380,6 +381,23 @@ class TestFaults:
         (root / "benchmark_RELEASE/dataset/cls/d.mat").write_bytes(b"MATLAB?")
         with pytest.raises(FastnasError, match=r"d.mat cannot be read as a MATLAB file"):
             open_dataset("voc", root, "trainaug")[2]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".tif"])
+def test_pictures_of_every_mode_become_rgb(tmp_path: Path, mode: str, suffix: str):
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((4 * W, 4 * H)).convert(mode).save(path)
+    with Image.open(path) as picture:
+        expected = np.array(picture.convert("RGB"))
+    np.testing.assert_array_equal(read_image(path).permute(1, 2, 0).numpy(), expected)
+    assert read_size(path) == (4 * W, 4 * H)
+
+
+def test_a_jpeg_of_another_content_is_read_all_the_same(tmp_path: Path):
+    Image.new("RGB", (W, H), (1, 2, 3)).save(tmp_path / "a.jpg", format="BMP")
+    assert read_image(tmp_path / "a.jpg")[:, 0, 0].tolist() == [1, 2, 3]
 
 
 def test_cityscapes_ids_become_train_ids(tmp_path: Path):

@@ -33,7 +33,7 @@ def read_image(path: Path) -> tv_tensors.Image:
     """
     with _picture(path) as picture:
         pixels = np.array(_decoded(picture.convert, "RGB", path=path))
-    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))  # in memory still [H, W, 3], as cv2 wants it
 
 
 def read_size(path: Path) -> tuple[int, int]:
