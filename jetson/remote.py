@@ -1,4 +1,4 @@
-"""Measuring on a board from the host: copy the device half and the artifacts over SSH, run there, bring the report back.
+"""Measuring on a board from the host: send the device half and the artifacts over SSH, run there, fetch the report.
 
 Only the system's `ssh` is used, so keys, jump hosts and aliases of ~/.ssh/config work; on the board `sh`, `tar`,
 `sha256sum` and Python are enough. What is already there, by checksum, is not copied again: after a broken connection
