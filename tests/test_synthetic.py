@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ SMALL = (96, 128)
 
 def digest(scene: Scene) -> str:
     """All that a scene holds, as one number."""
-    arrays = [scene.image, scene.mask, scene.depth]
+    arrays: list[npt.NDArray[Any]] = [scene.image, scene.mask, scene.depth]
     for figure in scene.figures:
         arrays += [figure.keypoints, figure.visible]
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
@@ -231,7 +232,7 @@ def test_solids_show_their_outer_faces(label: int, make: Callable[[Random], list
         inner = cv2.erode((whole.mask == label).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         assert inner.sum() > 100
         assert (culled.mask[inner] == label).all()
-        np.testing.assert_allclose(culled.depth[inner], whole.depth[inner], rtol=0.02)
+        assert (culled.image == whole.image).all(axis=0)[inner].mean() > 0.99, seed
 
 
 def test_depth_is_in_range_or_missing(scenes: list[Scene]) -> None:

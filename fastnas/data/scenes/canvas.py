@@ -135,12 +135,9 @@ class Canvas:
         if window is None:
             return
         top, bottom, left, right = window
-        filled = np.zeros((bottom - top, right - left), np.uint8)
-        fixed = [(round((u - left) * 16), round((v - top) * 16)) for u, v in pixels]
-        cv2.fillConvexPoly(filled, np.array(fixed, np.int32), 1, shift=4)
         x, y = self._x[:, left:right], self._y[top:bottom]
         inverse = normal[0] / facing * x + (normal[1] / facing * y + normal[2] / facing)
-        # Pixels on the outline may have their centre outside: they are no nearer or farther than the corners.
+        # Beside the polygon its plane may come too near or pass behind the camera.
         depths = [corner[2] for corner in polygon]
         np.minimum(np.maximum(inverse, 1 / max(depths), out=inverse), 1 / min(depths), out=inverse)
         length = math.hypot(*normal)
@@ -156,7 +153,8 @@ class Canvas:
             u = self._along(across, z, x, y, _dot(across, origin), tile)
             v = self._along(up, z, x, y, _dot(up, origin), tile)
             shade = self._shade(part.material, u, v, sum(depths) / len(depths))
-        self._write(top, left, number, filled.view(np.bool_), inverse, shade, max(lambert, 0.0))
+        inside = _inside(pixels, facing < 0, self._columns[:, left:right], self._rows[top:bottom])
+        self._write(top, left, number, inside, inverse, shade, max(lambert, 0.0))
 
     def _round(self, number: int, part: Round, start: list[float], end: list[float]) -> None:
         """A capsule or ball as its outline in the picture, with depth and light bulging towards the viewer."""
@@ -255,6 +253,24 @@ def _dot(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _cross(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+
+
+def _inside(pixels: list[tuple[float, float]], facing: bool, columns: Floats, rows: Floats) -> npt.NDArray[np.bool_]:
+    """Which pixel centres lie in a convex polygon [h, w]: in every row, an interval of the columns.
+
+    Its corners run counter-clockwise when `facing`. (OpenCV's filling takes all pixels that the outline touches, so
+    that neighbouring faces would fight for them.)
+    """
+    start = np.array(pixels)
+    end = np.concatenate([start[1:], start[:1]])
+    across, down = (end - start).T
+    down = np.where(np.abs(down) < 1e-6, 1e-6, down)
+    crossings = start[:, :1] + (rows.T - start[:, 1:]) * (across / down)[:, None]  # [edges, h]
+    leftward = (down > 0) == facing
+    first = np.where(leftward[:, None], crossings, -np.inf).max(0).astype(np.float32)
+    last = np.where(leftward[:, None], np.inf, crossings).min(0).astype(np.float32)
+    slack = np.float32(1e-3)  # so that rounding opens no gap between neighbours
+    return (columns >= first[:, None] - slack) & (columns <= last[:, None] + slack)
 
 
 def _clip(corners: list[list[float]]) -> list[list[float]]:

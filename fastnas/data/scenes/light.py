@@ -38,7 +38,7 @@ def sample_light(rng: Random) -> Light:
     )
     clear = rng.random()  # 0 overcast .. 1 a clear sky
     warm = rng.uniform(-0.12, 0.22) if height < 0.6 else rng.uniform(-0.12, 0.08)
-    exposure = rng.uniform(0.75, 1.2)
+    exposure = rng.uniform(0.8, 1.35)
     sun, ambient = (0.25 + 0.65 * clear) * exposure, (0.75 - 0.35 * clear) * exposure
     grey, blue = rng.uniform(0.65, 0.85), rng.uniform(0.35, 0.6)
     mixed = [tone * clear + grey * (1 - clear) for tone in (blue, blue + 0.18, 0.9)]
@@ -52,7 +52,7 @@ def sample_light(rng: Random) -> Light:
         horizon=_times(horizon, exposure),
         clouds=rng.uniform(0.0, 0.9),
         haze=rng.choice((0.0, 0.01, 0.03, 0.06)) * rng.random(),
-        noise=rng.uniform(1.0, 7.0),
+        noise=rng.uniform(1.0, 6.0),
         grain=(rng.randrange(textures.GRAIN), rng.randrange(textures.GRAIN)),
     )
 

@@ -104,7 +104,7 @@ def car(rng: Random, x: float, z: float, scale: float) -> list[p.Part]:
                     frame(out + side * shift, wheel + radius * math.sin(a), along * length + radius * math.cos(a))
                     for a in (k * math.pi / 6 for k in range(12))
                 )
-                ordered = disc if side < 0 else disc[::-1]
+                ordered = disc if side > 0 else disc[::-1]
                 found.append(p.Face(p.CAR, p.Material(tyre, DARK), ordered, two_sided=radius == wheel))
         for end, lamp in ((1, (1.0, 0.97, 0.85)), (-1, (0.85, 0.08, 0.06))):
             r0, r1, f = side * width * 0.28, side * width * 0.46, end * (length / 2 + 0.01)

@@ -99,7 +99,7 @@ def _dress(rng: Random, joint: Floats, tall: float, forward: Floats, nod: Floats
     crown = joint[8] + nod * 0.085 * tall
     nape, top = crown - face * 0.018 * tall, crown + (nod * 0.008 - face * 0.012) * tall
     body: list[p.Part] = [
-        limb(shirt, joint[6], joint[7] - nod * 0.03 * tall, 0.068, 0.07),
+        limb(shirt, joint[6] + (joint[7] - joint[6]) * 0.15, joint[7] - nod * 0.03 * tall, 0.066, 0.07),
         limb(shirt, joint[2] + (joint[6] - joint[2]) * 0.2, joint[12], 0.05, 0.042),
         limb(shirt, joint[3] + (joint[6] - joint[3]) * 0.2, joint[13], 0.05, 0.042),
         limb(shirt, joint[12], joint[13], 0.04, 0.04),
