@@ -91,6 +91,8 @@ def _convert(build: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, An
     given.update(zip((argument.name for argument in schema), args, strict=False))
     given.update(kwargs)
     given["result"], given["shapes"] = node.meta["val"], build.shapes
+    if node.all_input_nodes:
+        given["whole"] = node.all_input_nodes[0].meta["val"]
     try:
         op, inputs = converter(given)
     except _Unsupported as error:
@@ -255,6 +257,12 @@ def _same(given: dict[str, Any]) -> Converted:
     return None, [given.get("self", given.get("input"))]
 
 
+def _slice(given: dict[str, Any]) -> Converted:
+    if given["result"].shape != given["whole"].shape:
+        raise _Unsupported("that cuts something off")
+    return None, [given["self"]]
+
+
 _CONVERTERS: dict[str, Callable[[dict[str, Any]], Converted]] = {
     "conv2d": _conv,
     "conv_transpose2d": _deconv,
@@ -275,6 +283,8 @@ _CONVERTERS: dict[str, Callable[[dict[str, Any]], Converted]] = {
     "mean": _mean,
     "max_pool2d": _pool("max"),
     "avg_pool2d": _pool("average"),
+    "slice": _slice,
+    "alias": _same,
     "dropout": _same,
     "contiguous": _same,
     "clone": _same,

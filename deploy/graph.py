@@ -155,7 +155,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class ArgMax:
-    """The channel of the largest value, as a byte: [1, 1, H, W]."""
+    """The channel of the largest value, as integers [1, H, W]."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,7 @@ def prune(graph: Graph) -> Graph:
         if name in needed:
             needed.update(node.inputs)
     return Graph(
-        {name: node for name, node in graph.nodes.items() if name in needed or isinstance(node.op, Input)},
+        {name: node for name, node in graph.nodes.items() if name in needed or isinstance(node.op, Input | Bytes)},
         graph.output,
     )
 

@@ -30,7 +30,6 @@ from fastnas.deploy.graph import (
     Input,
     Mul,
     Node,
-    Op,
     Pool,
     Resize,
     Spread,
@@ -74,6 +73,7 @@ class _Writer:
         self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self.written: set[str] = set()
         self.ones: dict[int, str] = {}
         self.bytes = any(isinstance(node.op, Bytes) for node in graph.nodes.values())
 
@@ -83,7 +83,7 @@ class _Writer:
         out = self.value(name)
         match node.op:
             case Input():
-                pass
+                self.written |= set() if self.bytes else {INPUT}
             case Constant(value):
                 self.constants[out] = numpy_helper.from_array(value.reshape(1, -1, 1, 1), out)
             case Conv():
@@ -127,8 +127,8 @@ class _Writer:
                 self.emit("Transpose", x, f"{out}/planes", perm=[0, 3, 1, 2])
                 self.emit("Cast", [f"{out}/planes"], out, to=TensorProto.FLOAT)
             case ArgMax():
-                self.emit("ArgMax", x, f"{out}/index", axis=1, keepdims=1)
-                self.emit("Cast", [f"{out}/index"], out, to=TensorProto.UINT8)
+                self.emit("ArgMax", x, f"{out}/index", axis=1, keepdims=0)
+                self.emit("Cast", [f"{out}/index"], out, to=TensorProto.INT32)
 
     def value(self, name: str) -> str:
         """The ONNX name of a value."""
@@ -144,6 +144,7 @@ class _Writer:
     def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """An ONNX node, named after what it computes."""
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        self.written.add(output)
         return output
 
     def convolution(self, kind: str, op: Conv | Deconv, name: str, x: list[str], out: str, **extra: Any) -> None:
@@ -196,15 +197,21 @@ class _Writer:
             self.emit("AveragePool", x, out, count_include_pad=int(op.count_padding), **window)
 
     def plane(self, stride: int) -> str:
-        """Ones [1, 1, h, w] of the size of a stride, made of a value that has this size: the clip leaves only its size."""
+        """Ones [1, 1, h, w] of the size of a stride, made of a value that has this size: the clip leaves only its size.
+
+        Where nothing written so far has it, a larger value's every n-th pixel does.
+        """
         if stride not in self.ones:
-            shapes = self.graph.shapes
-            written = {name for node in self.nodes for name in node.output}
-            like = min(
-                (name for name, shape in shapes.items() if shape.stride == stride and self.value(name) in written),
-                key=lambda name: shapes[name].channels,
-            )
-            widest = self.reduce_max(self.value(like), [1], f"size/{stride}/max")
+            shapes = {
+                name: shape
+                for name, shape in self.graph.shapes.items()
+                if shape.stride and stride % shape.stride == 0 and self.value(name) in self.written
+            }
+            like = max(shapes, key=lambda name: (shapes[name].stride, -shapes[name].channels))
+            x, step = self.value(like), stride // shapes[like].stride
+            if step > 1:
+                x = self.emit("MaxPool", [x], f"size/{stride}/pixels", kernel_shape=[1, 1], strides=[step, step])
+            widest = self.reduce_max(x, [1], f"size/{stride}/max")
             one = self.constant("clip/1", np.array(1, np.float32))
             self.ones[stride] = self.emit("Clip", [widest, one, one], f"size/{stride}")
         return self.ones[stride]
@@ -237,10 +244,10 @@ class _Writer:
         padding, dilation = op.padding[axis - 2], op.dilation[axis - 2]
         name = f"size/{op.stride}/axis{axis}"
         result = f"{name}/taps{taps}x{dilation}"
-        if any(node.output[0] == result for node in self.nodes):
+        if result in self.written:
             return result
         other = 5 - axis
-        if not any(node.output[0] == name for node in self.nodes):
+        if name not in self.written:
             self.reduce_max(self.plane(op.stride), [other], name)
         kernel = (taps, 1) if axis == 2 else (1, taps)
         shift = self.constant(
@@ -280,10 +287,10 @@ class _Writer:
     def output(self, name: str) -> onnx.ValueInfoProto:
         """The type of an output."""
         shape = self.graph.shapes[name]
-        op: Op = self.graph.nodes[name].op
         size = [1, 1] if shape.stride == PIXEL else [_divided("height", shape.stride), _divided("width", shape.stride)]
-        kind = TensorProto.UINT8 if isinstance(op, ArgMax) else TensorProto.FLOAT
-        return helper.make_tensor_value_info(self.value(name), kind, [1, shape.channels, *size])
+        if isinstance(self.graph.nodes[name].op, ArgMax):
+            return helper.make_tensor_value_info(self.value(name), TensorProto.INT32, [1, *size])
+        return helper.make_tensor_value_info(self.value(name), TensorProto.FLOAT, [1, shape.channels, *size])
 
 
 def _divided(name: str, stride: int) -> str:
