@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +19,7 @@ from fastnas.data.scenes.shadows import lit_ground
 
 SHADES = 32  # steps between the two colours of a material
 THINNEST = 0.55  # pixels; a round part is never drawn thinner, so that far poles stay visible
+SLACK = 1e-3  # pixels; so that rounding opens no gap between neighbouring faces
 SPECK = 120  # pixels of a window; smaller round parts are left untextured
 
 
@@ -261,16 +261,20 @@ def _inside(pixels: list[tuple[float, float]], facing: bool, columns: Floats, ro
     Its corners run counter-clockwise when `facing`. (OpenCV's filling takes all pixels that the outline touches, so
     that neighbouring faces would fight for them.)
     """
-    start = np.array(pixels)
-    end = np.concatenate([start[1:], start[:1]])
-    across, down = (end - start).T
-    down = np.where(np.abs(down) < 1e-6, 1e-6, down)
-    crossings = start[:, :1] + (rows.T - start[:, 1:]) * (across / down)[:, None]  # [edges, h]
-    leftward = (down > 0) == facing
-    first = np.where(leftward[:, None], crossings, -np.inf).max(0).astype(np.float32)
-    last = np.where(leftward[:, None], np.inf, crossings).min(0).astype(np.float32)
-    slack = np.float32(1e-3)  # so that rounding opens no gap between neighbours
-    return (columns >= first[:, None] - slack) & (columns <= last[:, None] + slack)
+    first, last = [], []  # edges on the left and on the right: a point, and columns per row
+    for (x0, y0), (x1, y1) in zip(pixels, pixels[1:] + pixels[:1], strict=True):
+        down = y1 - y0 if abs(y1 - y0) > 1e-6 else 1e-6
+        if (down > 0) == facing:
+            first.append((x0 - SLACK, y0, (x1 - x0) / down))
+        else:
+            last.append((x0 + SLACK, y0, (x1 - x0) / down))
+    if not first or not last:
+        return np.zeros((len(rows), columns.shape[1]), np.bool_)
+    x, y, slope = np.array(first, np.float32).T[:, None]
+    inside = columns >= (x + (rows - y) * slope).max(1, keepdims=True)
+    x, y, slope = np.array(last, np.float32).T[:, None]
+    inside &= columns <= (x + (rows - y) * slope).min(1, keepdims=True)
+    return inside
 
 
 def _clip(corners: list[list[float]]) -> list[list[float]]:
