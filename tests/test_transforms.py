@@ -146,6 +146,14 @@ def test_crops_reach_every_border():
     assert corners.amax(0).tolist() == [60, 45]
 
 
+def test_a_crop_of_the_whole_image_is_the_image_or_its_mirror():
+    torch.manual_seed(0)
+    sample, transform = scene(), train_transform(CLASSES, (90, 120), scale=(1.0, 1.0))
+    both = sample["mask"], F.horizontal_flip(sample["mask"])
+    seen = [[torch.equal(moved["mask"], mask) for mask in both] for moved in (transform(sample) for _ in range(20))]
+    assert sorted({tuple(pair) for pair in seen}) == [(False, True), (True, False)]
+
+
 def test_mirroring_is_torchvisions():
     """The same pixels, points and boxes as the library's own mirror, exactly."""
     sample = person() | {key: scene(240, 200)[key] for key in ("mask", "depth")}
