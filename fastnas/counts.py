@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of a network, whole and by part, without computing anything.
 
-Multiply-adds are those of convolutions and matrix products, as in the paper's Table 1; a multiply and an add count once.
+Multiply-adds are those of convolutions and matrix products, as in the paper's Table 1; a multiply with its add is one.
 """
 
 from __future__ import annotations

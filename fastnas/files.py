@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -45,3 +46,27 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder for this process alone; the system lets go when the process ends, however it ends.
+
+    Args:
+        folder: created if missing.
+        what: the activity, for the message, such as "training".
+
+    Raises:
+        FastnasError: another process holds the folder, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")  # noqa: SIM115 - it is closed after everything that it protects
+    except OSError as error:
+        raise FastnasError(f"cannot write {folder}: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FastnasError(f"another process is {what} in {folder}: wait for it, or use another folder") from error
+        yield

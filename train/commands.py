@@ -1,0 +1,203 @@
+"""`fastnas train`: a genotype, name or baseline becomes a trained model file."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastnas.errors import FastnasError
+
+if TYPE_CHECKING:
+    from fastnas.train.settings import RunSettings
+
+
+@click.command(short_help="Train a network fully.")
+@click.argument("architecture", required=False)
+@click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
+@click.option("--root", "roots", multiple=True, metavar="[NAME=]DIR", help="Folder of the dataset, or of each by name.")
+@click.option("--task", type=click.Choice(["segmentation", "pose", "depth"]), help="Where the dataset has several.")
+@click.option("--recipe", "recipe_name", help="By default the dataset's own: see docs/training.md.")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe.")
+@click.option("--epochs", type=click.IntRange(1), help="Length of a recipe of one phase.")
+@click.option("--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's.")
+@click.option(
+    "--encoder-weights", default="imagenet", show_default=True, help="imagenet (download), a file, or none (random)."
+)
+@click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder.")
+@click.option("--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separables.")
+@click.option(
+    "--aux",
+    type=click.Choice(["none", "clf", "cell"]),
+    help="Auxiliary heads, in training only; by default cell, and none for a baseline.",
+)
+@click.option("--teacher", default="", help="Distil from MODEL.safetensors, MODEL.onnx or torchvision/NAME.")
+@click.option("--val", help="Evaluate another dataset or split, as NAME:SPLIT.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="Train on so many samples, evenly spread; 0 for all.")
+@click.option("--val-limit", type=click.IntRange(0), default=0, help="Evaluate so many samples; 0 for all.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; by default runs/NAME-DATA.")
+@click.option(
+    "--resume",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Continue the run in this folder; its settings are kept, nothing else is needed.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, data order and transforms.")
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loader processes.")
+@click.option("--accelerator", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--devices", default="1", show_default=True, help="Processes on this machine: a number, or auto.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines (start it on each).")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Mixed precision, where not fp32.",
+)
+@click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Parts of a batch.")
+@click.option("--eval-every", type=click.IntRange(1), default=1, show_default=True, help="Epochs between evaluations.")
+@click.option("--channels-last/--channels-first", default=True, show_default=True, help="Memory layout.")
+@click.option("--compile", is_flag=True, help="Let torch.compile make the code: slow to start, faster to run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(architecture: str | None, resume: Path | None, out: Path | None, **options: object) -> None:
+    r"""Train a network fully.
+
+    ARCHITECTURE is arch0, arch1, arch2, a genotype, or a baseline such as rflw-mbv2. The run folder holds the best
+    model (model.safetensors), the state that --resume continues, a CSV of every epoch, curves, pictures of predictions
+    and TensorBoard's events.
+
+    \b
+    fastnas train arch0                                             generated scenes, minutes to hours on a CPU
+    fastnas train arch0 --data camvid --root CamVid
+    fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
+    fastnas train --resume runs/arch0-camvid
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+    from rich.console import Console
+
+    from fastnas.files import locked
+    from fastnas.models import build
+    from fastnas.train.log import RunLog
+    from fastnas.train.loop import STATE, Options, Trainer
+    from fastnas.train.settings import RunSettings
+    from fastnas.train.teacher import load_teacher
+
+    if resume is not None:
+        if architecture is not None or out is not None:
+            raise click.UsageError("--resume continues a run as it was begun: give neither ARCHITECTURE nor --out")
+        folder, settings = resume, RunSettings.load(resume)
+    else:
+        if architecture is None:
+            raise click.UsageError("Missing argument 'ARCHITECTURE', such as arch0")
+        settings = _settings(architecture, **options)  # type: ignore[arg-type]
+        folder = out or Path("runs") / f"{_file_name(architecture)}-{options['data']}"
+        if (folder / STATE).exists():
+            raise FastnasError(
+                f"{folder} already holds a run: continue it with --resume {folder}, or give another --out"
+            )
+
+    devices = str(options["devices"])
+    many = devices != "1" or options["nodes"] != 1
+    fabric = Fabric(
+        accelerator=str(options["accelerator"]),
+        devices=int(devices) if devices.isdigit() else devices,
+        num_nodes=options["nodes"],  # type: ignore[arg-type]
+        # A genotype need not draw every encoder output, so some weights get no gradient.
+        strategy=DDPStrategy(find_unused_parameters=True) if many else "auto",
+        precision={"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[str(options["precision"])],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    fabric.seed_everything(settings.seed, verbose=False)
+    console = Console(highlight=False, stderr=bool(options["as_json"]), quiet=not fabric.is_global_zero)
+    with locked(folder, "training") if fabric.is_global_zero else nullcontext():
+        network = build(settings.model, settings.encoder_weights if resume is None else "none")
+        val = settings.open_val()
+        teacher = load_teacher(settings.teacher, settings.model.task, fabric.device) if settings.teacher else None
+        trainer = Trainer(
+            fabric, settings.model, network, settings.recipe, settings.open_train, val, folder,
+            options=Options(
+                seed=settings.seed,
+                **{name: options[name] for name in ("workers", "accumulate", "channels_last", "compile", "eval_every")},  # type: ignore[arg-type]
+            ),
+            teacher=teacher,
+        )  # fmt: skip
+        if resume is not None:
+            trainer.restore()
+        elif fabric.is_global_zero:
+            settings.save(folder)
+        console.print(f"training into {folder}: recipe {settings.recipe.name}, {settings.recipe.epochs} epochs")
+        progress = trainer.progress
+        if fabric.is_global_zero:
+            log = RunLog(
+                folder, console, trainer.head, val, settings.recipe.val_size,
+                epochs=settings.recipe.epochs, done=progress.epoch, rows=progress.rows,
+            )  # fmt: skip
+            trainer.observer = log
+            with log:
+                trainer.run()
+        else:
+            trainer.run()
+    best, score = trainer.progress.best, trainer.head.score(trainer.progress.rows[-1]).name
+    model = folder / "model.safetensors"
+    if options["as_json"] and fabric.is_global_zero:
+        click.echo(json.dumps({"model": str(model), "score": score, "best": best, "epochs": trainer.progress.rows}))
+    console.print(f"best {score} {best:.4f}: {model}")
+    console.print(f"next: fastnas eval {model} --data {options['data']}, or fastnas export {model}")
+
+
+def _settings(
+    architecture: str,
+    *,
+    data: str,
+    roots: tuple[str, ...],
+    task: str | None,
+    recipe_name: str | None,
+    assignments: tuple[str, ...],
+    epochs: int | None,
+    encoder: str,
+    encoder_weights: str,
+    channels: int,
+    sep_repeats: int,
+    aux: str | None,
+    teacher: str,
+    val: str | None,
+    limit: int,
+    val_limit: int,
+    seed: int,
+    **_: object,
+) -> RunSettings:
+    """The run that the options describe."""
+    from fastnas.baselines import BASELINES
+    from fastnas.data import open_dataset
+    from fastnas.models import ModelSpec
+    from fastnas.train.recipes import RECIPES, USUAL, override
+    from fastnas.train.settings import RunSettings
+
+    by_name = dict(root.split("=", 1) if "=" in root else (data, root) for root in roots)
+    name, _, split = (val or data).partition(":")
+    probe = open_dataset(name, by_name.get(name), split or "val", task)
+    kind = probe.task.kind
+    name = recipe_name or USUAL.get((data, kind))
+    if name is None or name not in RECIPES:
+        wrong = f"no recipe {name!r}" if name else f"{data} has no recipe of its own for {kind}"
+        raise FastnasError(f"{wrong}; there are {', '.join(RECIPES)}")
+    recipe = override(RECIPES[name], assignments)
+    if recipe.task != kind:
+        raise FastnasError(f"recipe {name} is for {recipe.task}, but {data} is opened for {kind}")
+    if epochs is not None:
+        recipe = override(recipe, (f"phases.{len(recipe.phases) - 1}.epochs={epochs}",))
+        if len(recipe.phases) > 1:
+            raise FastnasError(f"recipe {name} has {len(recipe.phases)} phases: use --set phases.0.epochs=N and so on")
+    if len(recipe.phases) == 1 and recipe.phases[0].data[0].partition(":")[0] != data:
+        recipe = replace(recipe, phases=(replace(recipe.phases[0], data=(data,)),))
+    heads = aux or ("none" if architecture in BASELINES else "cell")
+    spec = ModelSpec(architecture, probe.task, encoder, channels, sep_repeats, heads)  # type: ignore[arg-type]
+    return RunSettings(spec, recipe, by_name, val or data, encoder_weights, teacher, seed, limit, val_limit)
+
+
+def _file_name(architecture: str) -> str:
+    return "genotype" if architecture.lstrip().startswith(("[", "{", "(")) else architecture

@@ -1,0 +1,365 @@
+"""The training loop: every task, network and recipe, on one CPU or many GPUs (Lightning Fabric).
+
+A run is a folder. `state.pt` there is everything that continues it: weights, optimisers, averages, the place in the
+data, and what was measured so far. All randomness is derived from (seed, epoch, position), so a run that is killed at
+any moment and resumed is the run that was never killed. `model.safetensors` is the best model so far.
+
+What the loop does not know: where data comes from (`fastnas.train.loading`), what a task's loss and metrics are
+(`fastnas.tasks.head`), and how progress is shown (`Observer`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from fastnas.checkpoint import save_model
+from fastnas.data import DenseDataset
+from fastnas.data.transforms import eval_transform, train_transform
+from fastnas.errors import FastnasError
+from fastnas.files import atomic_path
+from fastnas.models import ModelSpec
+from fastnas.network import Network
+from fastnas.tasks.head import Batch, TaskHead, make_task
+from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
+from fastnas.train.recipes import Optimiser, Phase, Recipe
+
+STATE = "state.pt"
+MODEL = "model.safetensors"
+
+Teacher = Callable[[Tensor], Tensor]
+Row = dict[str, float]
+
+
+class Observer(Protocol):
+    """Who is told how a run goes: the terminal, the log files, a search."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """A batch of epoch 0, 1, ... is done; `step` counts from 1."""
+
+    def epoch(self, row: Row, network: nn.Module) -> None:
+        """An epoch is done and evaluated; `network` is what was evaluated."""
+
+
+class NoObserver:
+    """Nobody is told."""
+
+    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Say nothing."""
+
+    def epoch(self, row: Row, network: nn.Module) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run uses the machine; none of it changes what is learnt but by rounding.
+
+    Attributes:
+        seed: of weights, data order and transforms.
+        workers: loader processes.
+        accumulate: parts that a batch is computed in.
+        channels_last: memory layout with the channels innermost, faster on most machines.
+        compile: let torch.compile make the network's code.
+        eval_every: epochs between evaluations; the last is always evaluated.
+        save_every: seconds between saves of the state within an epoch.
+        eval_batch: images at a time in evaluation (images of several sizes need 1).
+    """
+
+    seed: int = 0
+    workers: int = 2
+    accumulate: int = 1
+    channels_last: bool = True
+    compile: bool = False
+    eval_every: int = 1
+    save_every: float = 300.0
+    eval_batch: int = 1
+
+
+@dataclass
+class Progress:
+    """How far a run is: epochs done, batches of the next one, the best score, and a row for every evaluated epoch."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    rows: list[Row] = field(default_factory=list)
+
+
+class Trainer:
+    """A network on its way through a recipe.
+
+    Args:
+        fabric: launched; decides device, precision and processes.
+        spec: what the network is.
+        network: built from `spec`.
+        recipe: how it is trained.
+        data: opens a training dataset by its name in the recipe's phases.
+        val: what is evaluated.
+        folder: of the run.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        spec: ModelSpec,
+        network: Network,
+        recipe: Recipe,
+        data: Callable[[str], DenseDataset],
+        val: DenseDataset,
+        folder: Path,
+        *,
+        options: Options = Options(),
+        teacher: Teacher | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.fabric, self.spec, self.recipe, self.data, self.val = fabric, spec, recipe, data, val
+        self.folder, self.options, self.teacher = folder, options, teacher
+        self.observer: Observer = observer or NoObserver()
+        self.head: TaskHead = make_task(spec.task)
+        self.progress = Progress()
+        if options.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.raw = network
+        optimisers = [_optimiser(network.encoder, recipe.encoder), _optimiser(network.decoder, recipe.decoder)]
+        compiled: nn.Module = torch.compile(network) if options.compile else network
+        self.network, *self.optimisers = fabric.setup(compiled, *optimisers)
+        self.average = (
+            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.polyak)) if recipe.polyak else None
+        )
+
+    # -- the run ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Progress:
+        """Train to the end of the recipe from wherever the run is.
+
+        Raises:
+            FastnasError: the loss is no number any more; the state of the last save stays.
+        """
+        loaders: dict[tuple[str, ...], tuple[DataLoader[Any], EpochBatches]] = {}
+        while self.progress.epoch < self.recipe.epochs:
+            phase = self.recipe.phase_at(self.progress.epoch)
+            if phase.data not in loaders:
+                loaders[phase.data] = self._loader(phase)
+            began = time.monotonic()
+            loss = self._epoch(phase, *loaders[phase.data])
+            self.progress.epoch += 1
+            self.progress.step = 0
+            epoch = self.progress.epoch
+            if epoch % self.options.eval_every == 0 or epoch == self.recipe.epochs:
+                self._evaluate(loss, time.monotonic() - began)
+            self.save()
+        return self.progress
+
+    def _epoch(self, phase: Phase, loader: DataLoader[Any], batches: EpochBatches) -> float:
+        """The rest of the current epoch; its mean loss from here on."""
+        epoch = self.progress.epoch
+        batches.epoch, batches.start = epoch, self.progress.step
+        self._set_learning_rates(epoch)
+        self.network.train()
+        if phase.freeze_bn:
+            freeze_batch_norm(self.network)
+        saved, losses = time.monotonic(), []
+        for batch in self._batches(loader):
+            step = self.progress.step
+            torch.manual_seed(derived_seed(self.options.seed, epoch, step, self.fabric.global_rank, 1))
+            loss = self._update(batch, phase)
+            if not math.isfinite(loss):
+                raise FastnasError(
+                    f"the loss became {loss} in epoch {epoch + 1}, batch {step + 1} of {batches.steps} "
+                    f"(images {', '.join(batch['name'][:3])}, ...); the state of the last save is kept: "
+                    "lower the learning rates, or clip gradients (decoder.clip=3)"
+                )
+            losses.append(loss)
+            self.progress.step += 1
+            self.observer.step(epoch, self.progress.step, batches.steps, loss)
+            if time.monotonic() - saved > self.options.save_every:
+                self.save()
+                saved = time.monotonic()
+        return sum(losses) / max(len(losses), 1)
+
+    def _batches(self, loader: DataLoader[Any]) -> Iterator[Batch]:
+        for batch in loader:
+            moved: Batch = self.fabric.to_device(batch)
+            yield moved
+
+    def _update(self, batch: Batch, phase: Phase) -> float:
+        """One step of both optimisers; the loss before it, averaged over the processes."""
+        parts = _split(batch, self.options.accumulate)
+        total = torch.zeros((), device=self.fabric.device)
+        for i, part in enumerate(parts):
+            with self.fabric.no_backward_sync(self.network, enabled=i + 1 < len(parts)):
+                loss = self.loss(part, phase) / len(parts)
+                self.fabric.backward(loss)
+            total += loss.detach()
+        if self.fabric.world_size > 1:
+            total = self.fabric.all_reduce(total, reduce_op="mean")
+        if not torch.isfinite(total):
+            return float(total)
+        for optimiser, part in zip(self.optimisers, (self.recipe.encoder, self.recipe.decoder), strict=True):
+            if part.clip:
+                self.fabric.clip_gradients(self.network, optimiser, max_norm=part.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.raw)
+        return float(total)
+
+    def loss(self, batch: Batch, phase: Phase) -> Tensor:
+        """The task's loss, that of the auxiliary heads, and the distance to the teacher."""
+        images = batch["image"]
+        if self.options.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        logits, *auxiliary = self.network(images)
+        loss = self.head.loss(logits, batch)
+        for other in auxiliary:
+            loss = loss + phase.aux_weight * self.head.loss(other, batch)
+        if self.teacher is not None and self.recipe.distillation:
+            with torch.no_grad():
+                target = self.teacher(images)
+            target = nn.functional.interpolate(target, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+            loss = loss + self.recipe.distillation * nn.functional.mse_loss(logits.float(), target.float())
+        return loss
+
+    def _set_learning_rates(self, epoch: int) -> None:
+        factor = self.recipe.lr_factor(epoch)
+        for optimiser, part in zip(self.optimisers, (self.recipe.encoder, self.recipe.decoder), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = part.lr * factor
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that is evaluated and saved: the running average where there is one."""
+        network: Network = self.raw if self.average is None else self.average.module
+        return network
+
+    def _evaluate(self, loss: float, seconds: float) -> None:
+        values = self.evaluate()
+        score = self.head.score(values)
+        row: Row = {"epoch": self.progress.epoch, "loss": loss, "seconds": seconds, **values}
+        self.progress.rows.append(row)
+        sign = 1 if score.higher_is_better else -1
+        if self.progress.best is None or sign * score.value > sign * self.progress.best:
+            self.progress.best = score.value
+            if self.fabric.is_global_zero:
+                save_model(self.folder / MODEL, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=values)
+        if self.fabric.is_global_zero:
+            self.observer.epoch(row, self.evaluated)
+
+    def evaluate(self) -> dict[str, float]:
+        """The task's metrics on the validation data."""
+        network = self.evaluated.eval()
+        transform = eval_transform(self.spec.task, self.recipe.val_size, multiple=32)
+        fabric = self.fabric
+        loader = eval_loader(
+            self.val, transform, self.options.eval_batch, self.options.workers, fabric.global_rank, fabric.world_size
+        )
+        metrics = self.head.metrics()
+        with torch.inference_mode():
+            for batch in self._batches(loader):
+                with fabric.autocast():
+                    logits = network(batch["image"])
+                metrics.update(logits.float(), batch)
+        if fabric.world_size > 1:
+            shares: list[Any] = [None] * fabric.world_size
+            torch.distributed.all_gather_object(shares, metrics)
+            metrics = shares[0]
+            for share in shares[1:]:
+                metrics.merge(share)
+        return metrics.compute()
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the state, all of it or nothing."""
+        if not self.fabric.is_global_zero:
+            return
+        progress = self.progress
+        state = {
+            "network": self.raw.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "progress": {"epoch": progress.epoch, "step": progress.step, "best": progress.best, "rows": progress.rows},
+        }
+        with atomic_path(self.folder / STATE) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self) -> None:
+        """Continue from the folder's state.
+
+        Raises:
+            FastnasError: there is none, or it is of another network or recipe.
+        """
+        path = self.folder / STATE
+        try:
+            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            self.raw.load_state_dict(state["network"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+            self.progress = Progress(**state["progress"])
+        except FileNotFoundError as error:
+            raise FastnasError(f"no {path} to resume; start without --resume") from error
+        except Exception as error:  # torch raises many kinds for damaged files and other networks
+            raise FastnasError(f"{path} does not continue this run: {str(error).splitlines()[0]}") from error
+
+    def _loader(self, phase: Phase) -> tuple[DataLoader[Any], EpochBatches]:
+        recipe, options, fabric = self.recipe, self.options, self.fabric
+        parts = [self.data(name) for name in phase.data]
+        for part in parts:
+            if part.task != self.spec.task:
+                raise FastnasError(
+                    f"{part.name} has the task {_brief(part.task)}, but the model has {_brief(self.spec.task)}"
+                )
+        transform = train_transform(
+            self.spec.task, recipe.crop, scale=recipe.scale, rotation=recipe.rotation, mirror=recipe.mirror
+        )
+        samples = SeededSamples(parts, transform, options.seed)
+        batches = EpochBatches(len(samples), recipe.batch, options.seed, fabric.global_rank, fabric.world_size)
+        return train_loader(samples, batches, options.workers), batches
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Keep the statistics of every batch norm inside; its scale and shift still learn."""
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.eval()
+
+
+def _optimiser(part: nn.Module, how: Optimiser) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
+    if how.kind == "sgd":
+        return torch.optim.SGD(parameters, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+    return torch.optim.Adam(parameters, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    """The batch in equal parts.
+
+    Raises:
+        FastnasError: it does not divide.
+    """
+    if parts == 1:
+        return [batch]
+    size = len(batch["image"])
+    if size % parts:
+        raise FastnasError(f"a batch of {size} images per process cannot be computed in {parts} equal parts")
+    share = size // parts
+    return [{key: value[i : i + share] for key, value in batch.items()} for i in range(0, size, share)]
+
+
+def _brief(task: Any) -> str:
+    return f"{task.kind} with {task.outputs} outputs"

@@ -1,0 +1,80 @@
+"""Teachers for distillation: a model file of ours, a baseline, torchvision's segmentation models, or an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fastnas.errors import FastnasError, MissingPackage
+from fastnas.tasks import Task
+from fastnas.train.loop import Teacher
+
+
+def load_teacher(source: str, task: Task, device: torch.device) -> Teacher:
+    """A function from normalised images [N, 3, H, W] to logits [N, K, h, w].
+
+    Args:
+        source: `MODEL.safetensors`; `torchvision/NAME` with that library's own weights; or `MODEL.onnx`, whose input is
+            the normalised image and whose first output the logits.
+        task: the teacher must have as many outputs.
+        device: where the images are.
+
+    Raises:
+        FastnasError: there is no such teacher, or it has another number of outputs.
+    """
+    if source.endswith(".safetensors"):
+        from fastnas.checkpoint import load_model
+
+        model = load_model(source)
+        if model.spec.task != task:
+            raise FastnasError(
+                f"teacher {source} has another task: {model.spec.task.kind}, {model.spec.task.outputs} outputs"
+            )
+        teacher: Teacher = _frozen(model.network, device)
+    elif source.startswith("torchvision/"):
+        teacher = _torchvision(source.removeprefix("torchvision/"), device)
+    elif source.endswith(".onnx"):
+        teacher = _onnx(Path(source))
+    else:
+        raise FastnasError(f"teacher {source!r} is not a .safetensors or .onnx file, nor torchvision/NAME")
+    outputs = teacher(torch.zeros(1, 3, 64, 64, device=device)).shape[1]
+    if outputs != task.outputs:
+        raise FastnasError(f"teacher {source} has {outputs} outputs, but the task has {task.outputs}")
+    return teacher
+
+
+def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
+    return network.to(device).eval().requires_grad_(False)
+
+
+def _torchvision(name: str, device: torch.device) -> Teacher:
+    from torchvision.models import get_model, list_models, segmentation
+
+    if name not in list_models(module=segmentation):
+        raise FastnasError(
+            f"torchvision has no segmentation model {name!r}: {', '.join(list_models(module=segmentation))}"
+        )
+    try:
+        network = _frozen(get_model(name, weights="DEFAULT"), device)
+    except OSError as error:
+        raise FastnasError(f"cannot download the weights of torchvision/{name}: {error}") from error
+    return lambda images: network(images)["out"]
+
+
+def _onnx(path: Path) -> Teacher:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingPackage("onnxruntime", "cpu") from error
+    if not path.is_file():
+        raise FastnasError(f"no teacher {path}")
+    session = onnxruntime.InferenceSession(str(path))
+    name = session.get_inputs()[0].name
+
+    def run(images: Tensor) -> Tensor:
+        (first, *_) = session.run(None, {name: images.cpu().float().contiguous().numpy()})
+        return torch.from_numpy(first).to(images.device)
+
+    return run
