@@ -19,8 +19,8 @@ import torch
 from fastnas.errors import FastnasError
 from fastnas.genotype import Genotype
 from fastnas.search.history import Record, Run, read_records, read_settings
-from fastnas.search.policy import Proposal, make_policy
-from fastnas.search.settings import PolicySettings, SearchSettings
+from fastnas.search.policy import Proposal
+from fastnas.search.settings import SearchSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:Detected pickle protocol")
 
@@ -33,6 +33,26 @@ from fastnas.search.history import Run
 run = Run.resume(sys.argv[1])
 print("held", flush=True)
 time.sleep(60)
+"""
+
+# A search of 60 candidates, as a driver does it: append, observe, save.
+SEARCH = """
+import sys
+from fastnas.search.history import Record, Run
+from fastnas.search.policy import make_policy
+from fastnas.search.settings import PolicySettings
+
+policy = make_policy(PolicySettings(batch=4, learning_rate=1e-2), seed=0)
+with Run.resume(sys.argv[1]) as run:
+    if state := run.load_state():
+        policy.load_state_dict(state)
+    policy.observe(entry.result for entry in run.records if not policy.observed(entry.proposal.number))
+    print("ready", flush=True)
+    while len(run.records) < 60:
+        (proposal,) = policy.propose(1)
+        run.append(Record(proposal, "done", reward=proposal.decisions[0] / 4))
+        policy.observe([run.records[-1].result])
+        run.save_state(policy.state_dict())
 """
 
 
@@ -101,9 +121,7 @@ def test_a_full_disk_leaves_the_history_as_it_was(tmp_path: Path) -> None:
 
 def test_a_folder_is_held_by_one_search(tmp_path: Path) -> None:
     folder = started(tmp_path)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", HOLDER, str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    process = python(HOLDER, folder)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     for take in (Run.resume, lambda path: Run.start(path, SETTINGS)):
@@ -167,13 +185,28 @@ def test_killed_at_any_moment_it_loses_at_most_the_record_in_flight(tmp_path: Pa
 
 
 def test_a_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_path: Path) -> None:
-    started(tmp_path / "peace")
-    assert run_and_kill(_search, tmp_path / "peace", after=60) == 0
-    folder, rng, deaths = started(tmp_path / "war"), random.Random(1), 0
-    while run_and_kill(_search, folder, after=rng.uniform(0.05, 0.3)) != 0:
-        deaths += 1
-    assert deaths >= 3, "the search was too quick to be killed"
+    peace = python(SEARCH, started(tmp_path / "peace"))
+    folder, rng = started(tmp_path / "war"), random.Random(1)
+    for _ in range(3):
+        victim = python(SEARCH, folder)
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.02, 0.15))
+        victim.kill()
+        victim.communicate()
+        assert victim.returncode == -signal.SIGKILL, "the search ended before it was killed"
+    last = python(SEARCH, folder)
+    for process in (last, peace):
+        process.communicate()
+        assert process.returncode == 0
+    assert len(read_records(folder)) == 60
     assert read_records(folder) == read_records(tmp_path / "peace")
+
+
+def python(program: str, folder: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program, str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def run_and_kill(work: Callable[[Path], None], folder: Path, after: float) -> int:
@@ -207,20 +240,6 @@ def _append_forever(folder: Path) -> None:
         run.append(record(number, reason="x" * 3000))
         os.pwrite(promised, str(number + 1).encode(), 0)
         run.save_state({"count": number + 1, "weights": torch.full((5000,), float(number + 1))})
-
-
-def _search(folder: Path) -> None:
-    """A search of 40 candidates, as a driver does it: append, observe, save."""
-    policy = make_policy(PolicySettings(batch=4, learning_rate=1e-2), seed=0)
-    with Run.resume(folder) as run:
-        if state := run.load_state():
-            policy.load_state_dict(state)
-        policy.observe(entry.result for entry in run.records if not policy.observed(entry.proposal.number))
-        while len(run.records) < 40:
-            (proposal,) = policy.propose(1)
-            run.append(Record(proposal, "done", reward=proposal.decisions[0] / 4))
-            policy.observe([run.records[-1].result])
-            run.save_state(policy.state_dict())
 
 
 def test_a_state_holds_tensors_and_plain_values_only(tmp_path: Path) -> None:
