@@ -185,7 +185,7 @@ def test_a_ball_halves_in_size_when_twice_as_far() -> None:
 
 
 def test_the_ground_is_as_far_as_its_plane_says() -> None:
-    scene = staged(p.Round(p.BALL, GREY, (50.0, 0.5, 5.0), (50.0, 0.5, 5.0), 0.5, 0.5), height=1.6)
+    scene = staged(height=1.6)
     rows = np.arange(128)[:, None] - 63.5
     expected = np.broadcast_to(1.6 * 64 / np.maximum(rows, 1e-6), (128, 128))
     near = (rows > 0) & (expected < RANGE[1]) & (scene.mask == p.GROUND)

@@ -18,6 +18,8 @@ from fastnas.data.scenes.parts import Cylinder, Face, Material, Part, Round
 from fastnas.data.scenes.shadows import lit_ground
 
 SHADES = 32  # steps between the two colours of a material
+STEP = 256 // SHADES  # of a texture's 256 levels to a shade
+HORIZON = 1 / 250  # 1 / metres; the ground is drawn up to there
 THINNEST = 0.55  # pixels; a round part is never drawn thinner, so that far poles stay visible
 SLACK = 1e-3  # pixels; so that rounding opens no gap between neighbouring faces
 SPECK = 120  # pixels of a window; smaller round parts are left untextured
@@ -58,7 +60,7 @@ class Canvas:
                 self._cylinder(number, part, seen[start], seen[start + 1])
             start = end
         lit = lit_ground(self.camera, self._to_sun, parts, world)
-        np.multiply(self.direct, lit, out=self.direct, where=self.index >> 5 == 1)
+        np.multiply(self.direct, lit, out=self.direct, where=self.index // SHADES == 1)
 
     def _write(
         self, top: int, left: int, number: int, inside: npt.NDArray[np.bool_], inverse: Floats,
@@ -71,9 +73,9 @@ class Canvas:
         inside &= inverse < 1 / NEAR
         np.copyto(self.inverse_depth[window], inverse, where=inside)
         if isinstance(shade, int):
-            np.copyto(self.index[window], np.uint16(number * SHADES + (shade >> 3)), where=inside)
+            np.copyto(self.index[window], np.uint16(number * SHADES + shade // STEP), where=inside)
         else:
-            np.copyto(self.index[window], (shade >> 3) + np.uint16(number * SHADES), where=inside)
+            np.copyto(self.index[window], shade // STEP + np.uint16(number * SHADES), where=inside)
         np.copyto(self.direct[window], direct, where=inside, casting="same_kind")
 
     def _window(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int] | None:
@@ -93,10 +95,10 @@ class Canvas:
             y = self._y[top : top + strip]
             inverse = down[0] * self._x + (down[1] * y + down[2])
             nearest = float(inverse.max())
-            if nearest <= 0.004:  # wholly above the horizon, or farther than 250 m
+            if nearest <= HORIZON:
                 continue
-            inside = inverse > 0.004
-            z = 1 / np.maximum(inverse, 0.004)
+            inside = inverse > HORIZON
+            z = 1 / np.maximum(inverse, HORIZON)
             u = self._along(right, z, self._x, y, 0, material.tile)
             v = self._along(forward, z, self._x, y, 0, material.tile)
             shade = self._shade(material, u, v, 2 / nearest)

@@ -17,6 +17,9 @@ def lit_ground(camera: Camera, to_sun: Floats, parts: list[Part], world: Floats)
 
     `world` [n, 3] holds the `points` of all parts, one part after the other.
     """
+    lit = np.full(camera.size, 255, np.uint8)
+    if not parts:
+        return lit * np.float32(1 / 255)
     outlines = _outlines(parts, world, to_sun)
     ends = np.cumsum([len(outline) for outline in outlines])
     starts = np.concatenate([[0], ends[:-1]])
@@ -25,7 +28,6 @@ def lit_ground(camera: Camera, to_sun: Floats, parts: list[Part], world: Floats)
     in_front = np.logical_and.reduceat(seen[:, 2] > NEAR, starts)
     seen[:, 2] = np.maximum(seen[:, 2], NEAR)
     pixels = np.rint(np.clip(camera.project(seen), -_FAR, _FAR) * 16).astype(np.int32)
-    lit = np.full(camera.size, 255, np.uint8)
     for start, end, whole in zip(starts.tolist(), ends.tolist(), in_front.tolist(), strict=True):
         if whole:
             cv2.fillConvexPoly(lit, cv2.convexHull(pixels[start:end]), 0, shift=4)
