@@ -18,9 +18,12 @@ def run(*command: object, cwd: Path = ROOT, stdin: str | None = None) -> subproc
     return subprocess.run([str(word) for word in command], cwd=cwd, input=stdin, capture_output=True, text=True)
 
 
+OLD_NUMPY = pytest.mark.skipif(sys.version_info < (3, 11), reason="the last NumPy for Python 3.10 has other types")
+
+
 @pytest.mark.parametrize(
     "command",
-    [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"]],
+    [["ruff", "check"], ["ruff", "format", "--check"], pytest.param(["mypy"], marks=OLD_NUMPY), ["lint-imports"]],
     ids=" ".join,
 )
 def test_linters_pass(command: list[str]) -> None:
