@@ -213,7 +213,7 @@ def _judge(row: Row, settings: Settings, machine: Machine, idle: Optional[float]
     if machine.l4t is not None:
         loose = [name for name, limits in machine.sensors.clocks().items() if not limits["pinned"]]
         if loose:
-            row.suspect("the {} clock is not pinned; use --pin-clocks".format(" and the ".join(loose)))
+            row.suspect("clocks are not pinned ({}); use --pin-clocks".format(", ".join(loose)))
     if settings.seconds:
         third = max(1, len(row.samples["compute"]) // 3)
         first, last = np.mean(row.samples["compute"][:third]), np.mean(row.samples["compute"][-third:])

@@ -152,7 +152,9 @@ def measure_there(
         words += ["--json", report] + ["--pin-clocks"] * pin_clocks
         enter = "cd {} && ".format(FOLDER)
         try:
-            board.watch(enter + "PYTHONPATH=. exec " + " ".join(map(shlex.quote, words)), say, (0,))
+            # On Python 3.6 click refuses to run without a locale that knows UTF-8.
+            variables = "PYTHONPATH=. PYTHONUNBUFFERED=1 LC_ALL=C.UTF-8 "
+            board.watch(enter + "exec env " + variables + " ".join(map(shlex.quote, words)), say, (0,))
             text = board.run(enter + "cat " + report)
         finally:
             _forget(board, enter + "rm -f " + report)

@@ -13,6 +13,9 @@ from typing import Any, Dict, List, Optional
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
 """Rails through which all of a board's power flows, by generation."""
 
+CONSTANT_ZONES = ("PMIC-Die",)
+"""Zones that always read 100 °C on the older boards."""
+
 GPU_DEVFREQ = ("*.gp10b", "*.gv11b", "*.ga10b", "*.gpu")
 
 
@@ -68,7 +71,7 @@ class Sensors:
         found = {}
         for zone in self._glob("sys/class/thermal/thermal_zone*"):
             name, value = read_text(zone + "/type"), read_number(zone + "/temp", 1e-3)
-            if name is not None and value is not None and -50 < value < 200:
+            if name and name not in CONSTANT_ZONES and value is not None and -50 < value < 200:
                 found[name] = value
         return found
 

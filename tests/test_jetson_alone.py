@@ -1,0 +1,149 @@
+"""The device half stands alone: its imports, its syntax, its packaging, and its tests in a real Python 3.6."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+JETSON = ROOT / "jetson"
+FILES = sorted(path for path in JETSON.glob("*.py") if path.name != "setup.py")
+VERMIN = str(Path(sys.executable).with_name("vermin"))
+THIRD_PARTY = {"click", "cv2", "numpy", "onnxruntime", "pycuda", "tensorrt"}
+OLD_PYTHON = "3.6"
+# What a board of the oldest generation can have; 1.10 is the last ONNX Runtime for this Python.
+OLD_PACKAGES = [
+    "numpy==1.19.5",
+    "onnxruntime==1.10.0",
+    "opencv-python-headless==4.6.0.66",
+    "click==8.0.4",
+    "pytest==7.0.1",
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_module_parses_as_python_3_6_and_imports_only_what_a_board_has(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 6))
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names = [node.module or ""]
+        for name in names:
+            top = name.split(".")[0]
+            if top == "fastnas":
+                assert name.startswith("fastnas.jetson"), name
+            else:
+                assert top in THIRD_PARTY or top in sys.stdlib_module_names, name
+                assert top != "dataclasses"
+
+
+def test_vermin_finds_nothing_newer_than_3_6():
+    done = subprocess.run(
+        [VERMIN, "--target=3.6-", "--no-tips", "--violations", *map(str, FILES)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_vermin_would_find_something_newer(tmp_path):
+    (tmp_path / "new.py").write_text("import dataclasses\nif (a := 1): print(f'{a=}')\n")
+    done = subprocess.run([VERMIN, "--target=3.6-", str(tmp_path / "new.py")], capture_output=True, text=True)
+    assert done.returncode != 0
+
+
+def test_the_device_half_runs_without_the_full_package(tmp_path):
+    """As a copied folder under a namespace package, as on a board; nothing heavy is imported for --help."""
+    shutil.copytree(JETSON, tmp_path / "fastnas" / "jetson", ignore=shutil.ignore_patterns("__pycache__", "setup.*"))
+    code = (
+        "import sys, fastnas.jetson.commands as c; assert not hasattr(sys.modules['fastnas'], '__version__'); "
+        "assert not {'numpy', 'cv2', 'onnxruntime', 'torch'} & set(sys.modules); "
+        "c.main(['jetson-bench', '--help'], prog_name='fastnas')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "USER@JETSON" in done.stdout
+
+
+def test_the_versions_of_both_packages_are_one():
+    from fastnas import __version__, jetson
+
+    assert jetson.__version__ == __version__
+    assert "version = {}\n".format(__version__) in (JETSON / "setup.cfg").read_text()
+
+
+def find_python(version):
+    """An interpreter of a version, on the path or under pyenv, or None."""
+    candidates = [shutil.which("python" + version)]
+    candidates += sorted((Path.home() / ".pyenv" / "versions").glob(version + ".*/bin/python"))
+    for candidate in filter(None, candidates):
+        probe = subprocess.run([str(candidate), "-c", "import sys; print(sys.version_info[:2])"], capture_output=True)
+        if probe.stdout.decode().strip() == str(tuple(map(int, version.split(".")))):
+            return str(candidate)
+    return None
+
+
+@pytest.fixture(scope="module")
+def old_python():
+    """A virtual environment of Python 3.6 with the board's packages, kept between runs outside the checkout."""
+    interpreter = find_python(OLD_PYTHON)
+    if interpreter is None:
+        pytest.skip("no Python {} is here; pyenv install {}.15 brings one".format(OLD_PYTHON, OLD_PYTHON))
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fastnas" / "tests-py36"
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    if not ready.exists() or ready.read_text() != str(OLD_PACKAGES):
+        shutil.rmtree(folder, ignore_errors=True)
+        commands = (
+            [interpreter, "-m", "venv", str(folder)],
+            [str(python), "-m", "pip", "install", "--quiet", "--upgrade", "pip<22"],
+            [str(python), "-m", "pip", "install", "--quiet", *OLD_PACKAGES],
+        )
+        for command in commands:
+            done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, LANG="C.UTF-8"))
+            if done.returncode:
+                pytest.skip("Python 3.6's packages cannot be installed: " + done.stderr.strip()[-200:])
+        ready.write_text(str(OLD_PACKAGES))
+    return str(python)
+
+
+@pytest.mark.slow
+def test_the_device_half_installs_and_passes_its_tests_on_python_3_6(old_python, tmp_path):
+    sys.path.insert(0, str(ROOT / "tests"))
+    from jetson_toys import TASKS, write_toy
+
+    shutil.copytree(JETSON, tmp_path / "jetson", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+    environment = dict(os.environ, LANG="C.UTF-8", FASTNAS_TOYS=str(tmp_path / "toys"))
+    environment.pop("PYTHONPATH", None)
+    install = [old_python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", "./jetson"]
+    subprocess.run(install, cwd=tmp_path, check=True, env=environment)
+    for kind in TASKS:
+        write_toy(tmp_path / "toys", kind)
+    script = Path(old_python).with_name("fastnas")
+    shown = subprocess.run([str(script), "--version"], stdout=subprocess.PIPE, check=True, env=environment)
+    assert shown.stdout.decode().startswith("fastnas 0.")
+
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    for path in [*ROOT.glob("tests/test_jetson_*.py"), ROOT / "tests" / "jetson_toys.py"]:
+        if path.name != Path(__file__).name:
+            shutil.copy(path, folder)
+    for name in ("fakes", "fixtures"):
+        shutil.copytree(ROOT / "tests" / name, folder / name)
+    done = subprocess.run(
+        [old_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=540,
+    )
+    text = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0, text[-6000:]
+    print(text.strip().splitlines()[-1])
