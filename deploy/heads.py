@@ -1,0 +1,50 @@
+"""What the graph of an artifact takes and gives: bytes or normalised floats in; logits, full-size logits or labels out.
+
+These are the only steps that change what is computed; everything else (`fastnas.deploy.optimise`) is exact.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+import numpy as np
+
+from fastnas.deploy.graph import Affine, ArgMax, Builder, Bytes, Graph, Input, Node, Resize, rewrite
+
+Layout = Literal["NCHW", "NHWC"]
+Head = Literal["plain", "upsampled", "labels"]
+
+
+def take_bytes(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
+    """The graph on raw pixels [1, H, W, 3], 0..255, instead of normalised floats [1, 3, H, W].
+
+    (pixel / 255 - mean) / std = pixel / (255 std) - mean / std. The scale later goes into the first convolution, the
+    shift must not (`optimise.fold_normalisation`): the convolution's zero padding stands for pixels of the mean colour.
+    """
+    scale = 1 / (255 * np.asarray(std, np.float64))
+    shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
+    affine = Affine(scale.astype(np.float32), shift.astype(np.float32))
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        if not isinstance(node.op, Input):
+            return None
+        pixels = build.add(Bytes(), build.add(node.op, name=name), name="pixels")
+        return build.add(affine, pixels, name="normalised")
+
+    return rewrite(graph, rule)
+
+
+def give(graph: Graph, head: Head) -> Graph:
+    """The graph with its output upsampled to the image's size, or turned into labels [1, H, W] of that size."""
+    if head == "plain":
+        return graph
+    build = Builder()
+    for name, node in graph.nodes.items():
+        build.add(node.op, *node.inputs, name=name)
+    output, stride = graph.output, graph.shapes[graph.output].stride
+    if stride > 1:
+        output = build.add(Resize(stride), output, name="upsampled")
+    if head == "labels":
+        output = build.add(ArgMax(), output, name="labels")
+    return Graph(build.nodes, output)
