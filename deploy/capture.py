@@ -254,7 +254,7 @@ def _pool(kind: Literal["max", "average"]) -> Callable[[dict[str, Any]], Convert
 
 
 def _same(given: dict[str, Any]) -> Converted:
-    return None, [given.get("self", given.get("input"))]
+    return None, [given["self"] if "self" in given else given["input"]]
 
 
 def _slice(given: dict[str, Any]) -> Converted:

@@ -1,8 +1,8 @@
 """The small graph that a network is optimised and written as: a dozen operators on features of one image.
 
-A graph is immutable: every rewrite makes a new one (`Builder`, `rewrite`). Sizes are never numbers of pixels. A value
-has channels and a stride: at an input of H x W it is [1, channels, H / stride, W / stride], and stride `PIXEL` means one
-pixel, [1, channels, 1, 1]. That is what makes one graph serve every resolution that is a multiple of its largest stride.
+A graph is immutable: every rewrite makes a new one (`Builder`, `rewrite`). Sizes are never numbers of pixels: a value
+has channels and a stride. At an input of H x W it is [1, channels, H / stride, W / stride]; stride `PIXEL` means one
+pixel, [1, channels, 1, 1]. So one graph serves every resolution that is a multiple of its largest stride.
 
 Shapes: O output and I input channels of a convolution, g groups, k kernel size.
 """
@@ -304,8 +304,8 @@ class Builder:
 
 
 Rule = Callable[[Builder, str, Node, Counter[str]], "str | None"]
-"""Gets the builder, the name and the node (its inputs are values of the builder) and how often each value of the builder
-is read; adds what replaces the node and returns its name, or None to keep the node."""
+"""Gets the builder, the name and the node (its inputs are values of the builder), and how often each value of the
+builder is read; adds what replaces the node and returns its name, or None to keep the node."""
 
 
 def rewrite(graph: Graph, rule: Rule) -> Graph:
@@ -326,7 +326,7 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
 def prune(graph: Graph) -> Graph:
     """The graph without values that its output does not need; the input always stays."""
     needed = {graph.output}
-    for name, node in reversed(graph.nodes.items()):
+    for name, node in reversed(list(graph.nodes.items())):
         if name in needed:
             needed.update(node.inputs)
     return Graph(

@@ -114,9 +114,7 @@ class _Writer:
             case Resize(factor):
                 scales = self.constant(f"scales/{factor}", np.array([1, 1, factor, factor], np.float32))
                 # The region of interest is not read in linear mode; TensorRT 8.0 wants its place filled or empty.
-                self.emit(
-                    "Resize", [x[0], "", scales], out, mode="linear", coordinate_transformation_mode="half_pixel"
-                )
+                self.emit("Resize", [x[0], "", scales], out, mode="linear", coordinate_transformation_mode="half_pixel")
             case GlobalPool():
                 self.emit("GlobalAveragePool", x, out)
             case Pool():
@@ -219,8 +217,8 @@ class _Writer:
     def spread_convolution(self, op: SpreadConv, name: str, pixel: str, out: str) -> None:
         """A convolution of a constant image: what each tap contributes, times where that tap falls inside the image.
 
-        y[c, h, w] = sum over taps (i, j) of (W[c, :, i, j] · x) R[h, i] C[j, w], with R[h, i] = 1 where row h's tap i is
-        inside and 0 where it meets the padding, C likewise: two small matrix products for each channel, R (T C).
+        y[c, h, w] = sum over taps (i, j) of (W[c, :, i, j] · x) R[h, i] C[j, w], with R[h, i] = 1 where row h's tap i
+        is inside and 0 where it meets the padding, C likewise: two small matrix products for each channel, R (T C).
         """
         outputs, inputs, rows, columns = op.weight.shape
         # Every tap as outputs of a 1x1 convolution on the pixel, channel-major: [O * rows * columns, I, 1, 1].

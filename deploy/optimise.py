@@ -3,8 +3,8 @@
 Every rewrite is a function from graph to graph with the reason why it changes nothing in its docstring. `optimise` runs
 them all and reports what each one did.
 
-Notation: W a convolution's weights, b its bias, U bilinear upsampling by a whole factor, p a pixel and S(p) the same pixel
-repeated over a whole feature.
+Notation: W a convolution's weights, b its bias, U bilinear upsampling by a whole factor, p a pixel and S(p) the same
+pixel repeated over a whole feature.
 """
 
 from __future__ import annotations
@@ -16,15 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastnas.deploy.graph import (
-    PIXEL,
     Activation,
     Add,
     Affine,
-    ArgMax,
     Builder,
-    Bytes,
     Concat,
-    Constant,
     Conv,
     Deconv,
     GlobalPool,
@@ -32,7 +28,6 @@ from fastnas.deploy.graph import (
     Mul,
     Node,
     Op,
-    Pool,
     Resize,
     Spread,
     SpreadConv,
@@ -82,9 +77,7 @@ def fold_normalisation(graph: Graph) -> Graph:
             return None
         shifted = Affine(np.ones_like(affine.scale), affine.shift / affine.scale)
         source = build.add(shifted, build.source(node.inputs[0]), name=f"{node.inputs[0]}/shift")
-        return build.add(
-            replace(node.op, weight=node.op.weight * affine.scale.reshape(1, -1, 1, 1)), source, name=name
-        )
+        return build.add(replace(node.op, weight=node.op.weight * affine.scale.reshape(1, -1, 1, 1)), source, name=name)
 
     return rewrite(graph, rule)
 
@@ -111,43 +104,11 @@ def _key(op: Op) -> tuple[object, ...]:
     return (type(op), tuple(plain.items()), tuple(weights.items()))
 
 
-def drop_idle_relus(graph: Graph) -> Graph:
-    """A ReLU of values that cannot be negative is the values themselves.
-
-    Not negative are: ReLUs, sigmoids, and sums, products, concatenations, means, maxima and interpolations (whose weights
-    are not negative) of what is not negative.
-    """
-    nonnegative = _nonnegative(graph)
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        (old,) = graph.nodes[name].inputs if isinstance(node.op, Activation) else ("",)
-        return node.inputs[0] if node.op == Activation("relu") and old in nonnegative else None
-
-    return rewrite(graph, rule)
-
-
-def _nonnegative(graph: Graph) -> set[str]:
-    found: set[str] = set()
-    for name, node in graph.nodes.items():
-        match node.op:
-            case Activation(kind):
-                holds = kind in ("relu", "relu6", "sigmoid", "hardsigmoid")
-            case Constant(value):
-                holds = bool(np.all(value >= 0))
-            case Add() | Mul() | Concat() | Resize() | GlobalPool() | Pool() | Spread():
-                holds = all(source in found for source in node.inputs)
-            case _:
-                holds = False
-        if holds:
-            found.add(name)
-    return found
-
-
 def sink_spreads(graph: Graph) -> Graph:
-    """A pixel that a pooled branch repeats over the whole feature is computed with as one pixel for as long as possible.
+    """A pixel that a pooled branch repeats over the whole feature stays one pixel for as long as possible.
 
-    - f(S(p)) = S(f(p)) for whatever works on each pixel alone: activations, scales, 1x1 convolutions, sums and products of
-      repeated pixels, concatenation.
+    - f(S(p)) = S(f(p)) for whatever works on each pixel alone: activations, scales, 1x1 convolutions, sums and
+      products of repeated pixels, concatenation.
     - mean(S(p)) = p, and U(S(p)) = S(p) at the larger size, since interpolation weights sum to one.
     - x + S(p) adds p everywhere, x * S(p) scales channels by p: broadcasting, nothing is repeated.
     - A larger convolution of S(p) is not the same everywhere, as its zero padding reaches into the border, but each tap
@@ -196,8 +157,9 @@ def _keeps_size(op: Conv) -> bool:
 def split_concat(graph: Graph) -> Graph:
     """A 1x1 convolution of a concatenation becomes a sum of 1x1 convolutions where a part was upsampled or is a pixel.
 
-    W concat(x_1, ..., x_n) + b = W_1 x_1 + ... + W_n x_n + b with W's columns cut like the channels; the bias counts once.
-    Parts of full size stay together. What follows (a ReLU) sees the same sum.
+    W concat(x_1, ..., x_n) + b = W_1 x_1 + ... + W_n x_n + b, with W's columns cut like the channels; the bias counts
+    once. Parts of full size stay together. What follows (a ReLU) sees the same sum. `convolve_before_resize` then moves
+    the upsampling of each part behind its convolution.
     """
 
     def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
@@ -212,7 +174,8 @@ def split_concat(graph: Graph) -> Graph:
         apart = [i for i, part in enumerate(concat.inputs) if isinstance(build.op(part), Resize | Spread)]
         if not apart:
             return None
-        terms, bias = [], op.bias
+        terms: list[str] = []
+        bias = op.bias
         together = [i for i in columns if i not in apart]
         for group in ([together] if together else []) + [[i] for i in apart]:
             parts = [concat.inputs[i] for i in group]
@@ -248,8 +211,8 @@ def convolve_before_resize(graph: Graph) -> Graph:
 def merge_linear_convolutions(graph: Graph) -> Graph:
     """Two 1x1 convolutions with nothing between them are one: V (W x + b) + c = (V W) x + (V b + c).
 
-    Done where that is fewer multiply-adds and nothing else needs the value between. MobileNet-v2's last block ends in such
-    a convolution, of 960 to 320 channels without activation, and an adapter takes its 320 to C.
+    Done where that is fewer multiply-adds and nothing else needs the value between. MobileNet-v2's last block ends in
+    such a convolution, of 960 to 320 channels without activation, and an adapter takes its 320 to C.
     """
 
     def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
@@ -312,7 +275,6 @@ def resize_sums(graph: Graph) -> Graph:
 REWRITES: tuple[Callable[[Graph], Graph], ...] = (
     fold_batch_norms,
     sink_spreads,
-    drop_idle_relus,
     merge_linear_convolutions,
     split_concat,
     sink_spreads,  # of the parts just split off

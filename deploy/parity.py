@@ -80,12 +80,11 @@ def compare(
         FastnasError: ONNX Runtime refuses the file, or gives another shape.
     """
     session = open_session(model)
-    name = session.get_inputs()[0].name
     errors, sums, agreements, references = [], [], [], []
     finite = True
     for image in images:
         expected = reference(network, image, head)
-        (found,) = session.run([OUTPUT], {name: feed(image)})
+        (found,) = run(session, [OUTPUT], feed(image))
         wanted = expected.shape if head != "labels" else (1, *expected.shape[2:])
         if found.shape != wanted:
             raise FastnasError(f"the ONNX graph gives {list(found.shape)}, the network {list(wanted)}")
@@ -149,7 +148,7 @@ def layer_errors(
     probe.CopyFrom(model)
     probe.graph.output.extend(onnx.ValueInfoProto(name=layer) for layer in layers)
     session = open_session(probe.SerializeToString())
-    found = session.run(layers, {session.get_inputs()[0].name: feed(image)})
+    found = run(session, layers, feed(image))
     errors = {}
     for layer, value in zip(layers, found, strict=True):
         wanted = expected[layer]
@@ -187,6 +186,19 @@ def open_session(model: bytes, threads: int = 0) -> Any:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class but this one
         raise FastnasError(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0]}") from error
+
+
+def run(session: Any, outputs: Sequence[str], array: NDArray[Any]) -> list[NDArray[Any]]:
+    """The outputs of a session for its one input.
+
+    Raises:
+        FastnasError: it fails, for lack of memory for example.
+    """
+    try:
+        values: list[NDArray[Any]] = session.run(list(outputs), {session.get_inputs()[0].name: array})
+    except Exception as error:  # as in open_session
+        raise FastnasError(f"ONNX Runtime fails on {list(array.shape)}: {str(error).splitlines()[0]}") from error
+    return values
 
 
 def _leaf_outputs(network: nn.Module, image: Tensor) -> dict[str, FloatArray]:

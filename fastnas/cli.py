@@ -28,6 +28,7 @@ class Entry:
 COMMANDS: dict[str, Entry] = {
     "show": Entry("fastnas.show:show", "Describe, count and draw a network."),
     "train": Entry("fastnas.train.commands:train", "Train a network fully."),
+    "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.commands:data", "Check datasets."),
     "demo": Entry("fastnas.demo:demo", "Run everything that is here, end to end, in minutes."),
 }

@@ -1,0 +1,261 @@
+"""A network becomes an artifact folder: ONNX files, each checked against the network, and their sidecar `model.json`.
+
+The folder appears whole or not at all: everything is written beside it first. Shapes: H x W, the image's size.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastnas import __version__
+from fastnas.deploy import heads, lint, parity
+from fastnas.deploy.capture import capture
+from fastnas.deploy.graph import Graph
+from fastnas.deploy.onnx_writer import DEFAULT_OPSET, INPUT, OUTPUT, to_onnx
+from fastnas.deploy.optimise import Effect, optimise
+from fastnas.errors import FastnasError
+from fastnas.jetson import sidecar
+from fastnas.models import ModelSpec
+from fastnas.network import Network
+
+MULTIPLE = 32
+"""Height and width must be multiples of it: what the deepest encoder feature divides them by."""
+
+DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is exported.
+
+    Attributes:
+        resolution: H, W at which the files are checked and meant to run; they take every multiple of 32.
+        opset: of the ONNX files.
+        layout: `NCHW`, normalised floats, or `NHWC`, raw bytes with the normalisation in the graph.
+        head: `plain` logits, logits `upsampled` to H x W, or `labels` of that size (segmentation only).
+    """
+
+    resolution: tuple[int, int] = (512, 512)
+    opset: int = DEFAULT_OPSET
+    layout: heads.Layout = "NCHW"
+    head: heads.Head = "plain"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One ONNX file to be: its name, precision (`fp32`, `fp16`, `int8`), the engines it is for, content and parity."""
+
+    path: str
+    precision: str
+    targets: tuple[str, ...]
+    content: bytes
+    parity: parity.Parity
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        folder: the artifact.
+        sidecar: what its `model.json` says.
+        effects: of each rewrite of the graph.
+        operators: how many ONNX operators the float32 file has.
+        multiply_adds: of the exported graph at the resolution.
+        seconds: it took.
+    """
+
+    folder: Path
+    sidecar: sidecar.Sidecar
+    effects: tuple[Effect, ...]
+    operators: int
+    multiply_adds: int
+    seconds: float
+
+
+def export(
+    network: Network,
+    spec: ModelSpec,
+    name: str,
+    out: Path,
+    options: Options | None = None,
+    *,
+    trained: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Write the artifact `out/name`, replacing an older one.
+
+    Args:
+        network: with its weights.
+        spec: what it is.
+        name: of the artifact, and of its folder.
+        out: the folder of all artifacts.
+        options: what to export.
+        trained: whether the weights mean something; goes into the sidecar.
+        progress: receives a line about each step.
+
+    Raises:
+        FastnasError: the resolution or an option does not fit; the network cannot be exported; the file differs from
+            the network; there is not enough memory or disk, or `out` cannot be written.
+    """
+    start = time.perf_counter()
+    options = options or Options()
+    _check(options, spec)
+    with _enough_memory("{}x{}".format(*options.resolution)):
+        progress("recording the network")
+        captured = capture(network)
+        graph, effects = optimised(captured, network, options)
+        progress(f"{len(captured.nodes)} operators became {len(graph.nodes)}; checking against PyTorch")
+        variant, operators = _fp32(graph, network, options)
+    entry = sidecar.Sidecar(
+        name=name,
+        task=spec.task.to_dict(),
+        input=sidecar.Input(INPUT, options.layout, network.encoder.mean, network.encoder.std, MULTIPLE),
+        output=sidecar.Output(
+            OUTPUT,
+            "labels" if options.head == "labels" else DECODE[spec.task.kind],
+            graph.shapes[graph.output].stride,
+        ),
+        files=(),
+        genotype=str(spec.genotype) if spec.genotype else None,
+        trained=trained,
+        fastnas=__version__,
+        parity={variant.path: variant.parity.to_dict()},
+    )
+    entry = write(out / name, entry, [variant])
+    return Exported(
+        out / name,
+        entry,
+        effects,
+        operators,
+        graph.multiply_adds(*options.resolution),
+        time.perf_counter() - start,
+    )
+
+
+def optimised(captured: Graph, network: Network, options: Options) -> tuple[Graph, tuple[Effect, ...]]:
+    """The graph to be written, in float32, and what each rewrite did."""
+    graph = captured
+    if options.layout == "NHWC":
+        graph = heads.take_bytes(graph, network.encoder.mean, network.encoder.std)
+    return optimise(heads.give(graph, options.head))
+
+
+def _fp32(graph: Graph, network: Network, options: Options) -> tuple[Variant, int]:
+    """The float32 file, linted and compared; and how many operators it has."""
+    model = to_onnx(graph, opset=options.opset)
+    # Asked for by name: a newer opset, and bytes as input. Both leave out TensorRT 8.
+    excused = {"opset", "file_format"} if options.opset > DEFAULT_OPSET else set()
+    excused |= {"known_types"} if options.layout == "NHWC" else set()
+    lint.require_clean(model, excused=excused)
+    content = model.SerializeToString()
+    feed = parity.normalised if options.layout == "NCHW" else as_bytes(network)
+    images = [sample_image(network, size) for size in check_sizes(options.resolution)]
+    found = parity.compare(content, network, images, head=options.head, feed=feed)
+    parity.require(found, model, network, images[-1], feed=feed)
+    targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
+    return Variant("model.onnx", "fp32", targets, content, found), len(model.graph.node)
+
+
+def check_sizes(resolution: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The sizes at which a file is compared: the resolution, and two small ones, as one file serves all."""
+    return tuple(dict.fromkeys([resolution, (3 * MULTIPLE, 5 * MULTIPLE), (2 * MULTIPLE, MULTIPLE)]))
+
+
+def sample_image(network: Network, size: tuple[int, int], seed: int = 0) -> Tensor:
+    """A picture of soft shapes and noise, as the network takes it: [1, 3, H, W], normalised whole bytes."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = torch.rand(1, 3, 8, 8, generator=generator)
+    soft = torch.nn.functional.interpolate(shapes, size=size, mode="bilinear", align_corners=False)
+    noise = 0.1 * torch.randn(1, 3, *size, generator=generator)
+    pixels = ((soft + noise).clamp(0, 1) * 255).round() / 255
+    return (pixels - _per_channel(network.encoder.mean)) / _per_channel(network.encoder.std)
+
+
+def as_bytes(network: Network) -> parity.Feed:
+    """The feed of a file with layout NHWC: normalised whole bytes back to bytes [1, H, W, 3]."""
+
+    def feed(image: Tensor) -> NDArray[Any]:
+        pixels = image * _per_channel(network.encoder.std) + _per_channel(network.encoder.mean)
+        return np.ascontiguousarray((pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+    return feed
+
+
+def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> sidecar.Sidecar:
+    """Write files and sidecar beside `folder`, then put them in its place.
+
+    Returns:
+        The sidecar with its files.
+
+    Raises:
+        FastnasError: `folder` is something else than an artifact, or cannot be written.
+    """
+    if folder.exists() and not (folder / sidecar.FILE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise FastnasError(f"{folder} exists and is no artifact; choose another name with --name, or remove it")
+    with _writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            fresh, old = Path(temporary) / "new", Path(temporary) / "old"
+            fresh.mkdir()
+            files = []
+            for variant in variants:
+                (fresh / variant.path).write_bytes(variant.content)
+                files.append(sidecar.describe_file(str(fresh), variant.path, variant.precision, variant.targets))
+            entry = entry._replace(files=tuple(files))
+            sidecar.save(str(fresh), entry)
+            if folder.exists():
+                folder.rename(old)
+            try:
+                fresh.rename(folder)
+            except OSError:
+                if old.exists():
+                    old.rename(folder)
+                raise
+    return entry
+
+
+def _check(options: Options, spec: ModelSpec) -> None:
+    height, width = options.resolution
+    if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
+        fitting = "x".join(str(max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)) for side in options.resolution)
+        raise FastnasError(
+            f"resolution {height}x{width} does not fit: height and width must be multiples of {MULTIPLE}, "
+            f"for example {fitting}"
+        )
+    if options.head == "labels" and spec.task.kind != "segmentation":
+        raise FastnasError(f"only segmentation has labels; a {spec.task.kind} model is exported with its plain output")
+
+
+def _per_channel(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).reshape(1, -1, 1, 1)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FastnasError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _enough_memory(resolution: str) -> Iterator[None]:
+    """Turn what torch and Python say when memory runs out into one line."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        raise FastnasError(f"not enough memory at {resolution}; export with a smaller --res") from error

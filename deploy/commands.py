@@ -1,0 +1,182 @@
+"""`fastnas export`: a network as the smallest exact ONNX file, checked, with everything a device needs beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fastnas.genotype import Genotype
+from fastnas.options import RESOLUTION
+from fastnas.show import USUAL, usual_task
+
+if TYPE_CHECKING:
+    from fastnas.deploy.artifact import Exported
+    from fastnas.models import ModelSpec
+    from fastnas.network import Network
+
+
+@click.command(short_help="Write a network as an optimised, checked ONNX artifact.")
+@click.argument("network", metavar="NAME|MODEL|GENOTYPE")
+@click.option(
+    "--res",
+    "resolution",
+    type=RESOLUTION,
+    default="512",
+    show_default=True,
+    help="Image size to check at; multiples of 32. The file takes every such size.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(list(USUAL)),
+    default="segmentation",
+    show_default=True,
+    help="Task of a network that is not a model file: 21 VOC classes, 16 MPII joints, or depth.",
+)
+@click.option("--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's.")
+@click.option(
+    "--encoder-weights",
+    default="none",
+    show_default=True,
+    help="Weights of the backbone of a network that is not a model file: imagenet, none, or a file.",
+)
+@click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder.")
+@click.option("--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separables.")
+@click.option(
+    "--input",
+    "layout",
+    type=click.Choice(["floats", "bytes"]),
+    default="floats",
+    show_default=True,
+    help="Normalised floats [1, 3, H, W], or raw pixels [1, H, W, 3] (not for TensorRT 8).",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["plain", "upsampled", "labels"]),
+    default="plain",
+    show_default=True,
+    help="Output at the decoder's size, at the image's size, or as class ids of that size.",
+)
+@click.option("--opset", type=int, default=13, show_default=True, help="ONNX opset; TensorRT 8.0 and 8.2 need 13.")
+@click.option("--name", help="Name of the artifact; by default that of the network.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="artifacts",
+    show_default=True,
+    help="Folder that holds the artifacts.",
+)
+@click.option("--verbose", is_flag=True, help="Show what each rewrite of the graph did.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def export(
+    network: str,
+    resolution: tuple[int, int],
+    task: str,
+    encoder: str,
+    encoder_weights: str,
+    channels: int,
+    sep_repeats: int,
+    layout: str,
+    head: Any,
+    opset: int,
+    name: str | None,
+    out: Path,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    r"""Write a network as an optimised, checked ONNX artifact.
+
+    NAME is an architecture (arch0, arch1, arch2) or a baseline (rflw-mbv2, ...); MODEL is a .safetensors file, whose
+    own header then decides the network; GENOTYPE is its text.
+
+    \b
+    fastnas export arch0
+    fastnas export model.safetensors --res 360x480 --head labels
+    """
+    from fastnas.deploy.artifact import Options, export
+
+    found, spec, built, trained = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
+    if not trained:
+        click.echo(f"warning: {found} has no trained weights; only its latency will mean something", err=True)
+    options = Options(resolution, opset, "NHWC" if layout == "bytes" else "NCHW", head)
+
+    def progress(line: str) -> None:
+        if not as_json:
+            click.echo(line, err=True)
+
+    result = export(built, spec, _file_name(name or found), out, options, trained=trained, progress=progress)
+    if as_json:
+        click.echo(json.dumps(_as_json(result), indent=2))
+        return
+    _print(result, resolution, verbose)
+
+
+def _find(
+    text: str, task: str, encoder: str, encoder_weights: str, channels: int, sep_repeats: int
+) -> tuple[str, ModelSpec, Network, bool]:
+    """A name for the artifact, the description, the network, and whether it was trained."""
+    from fastnas.models import ModelSpec, build
+
+    if text.endswith(".safetensors"):
+        from fastnas.checkpoint import load_model
+
+        model = load_model(text)
+        return Path(text).stem, model.spec, model.network, bool(model.header["recipe"])
+    spec = ModelSpec(text, usual_task(task), encoder, channels, sep_repeats)
+    name = text
+    if text.lstrip().startswith(("[", "{", "(")):
+        name = f"genotype-{hashlib.sha256(str(Genotype.parse(text)).encode()).hexdigest()[:8]}"
+    return name, spec, build(spec, encoder_weights), False
+
+
+def _file_name(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name or "\\" in name:
+        raise click.BadParameter(f"{name!r} is not the name of a folder", param_hint="--name")
+    return name
+
+
+def _print(result: Exported, resolution: tuple[int, int], verbose: bool) -> None:
+    console = Console(highlight=False, file=sys.stdout)
+    if verbose:
+        console.print(_effects(result))
+    for file in result.sidecar.files:
+        found = result.sidecar.parity[file.path]
+        console.print(
+            f"{result.folder / file.path}: {file.precision}, {file.bytes / 1e6:.1f} MB, {result.operators} operators, "
+            f"{result.multiply_adds / 1e9:.3f} G multiply-adds at {resolution[0]}x{resolution[1]}; "
+            f"largest error {found['largest']:.1e}, arg-max equal {found['agreement']:.2%}"
+        )
+    console.print(f"exported in {result.seconds:.1f} s")
+
+
+def _effects(result: Exported) -> Table:
+    table = Table(title="Rewrites (multiply-adds of a 512x512 image)", title_justify="left", title_style="")
+    table.add_column("rewrite")
+    table.add_column("operators", justify="right")
+    table.add_column("multiply-adds", justify="right")
+    for effect in result.effects:
+        before, after = effect.multiply_adds
+        change = f" ({after / before - 1:+.1%})" if after != before else ""
+        operators = " → ".join(dict.fromkeys(map(str, effect.operators)))
+        table.add_row(effect.rewrite.replace("_", " "), operators, f"{after / 1e9:.3f} G{change}")
+    return table
+
+
+def _as_json(result: Exported) -> dict[str, Any]:
+    return {
+        "folder": str(result.folder),
+        "sidecar": result.sidecar.to_dict(),
+        "rewrites": [
+            {"name": effect.rewrite, "operators": effect.operators, "multiply_adds": effect.multiply_adds}
+            for effect in result.effects
+        ],
+        "operators": result.operators,
+        "multiply_adds": result.multiply_adds,
+        "seconds": result.seconds,
+    }
