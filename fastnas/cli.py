@@ -30,6 +30,8 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry("fastnas.train.commands:train", "Train a network fully."),
     "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.commands:data", "Check datasets."),
+    "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
+    "doctor": Entry("fastnas.jetson.commands:doctor", "Say what this machine has, lacks, and how to fix it."),
     "demo": Entry("fastnas.demo:demo", "Run everything that is here, end to end, in minutes."),
 }
 

@@ -123,6 +123,25 @@ def _print_changes(changes: Any) -> int:
     return REGRESSED if any(change.regressed for change in changes) else 0
 
 
+@main.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
+    """Say what this machine has, what is missing, and the command that fixes it. Exits with 1 if something fails."""
+    import json
+
+    from fastnas.jetson.doctor import FAIL, examine, to_text
+    from fastnas.jetson.machine import Machine
+
+    sections = examine(Machine())
+    if as_json:
+        listed = {name: [dict(finding._asdict()) for finding in findings] for name, findings in sections.items()}
+        click.echo(json.dumps(listed, indent=1))
+    else:
+        click.echo(to_text(sections))
+    context.exit(1 if any(finding.status == FAIL for findings in sections.values() for finding in findings) else 0)
+
+
 @main.command("measure", hidden=True)
 @click.argument("request")
 @click.option("--json", "output", required=True, type=click.Path(dir_okay=False))

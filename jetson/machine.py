@@ -29,10 +29,15 @@ MAX_OPSET = {32: 13, 35: 17, 36: 20}
 
 
 class Machine:
-    """Facts of one machine; `root` stands for `/`, so that recorded trees can be read."""
+    """Facts of one machine.
+
+    Attributes:
+        root: what stands for `/`, so that recorded trees can be read.
+        sensors: its sensors.
+    """
 
     def __init__(self, root: str = "/") -> None:
-        self._root = root
+        self.root = root
         self.sensors = Sensors(root)
 
     @property
@@ -74,7 +79,7 @@ class Machine:
     @property
     def gpu(self) -> Optional[str]:
         """The name of a discrete GPU with NVIDIA's driver, or None."""
-        if not os.path.exists(os.path.join(self._root, "proc/driver/nvidia/gpus")):
+        if not os.path.exists(os.path.join(self.root, "proc/driver/nvidia/gpus")):
             return None
         lines = run_quietly(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
         return lines[0] if lines else None
@@ -88,7 +93,7 @@ class Machine:
     @property
     def in_container(self) -> bool:
         """Whether this runs in a container."""
-        return os.path.exists(os.path.join(self._root, ".dockerenv"))
+        return os.path.exists(os.path.join(self.root, ".dockerenv"))
 
     def fingerprint(self) -> Dict[str, Any]:
         """Everything above, for a report; what is absent is None."""
@@ -120,7 +125,7 @@ class Machine:
         return ", ".join(filter(None, [self.gpu, self.cpu, "{} cores".format(os.cpu_count())]))
 
     def _read(self, path: str) -> Optional[str]:
-        return read_text(os.path.join(self._root, path))
+        return read_text(os.path.join(self.root, path))
 
 
 def run_quietly(command: List[str], timeout: float = 10.0) -> Optional[List[str]]:

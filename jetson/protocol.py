@@ -216,8 +216,10 @@ def _judge(row: Row, settings: Settings, machine: Machine, idle: Optional[float]
             row.suspect("clocks are not pinned ({}); use --pin-clocks".format(", ".join(loose)))
     if settings.seconds:
         third = max(1, len(row.samples["compute"]) // 3)
-        first, last = np.mean(row.samples["compute"][:third]), np.mean(row.samples["compute"][-third:])
-        row.sensors["drift"] = float(last / first - 1)
+        first, last = (
+            float(np.mean(part)) for part in (row.samples["compute"][:third], row.samples["compute"][-third:])
+        )
+        row.sensors["drift"] = last / first - 1
         if last > first * (1 + STEADY_COV):
             row.suspect("it slowed down by {:.0%} while running: heat".format(last / first - 1))
     highest, lowest = row.sensors.get("gpu_mhz_max"), row.sensors.get("gpu_mhz_min")

@@ -315,7 +315,7 @@ def tools(tmp_path):
     folder.mkdir()
     scripts = {
         "nvpmodel": 'case $1 in -q) echo "NV Power Mode: X"; cat {0}/mode;; -m) echo $2 > {0}/mode;; esac',
-        "jetson_clocks": "case $1 in --store) cp {0}/clocks $2;; --restore) cp $2 {0}/clocks;; *) echo max > {0}/clocks;"
+        "jetson_clocks": "case $1 in --store) cp {0}/clocks $2;; --restore) cp $2 {0}/clocks;; *) echo m > {0}/clocks;"
         "; esac",
         "sudo": 'shift; exec "$@"',
     }
@@ -344,7 +344,7 @@ def test_clocks_are_pinned_meanwhile_and_restored_however_it_ends(tmp_path, tool
     )
     assert process.stdout.readline() == "clocks pinned (power mode 0, before 3)\n"
     if how == "30":
-        assert state(tmp_path) == ("0", "max")
+        assert state(tmp_path) == ("0", "m")
         process.send_signal(ending)
     rest, errors = process.communicate(timeout=20)
     assert rest == "clocks restored\n"
