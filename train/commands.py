@@ -15,6 +15,9 @@ from fastnas.errors import FastnasError
 if TYPE_CHECKING:
     from fastnas.train.settings import RunSettings
 
+MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "channels_last", "compile", "as_json")
+"""Parameters that say nothing about the result, so that a resumed run may have others."""
+
 
 @click.command(short_help="Train a network fully.")
 @click.argument("architecture", required=False)
@@ -37,13 +40,18 @@ if TYPE_CHECKING:
 )
 @click.option("--teacher", default="", help="Distil from MODEL.safetensors, MODEL.onnx or torchvision/NAME.")
 @click.option("--val", help="Evaluate another dataset or split, as NAME:SPLIT.")
-@click.option("--limit", type=click.IntRange(0), default=0, help="Train on so many samples, evenly spread; 0 for all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=0,
+    help="Train on so many samples of each dataset, evenly spread; 0 for all.",
+)
 @click.option("--val-limit", type=click.IntRange(0), default=0, help="Evaluate so many samples; 0 for all.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; by default runs/NAME-DATA.")
 @click.option(
     "--resume",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Continue the run in this folder; its settings are kept, nothing else is needed.",
+    help="Continue the run in this folder as it was begun; nothing else is needed.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, data order and transforms.")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loader processes.")
@@ -75,20 +83,11 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train --resume runs/arch0-camvid
     """
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
-    from rich.console import Console
-
-    from fastnas.files import locked
-    from fastnas.models import build
-    from fastnas.train.log import RunLog
-    from fastnas.train.loop import STATE, Options, Trainer
+    from fastnas.train.loop import STATE
     from fastnas.train.settings import RunSettings
-    from fastnas.train.teacher import load_teacher
 
     if resume is not None:
-        if architecture is not None or out is not None:
-            raise click.UsageError("--resume continues a run as it was begun: give neither ARCHITECTURE nor --out")
+        _refuse_other_settings()
         folder, settings = resume, RunSettings.load(resume)
     else:
         if architecture is None:
@@ -99,54 +98,93 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
             raise FastnasError(
                 f"{folder} already holds a run: continue it with --resume {folder}, or give another --out"
             )
+    _run(folder, settings, resume is not None, **options)  # type: ignore[arg-type]
 
-    devices = str(options["devices"])
-    many = devices != "1" or options["nodes"] != 1
+
+def _refuse_other_settings() -> None:
+    """A resumed run keeps its settings: only options of the machine may be given again."""
+    context = click.get_current_context()
+    given = [
+        param
+        for param in context.command.params
+        if param.name not in MACHINE
+        and context.get_parameter_source(str(param.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"--resume continues a run as it was begun: leave out {given[0].get_error_hint(context)}"
+        )
+
+
+def _run(
+    folder: Path,
+    settings: RunSettings,
+    resumed: bool,
+    *,
+    workers: int,
+    accelerator: str,
+    devices: str,
+    nodes: int,
+    channels_last: bool,
+    compile: bool,
+    as_json: bool,
+    **_: object,
+) -> None:
+    """Train in `folder` to the end."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+    from rich.console import Console
+
+    from fastnas.files import locked
+    from fastnas.models import build
+    from fastnas.train.log import RunLog
+    from fastnas.train.loop import MODEL, Options, Trainer
+    from fastnas.train.teacher import load_teacher
+
+    recipe, precisions = settings.recipe, {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
     fabric = Fabric(
-        accelerator=str(options["accelerator"]),
+        accelerator=accelerator,
         devices=int(devices) if devices.isdigit() else devices,
-        num_nodes=options["nodes"],  # type: ignore[arg-type]
+        num_nodes=nodes,
         # A genotype need not draw every encoder output, so some weights get no gradient.
-        strategy=DDPStrategy(find_unused_parameters=True) if many else "auto",
-        precision={"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[str(options["precision"])],  # type: ignore[arg-type]
+        strategy="auto" if devices == "1" and nodes == 1 else DDPStrategy(find_unused_parameters=True),
+        precision=precisions[settings.precision],  # type: ignore[arg-type]
     )
     fabric.launch()
     fabric.seed_everything(settings.seed, verbose=False)
-    console = Console(highlight=False, stderr=bool(options["as_json"]), quiet=not fabric.is_global_zero)
+    console = Console(highlight=False, stderr=as_json, quiet=not fabric.is_global_zero)
     with locked(folder, "training") if fabric.is_global_zero else nullcontext():
-        network = build(settings.model, settings.encoder_weights if resume is None else "none")
+        network = build(settings.model, "none" if resumed else settings.encoder_weights)
         val = settings.open_val()
-        teacher = load_teacher(settings.teacher, settings.model.task, fabric.device) if settings.teacher else None
+        teacher = None
+        if settings.teacher:
+            teacher = load_teacher(settings.teacher, settings.model.task, fabric.device, recipe.crop)
         trainer = Trainer(
-            fabric, settings.model, network, settings.recipe, settings.open_train, val, folder,
+            fabric, settings.model, network, recipe, settings.open_train, val, folder,
             options=Options(
-                seed=settings.seed,
-                **{name: options[name] for name in ("workers", "accumulate", "channels_last", "compile", "eval_every")},  # type: ignore[arg-type]
+                settings.seed, workers, settings.accumulate, channels_last, compile, settings.eval_every
             ),
             teacher=teacher,
         )  # fmt: skip
-        if resume is not None:
+        if resumed:
             trainer.restore()
         elif fabric.is_global_zero:
             settings.save(folder)
-        console.print(f"training into {folder}: recipe {settings.recipe.name}, {settings.recipe.epochs} epochs")
-        progress = trainer.progress
+        console.print(f"training into {folder}: recipe {recipe.name}, {recipe.epochs} epochs, on {fabric.device}")
         if fabric.is_global_zero:
-            log = RunLog(
-                folder, console, trainer.head, val, settings.recipe.val_size,
-                epochs=settings.recipe.epochs, done=progress.epoch, rows=progress.rows,
-            )  # fmt: skip
+            log = RunLog(folder, console, trainer.head, val, recipe.val_size, recipe.epochs, trainer.progress)
             trainer.observer = log
             with log:
                 trainer.run()
         else:
             trainer.run()
     best, score = trainer.progress.best, trainer.head.score(trainer.progress.rows[-1]).name
-    model = folder / "model.safetensors"
-    if options["as_json"] and fabric.is_global_zero:
+    model = folder / MODEL
+    if as_json and fabric.is_global_zero:
         click.echo(json.dumps({"model": str(model), "score": score, "best": best, "epochs": trainer.progress.rows}))
     console.print(f"best {score} {best:.4f}: {model}")
-    console.print(f"next: fastnas eval {model} --data {options['data']}, or fastnas export {model}")
+    root = settings.roots.get(settings.val.partition(":")[0])
+    console.print(f"next: fastnas eval {model} --data {settings.val}" + (f" --root {root}" if root else ""))
 
 
 def _settings(
@@ -168,6 +206,9 @@ def _settings(
     limit: int,
     val_limit: int,
     seed: int,
+    precision: str,
+    accumulate: int,
+    eval_every: int,
     **_: object,
 ) -> RunSettings:
     """The run that the options describe."""
@@ -177,26 +218,39 @@ def _settings(
     from fastnas.train.recipes import RECIPES, USUAL, override
     from fastnas.train.settings import RunSettings
 
-    by_name = dict(root.split("=", 1) if "=" in root else (data, root) for root in roots)
-    name, _, split = (val or data).partition(":")
-    probe = open_dataset(name, by_name.get(name), split or "val", task)
-    kind = probe.task.kind
-    name = recipe_name or USUAL.get((data, kind))
-    if name is None or name not in RECIPES:
-        wrong = f"no recipe {name!r}" if name else f"{data} has no recipe of its own for {kind}"
+    by_name: dict[str, str] = dict(_root(root, data) for root in roots)
+    judge, _, split = (val or data).partition(":")
+    goal = open_dataset(judge, by_name.get(judge), split or "val", task).task
+    recipe_name = recipe_name or USUAL.get((data, goal.kind))
+    if recipe_name not in RECIPES:
+        wrong = f"no recipe {recipe_name!r}" if recipe_name else f"{data} has no recipe of its own for {goal.kind}"
         raise FastnasError(f"{wrong}; there are {', '.join(RECIPES)}")
-    recipe = override(RECIPES[name], assignments)
-    if recipe.task != kind:
-        raise FastnasError(f"recipe {name} is for {recipe.task}, but {data} is opened for {kind}")
+    recipe = override(RECIPES[recipe_name], assignments)
+    if recipe.task != goal.kind:
+        raise FastnasError(f"recipe {recipe_name} is for {recipe.task}, but {data} is opened for {goal.kind}")
     if epochs is not None:
-        recipe = override(recipe, (f"phases.{len(recipe.phases) - 1}.epochs={epochs}",))
         if len(recipe.phases) > 1:
-            raise FastnasError(f"recipe {name} has {len(recipe.phases)} phases: use --set phases.0.epochs=N and so on")
+            raise FastnasError(
+                f"recipe {recipe_name} has {len(recipe.phases)} phases: use --set phases.0.epochs=N and so on"
+            )
+        recipe = override(recipe, (f"phases.0.epochs={epochs}",))
     if len(recipe.phases) == 1 and recipe.phases[0].data[0].partition(":")[0] != data:
         recipe = replace(recipe, phases=(replace(recipe.phases[0], data=(data,)),))
     heads = aux or ("none" if architecture in BASELINES else "cell")
-    spec = ModelSpec(architecture, probe.task, encoder, channels, sep_repeats, heads)  # type: ignore[arg-type]
-    return RunSettings(spec, recipe, by_name, val or data, encoder_weights, teacher, seed, limit, val_limit)
+    spec = ModelSpec(architecture, goal, encoder, channels, sep_repeats, heads)  # type: ignore[arg-type]
+    return RunSettings(
+        spec, recipe, by_name, val or data, encoder_weights, teacher, seed, limit, val_limit,
+        precision, accumulate, eval_every,
+    )  # fmt: skip
+
+
+def _root(text: str, data: str) -> tuple[str, str]:
+    """`NAME=DIR` or `DIR` as the dataset's name and its folder, which a resumed run finds from anywhere."""
+    from fastnas.data import NAMES
+
+    name, equals, folder = text.partition("=")
+    name, folder = (name, folder) if equals and name in NAMES else (data, text)
+    return name, str(Path(folder).expanduser().absolute())
 
 
 def _file_name(architecture: str) -> str:

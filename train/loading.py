@@ -38,7 +38,7 @@ class SeededSamples(Dataset[Sample]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, key: Key) -> Sample:  # type: ignore[override]
+    def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, epoch, index))

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from torch import nn
 
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.files import atomic_path
 from fastnas.tasks.head import TaskHead
-from fastnas.train.loop import Row
+from fastnas.train.loop import Progress, Row
 
 PICTURES = 4
 
@@ -31,8 +32,8 @@ class RunLog:
         head: draws predictions.
         val: its first samples are the ones shown.
         val_size: input size for pose.
-        epochs, done: length of the run, and epochs already behind it.
-        rows: those of the epochs behind it.
+        epochs: length of the run.
+        progress: how far it is already.
     """
 
     def __init__(
@@ -42,21 +43,21 @@ class RunLog:
         head: TaskHead,
         val: DenseDataset,
         val_size: tuple[int, int],
-        *,
         epochs: int,
-        done: int,
-        rows: list[Row],
+        progress: Progress,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.console, self.head, self.epochs, self.rows = folder, console, head, epochs, list(rows)
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done)  # type: ignore[no-untyped-call]
+        self.folder, self.console, self.head, self.epochs = folder, console, head, epochs
+        self.rows = list(progress.rows)
+        self.writer = SummaryWriter(str(folder / "tensorboard"))
         transform = eval_transform(val.task, val_size, multiple=32)
         chosen = np.linspace(0, len(val) - 1, min(PICTURES, len(val))).astype(int).tolist()
         self.samples = [transform(val[i]) for i in chosen]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=console)
-        self.task = self.bar.add_task("training", total=None, start=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        # Time left is judged by the last ten minutes, so that evaluations count too.
+        self.bar = Bar(*columns, console=console, speed_estimate_period=600)
+        self.task = self.bar.add_task("training", total=epochs, completed=progress.epoch)
 
     def __enter__(self) -> RunLog:
         self.bar.start()
@@ -64,17 +65,16 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()
 
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+    def step(self, progress: Progress, steps: int, loss: float) -> None:
         """Move the bar; the loss of every batch goes to TensorBoard."""
         self.bar.update(
             self.task,
-            total=self.epochs * steps,
-            completed=epoch * steps + step,
-            description=f"epoch {epoch + 1}/{self.epochs}, loss {loss:.4f}",
+            completed=progress.epoch + progress.step / steps,
+            description=f"epoch {progress.epoch + 1}/{self.epochs}, batch {progress.step}/{steps}, loss {loss:.4f}",
         )
-        self.writer.add_scalar("loss/batch", loss, epoch * steps + step)  # type: ignore[no-untyped-call]
+        self.writer.add_scalar("loss/batch", loss, progress.updates)
 
     def epoch(self, row: Row, network: nn.Module) -> None:
         """Write the row everywhere, and new pictures."""
@@ -85,8 +85,8 @@ class RunLog:
         )
         for key, value in row.items():
             if key != "epoch":
-                self.writer.add_scalar(key, value, epoch)  # type: ignore[no-untyped-call]
-        self.writer.flush()  # type: ignore[no-untyped-call]
+                self.writer.add_scalar(key, value, epoch)
+        self.writer.flush()
         write_csv(self.folder / "epochs.csv", self.rows)
         draw_curves(self.folder / "curves.png", self.rows, score.name)
         self._pictures(epoch, network)

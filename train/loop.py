@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -25,17 +25,19 @@ from torch.utils.data import DataLoader
 
 from fastnas.checkpoint import save_model
 from fastnas.data import DenseDataset
-from fastnas.data.transforms import eval_transform, train_transform
+from fastnas.data.transforms import train_transform
 from fastnas.errors import FastnasError
 from fastnas.files import atomic_path
 from fastnas.models import ModelSpec
 from fastnas.network import Network
-from fastnas.tasks.head import Batch, TaskHead, make_task
-from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
+from fastnas.tasks.head import Batch, Score, TaskHead, make_task
+from fastnas.train.evaluate import evaluate
+from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, train_loader
 from fastnas.train.recipes import Optimiser, Phase, Recipe
 
 STATE = "state.pt"
 MODEL = "model.safetensors"
+_UNSTABLE = "the state of the last save is kept: lower the learning rates, or clip gradients (--set decoder.clip=3)"
 
 Teacher = Callable[[Tensor], Tensor]
 Row = dict[str, float]
@@ -44,8 +46,8 @@ Row = dict[str, float]
 class Observer(Protocol):
     """Who is told how a run goes: the terminal, the log files, a search."""
 
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """A batch of epoch 0, 1, ... is done; `step` counts from 1."""
+    def step(self, progress: Progress, steps: int, loss: float) -> None:
+        """A batch is done: `progress.step` of `steps` in this epoch."""
 
     def epoch(self, row: Row, network: nn.Module) -> None:
         """An epoch is done and evaluated; `network` is what was evaluated."""
@@ -54,7 +56,7 @@ class Observer(Protocol):
 class NoObserver:
     """Nobody is told."""
 
-    def step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+    def step(self, progress: Progress, steps: int, loss: float) -> None:
         """Say nothing."""
 
     def epoch(self, row: Row, network: nn.Module) -> None:
@@ -63,17 +65,16 @@ class NoObserver:
 
 @dataclass(frozen=True)
 class Options:
-    """How a run uses the machine; none of it changes what is learnt but by rounding.
+    """How a run uses the machine.
 
     Attributes:
         seed: of weights, data order and transforms.
         workers: loader processes.
-        accumulate: parts that a batch is computed in.
+        accumulate: parts that a batch is computed in; batch norm sees each part alone.
         channels_last: memory layout with the channels innermost, faster on most machines.
         compile: let torch.compile make the network's code.
         eval_every: epochs between evaluations; the last is always evaluated.
         save_every: seconds between saves of the state within an epoch.
-        eval_batch: images at a time in evaluation (images of several sizes need 1).
     """
 
     seed: int = 0
@@ -83,15 +84,25 @@ class Options:
     compile: bool = False
     eval_every: int = 1
     save_every: float = 300.0
-    eval_batch: int = 1
 
 
 @dataclass
 class Progress:
-    """How far a run is: epochs done, batches of the next one, the best score, and a row for every evaluated epoch."""
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs done.
+        step: batches done of the next one.
+        loss_sum: of those batches.
+        updates: batches done since the beginning.
+        best: the best score.
+        rows: one for every evaluated epoch.
+    """
 
     epoch: int = 0
     step: int = 0
+    loss_sum: float = 0.0
+    updates: int = 0
     best: float | None = None
     rows: list[Row] = field(default_factory=list)
 
@@ -107,6 +118,9 @@ class Trainer:
         data: opens a training dataset by its name in the recipe's phases.
         val: what is evaluated.
         folder: of the run.
+
+    Raises:
+        FastnasError: a phase's data cannot be opened, has another task, or fewer samples than a batch.
     """
 
     def __init__(
@@ -129,14 +143,15 @@ class Trainer:
         self.head: TaskHead = make_task(spec.task)
         self.progress = Progress()
         if options.channels_last:
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = network.to(memory_format=torch.channels_last)
         self.raw = network
+        self.parts = (recipe.encoder, recipe.decoder)
+        self.loaders = {phase.data: self._loader(phase) for phase in recipe.phases}
         optimisers = [_optimiser(network.encoder, recipe.encoder), _optimiser(network.decoder, recipe.decoder)]
-        compiled: nn.Module = torch.compile(network) if options.compile else network
+        compiled: Any = torch.compile(network) if options.compile else network
         self.network, *self.optimisers = fabric.setup(compiled, *optimisers)
-        self.average = (
-            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.polyak)) if recipe.polyak else None
-        )
+        ema: Any = get_ema_multi_avg_fn(recipe.polyak)
+        self.average = AveragedModel(network, multi_avg_fn=ema) if recipe.polyak else None
 
     # -- the run ------------------------------------------------------------------------------------------------------
 
@@ -144,54 +159,46 @@ class Trainer:
         """Train to the end of the recipe from wherever the run is.
 
         Raises:
-            FastnasError: the loss is no number any more; the state of the last save stays.
+            FastnasError: the loss or a weight is no number any more, or the state cannot be written; the state of the
+                last save stays.
         """
-        loaders: dict[tuple[str, ...], tuple[DataLoader[Any], EpochBatches]] = {}
-        while self.progress.epoch < self.recipe.epochs:
-            phase = self.recipe.phase_at(self.progress.epoch)
-            if phase.data not in loaders:
-                loaders[phase.data] = self._loader(phase)
+        progress = self.progress
+        while progress.epoch < self.recipe.epochs:
+            phase = self.recipe.phase_at(progress.epoch)
             began = time.monotonic()
-            loss = self._epoch(phase, *loaders[phase.data])
-            self.progress.epoch += 1
-            self.progress.step = 0
-            epoch = self.progress.epoch
-            if epoch % self.options.eval_every == 0 or epoch == self.recipe.epochs:
+            self._epoch(phase, *self.loaders[phase.data])
+            loss = progress.loss_sum / progress.step
+            progress.epoch, progress.step, progress.loss_sum = progress.epoch + 1, 0, 0.0
+            if progress.epoch % self.options.eval_every == 0 or progress.epoch == self.recipe.epochs:
                 self._evaluate(loss, time.monotonic() - began)
             self.save()
-        return self.progress
+        return progress
 
-    def _epoch(self, phase: Phase, loader: DataLoader[Any], batches: EpochBatches) -> float:
-        """The rest of the current epoch; its mean loss from here on."""
-        epoch = self.progress.epoch
-        batches.epoch, batches.start = epoch, self.progress.step
+    def _epoch(self, phase: Phase, loader: DataLoader[Any], batches: EpochBatches) -> None:
+        """The rest of the current epoch."""
+        progress, epoch = self.progress, self.progress.epoch
+        batches.epoch, batches.start = epoch, progress.step
         self._set_learning_rates(epoch)
         self.network.train()
         if phase.freeze_bn:
             freeze_batch_norm(self.network)
-        saved, losses = time.monotonic(), []
-        for batch in self._batches(loader):
-            step = self.progress.step
-            torch.manual_seed(derived_seed(self.options.seed, epoch, step, self.fabric.global_rank, 1))
-            loss = self._update(batch, phase)
+        saved = time.monotonic()
+        for batch in loader:
+            # Dropout and the like draw the same numbers wherever the run was interrupted.
+            torch.manual_seed(derived_seed(self.options.seed, epoch, progress.step, self.fabric.global_rank, 1))
+            loss = self._update(self.fabric.to_device(batch), phase)
             if not math.isfinite(loss):
                 raise FastnasError(
-                    f"the loss became {loss} in epoch {epoch + 1}, batch {step + 1} of {batches.steps} "
-                    f"(images {', '.join(batch['name'][:3])}, ...); the state of the last save is kept: "
-                    "lower the learning rates, or clip gradients (decoder.clip=3)"
+                    f"the loss became {loss} in epoch {epoch + 1}, batch {progress.step + 1} of {batches.steps} "
+                    f"(images {', '.join(batch['name'][:3])}, ...); {_UNSTABLE}"
                 )
-            losses.append(loss)
-            self.progress.step += 1
-            self.observer.step(epoch, self.progress.step, batches.steps, loss)
-            if time.monotonic() - saved > self.options.save_every:
+            progress.step += 1
+            progress.updates += 1
+            progress.loss_sum += loss
+            self.observer.step(progress, batches.steps, loss)
+            if time.monotonic() - saved > self.options.save_every and progress.step < batches.steps:
                 self.save()
                 saved = time.monotonic()
-        return sum(losses) / max(len(losses), 1)
-
-    def _batches(self, loader: DataLoader[Any]) -> Iterator[Batch]:
-        for batch in loader:
-            moved: Batch = self.fabric.to_device(batch)
-            yield moved
 
     def _update(self, batch: Batch, phase: Phase) -> float:
         """One step of both optimisers; the loss before it, averaged over the processes."""
@@ -203,17 +210,18 @@ class Trainer:
                 self.fabric.backward(loss)
             total += loss.detach()
         if self.fabric.world_size > 1:
-            total = self.fabric.all_reduce(total, reduce_op="mean")
-        if not torch.isfinite(total):
-            return float(total)
-        for optimiser, part in zip(self.optimisers, (self.recipe.encoder, self.recipe.decoder), strict=True):
-            if part.clip:
-                self.fabric.clip_gradients(self.network, optimiser, max_norm=part.clip)
-            optimiser.step()
-            optimiser.zero_grad()
-        if self.average is not None:
-            self.average.update_parameters(self.raw)
-        return float(total)
+            total = cast(Tensor, self.fabric.all_reduce(total, reduce_op="mean"))
+        mean = float(total)
+        if math.isfinite(mean):
+            for optimiser, how in zip(self.optimisers, self.parts, strict=True):
+                if how.clip:
+                    # Gradients of fp16 overflow now and then; its scaler then leaves the step out.
+                    self.fabric.clip_gradients(self.network, optimiser, max_norm=how.clip, error_if_nonfinite=False)
+                optimiser.step()
+                optimiser.zero_grad()
+            if self.average is not None:
+                self.average.update_parameters(self.raw)
+        return mean
 
     def loss(self, batch: Batch, phase: Phase) -> Tensor:
         """The task's loss, that of the auxiliary heads, and the distance to the teacher."""
@@ -233,25 +241,24 @@ class Trainer:
 
     def _set_learning_rates(self, epoch: int) -> None:
         factor = self.recipe.lr_factor(epoch)
-        for optimiser, part in zip(self.optimisers, (self.recipe.encoder, self.recipe.decoder), strict=True):
+        for optimiser, how in zip(self.optimisers, self.parts, strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = part.lr * factor
+                group["lr"] = how.lr * factor
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
     @property
     def evaluated(self) -> Network:
         """The network that is evaluated and saved: the running average where there is one."""
-        network: Network = self.raw if self.average is None else self.average.module
-        return network
+        return self.raw if self.average is None else cast(Network, self.average.module)
 
     def _evaluate(self, loss: float, seconds: float) -> None:
+        self._require_finite()
         values = self.evaluate()
         score = self.head.score(values)
         row: Row = {"epoch": self.progress.epoch, "loss": loss, "seconds": seconds, **values}
         self.progress.rows.append(row)
-        sign = 1 if score.higher_is_better else -1
-        if self.progress.best is None or sign * score.value > sign * self.progress.best:
+        if better(score, self.progress.best):
             self.progress.best = score.value
             if self.fabric.is_global_zero:
                 save_model(self.folder / MODEL, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=values)
@@ -260,18 +267,17 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics on the validation data."""
-        network = self.evaluated.eval()
-        transform = eval_transform(self.spec.task, self.recipe.val_size, multiple=32)
-        fabric = self.fabric
-        loader = eval_loader(
-            self.val, transform, self.options.eval_batch, self.options.workers, fabric.global_rank, fabric.world_size
-        )
-        metrics = self.head.metrics()
-        with torch.inference_mode():
-            for batch in self._batches(loader):
-                with fabric.autocast():
-                    logits = network(batch["image"])
-                metrics.update(logits.float(), batch)
+        network, fabric = self.evaluated.eval(), self.fabric
+
+        def predict(images: Tensor) -> Tensor:
+            with fabric.autocast():
+                logits: Tensor = network(images)
+            return logits
+
+        metrics = evaluate(
+            predict, self.val, self.recipe.val_size, fabric.device,
+            workers=self.options.workers, rank=fabric.global_rank, world=fabric.world_size,
+        )  # fmt: skip
         if fabric.world_size > 1:
             shares: list[Any] = [None] * fabric.world_size
             torch.distributed.all_gather_object(shares, metrics)
@@ -283,15 +289,20 @@ class Trainer:
     # -- state --------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the state, all of it or nothing."""
+        """Write the state, all of it or nothing.
+
+        Raises:
+            FastnasError: a weight is no number any more, or the disk is full; the state that was there stays.
+        """
+        self._require_finite()
         if not self.fabric.is_global_zero:
             return
-        progress = self.progress
         state = {
             "network": self.raw.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "progress": {"epoch": progress.epoch, "step": progress.step, "best": progress.best, "rows": progress.rows},
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "progress": asdict(self.progress),
         }
         with atomic_path(self.folder / STATE) as temporary:
             torch.save(state, temporary)
@@ -304,17 +315,22 @@ class Trainer:
         """
         path = self.folder / STATE
         try:
-            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             self.raw.load_state_dict(state["network"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
+            self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
             self.progress = Progress(**state["progress"])
         except FileNotFoundError as error:
             raise FastnasError(f"no {path} to resume; start without --resume") from error
         except Exception as error:  # torch raises many kinds for damaged files and other networks
             raise FastnasError(f"{path} does not continue this run: {str(error).splitlines()[0]}") from error
+
+    def _require_finite(self) -> None:
+        if not all(bool(weight.isfinite().all()) for weight in self.raw.parameters()):
+            raise FastnasError(f"a weight is no number any more in epoch {self.progress.epoch + 1}; {_UNSTABLE}")
 
     def _loader(self, phase: Phase) -> tuple[DataLoader[Any], EpochBatches]:
         recipe, options, fabric = self.recipe, self.options, self.fabric
@@ -330,6 +346,13 @@ class Trainer:
         samples = SeededSamples(parts, transform, options.seed)
         batches = EpochBatches(len(samples), recipe.batch, options.seed, fabric.global_rank, fabric.world_size)
         return train_loader(samples, batches, options.workers), batches
+
+
+def better(score: Score, best: float | None) -> bool:
+    """Whether a score beats the best so far; any number beats none."""
+    if best is None or math.isnan(best):
+        return True
+    return score.value > best if score.higher_is_better else score.value < best
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

@@ -29,7 +29,10 @@ class RunSettings:
         encoder_weights: `imagenet`, a file, or `none`.
         teacher: see `fastnas.train.teacher`; empty for none.
         seed: of weights, order and transforms.
-        limit, val_limit: use only so many samples, evenly spread; 0 for all.
+        limit, val_limit: use only so many samples of each dataset, evenly spread; 0 for all.
+        precision: `fp32`, `bf16` or `fp16`, the last two mixed.
+        accumulate: parts that a batch is computed in; batch norm sees each part alone.
+        eval_every: epochs between evaluations.
     """
 
     model: ModelSpec
@@ -41,6 +44,9 @@ class RunSettings:
     seed: int = 0
     limit: int = 0
     val_limit: int = 0
+    precision: str = "fp32"
+    accumulate: int = 1
+    eval_every: int = 1
 
     def open_train(self, name: str) -> DenseDataset:
         """A training dataset by its name in the recipe's phases."""
@@ -89,9 +95,8 @@ def limited(dataset: DenseDataset, limit: int) -> DenseDataset:
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:
     """The inverse of `Recipe.to_dict`, also after a round trip through JSON."""
     tuples = {field.name for field in fields(Recipe) if str(field.type).startswith("tuple")}
-    plain = {key: tuple(value) if key in tuples else value for key, value in values.items()}
-    parts = {
-        part: Optimiser(**{**values[part], "betas": tuple(values[part]["betas"])}) for part in ("encoder", "decoder")
-    }
-    phases = tuple(Phase(**{**phase, "data": tuple(phase["data"])}) for phase in values["phases"])
-    return Recipe(**{**plain, **parts, "phases": phases})
+    plain: dict[str, Any] = {key: tuple(value) if key in tuples else value for key, value in values.items()}
+    for part in ("encoder", "decoder"):
+        plain[part] = Optimiser(**{**values[part], "betas": tuple(values[part]["betas"])})
+    plain["phases"] = tuple(Phase(**{**phase, "data": tuple(phase["data"])}) for phase in values["phases"])
+    return Recipe(**plain)

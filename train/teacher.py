@@ -12,7 +12,7 @@ from fastnas.tasks import Task
 from fastnas.train.loop import Teacher
 
 
-def load_teacher(source: str, task: Task, device: torch.device) -> Teacher:
+def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int, int]) -> Teacher:
     """A function from normalised images [N, 3, H, W] to logits [N, K, h, w].
 
     Args:
@@ -20,9 +20,10 @@ def load_teacher(source: str, task: Task, device: torch.device) -> Teacher:
             the normalised image and whose first output the logits.
         task: the teacher must have as many outputs.
         device: where the images are.
+        size: (H, W) of the training crops, tried on a blank image.
 
     Raises:
-        FastnasError: there is no such teacher, or it has another number of outputs.
+        FastnasError: there is no such teacher, it has another number of outputs, or does not take such images.
     """
     if source.endswith(".safetensors"):
         from fastnas.checkpoint import load_model
@@ -39,9 +40,12 @@ def load_teacher(source: str, task: Task, device: torch.device) -> Teacher:
         teacher = _onnx(Path(source))
     else:
         raise FastnasError(f"teacher {source!r} is not a .safetensors or .onnx file, nor torchvision/NAME")
-    outputs = teacher(torch.zeros(1, 3, 64, 64, device=device)).shape[1]
-    if outputs != task.outputs:
-        raise FastnasError(f"teacher {source} has {outputs} outputs, but the task has {task.outputs}")
+    with torch.inference_mode():
+        logits = teacher(torch.zeros(1, 3, *size, device=device))
+    if logits.ndim != 4 or logits.shape[1] != task.outputs:
+        raise FastnasError(
+            f"teacher {source} gives {list(logits.shape)} for one image, but the task needs [1, {task.outputs}, h, w]"
+        )
     return teacher
 
 
@@ -70,11 +74,17 @@ def _onnx(path: Path) -> Teacher:
         raise MissingPackage("onnxruntime", "cpu") from error
     if not path.is_file():
         raise FastnasError(f"no teacher {path}")
-    session = onnxruntime.InferenceSession(str(path))
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+    except Exception as error:  # onnxruntime's exceptions have no common class
+        raise FastnasError(f"teacher {path} is not a model that ONNX Runtime opens: {error}") from error
     name = session.get_inputs()[0].name
 
     def run(images: Tensor) -> Tensor:
-        (first, *_) = session.run(None, {name: images.cpu().float().contiguous().numpy()})
+        try:
+            (first, *_) = session.run(None, {name: images.cpu().float().contiguous().numpy()})
+        except Exception as error:
+            raise FastnasError(f"teacher {path} does not take images {list(images.shape)}: {error}") from error
         return torch.from_numpy(first).to(images.device)
 
     return run

@@ -1,0 +1,87 @@
+"""A predictor on a dataset: the task's metrics, and how well each image went.
+
+A `Predictor` is any function from normalised images [N, 3, H, W] to logits [N, K, h, w]: a network in evaluation mode,
+the same at several scales, or a deployed artifact.
+
+Shapes: N batch, K outputs, H and W the input's sides, h and w the output's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fastnas.data import DenseDataset
+from fastnas.data.transforms import eval_transform
+from fastnas.tasks import Pose
+from fastnas.tasks.head import Batch, Metrics, TaskHead, flip_test, make_task, upsample
+from fastnas.train.loading import eval_loader
+
+Predictor = Callable[[Tensor], Tensor]
+MULTIPLE = 32
+"""Sides of evaluated images are padded to multiples of the deepest stride."""
+PEOPLE = 16
+"""Crops of people share a batch, since they are of one size; other images go one by one."""
+
+
+def evaluate(
+    predict: Predictor,
+    dataset: DenseDataset,
+    size: tuple[int, int],
+    device: torch.device,
+    *,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    watch: Callable[[Batch, Tensor], None] | None = None,
+) -> Metrics:
+    """The task's metrics over a dataset.
+
+    Args:
+        predict: what is judged.
+        dataset: with labels.
+        size: input (H, W) of people's crops; other images keep theirs.
+        device: where the predictor takes its images.
+        workers: loader processes.
+        rank, world: count every `world`-th sample from `rank` on, to be merged with the other processes' metrics.
+        watch: is shown each batch and its logits, on the device.
+    """
+    batch_size = PEOPLE if isinstance(dataset.task, Pose) else 1
+    transform = eval_transform(dataset.task, size, multiple=MULTIPLE)
+    metrics = make_task(dataset.task).metrics()
+    with torch.inference_mode():
+        for batch in eval_loader(dataset, transform, batch_size, workers, rank, world):
+            moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+            logits = predict(moved["image"]).float()
+            metrics.update(logits, moved)
+            if watch is not None:
+                watch(moved, logits)
+    return metrics
+
+
+def flipped(predict: Predictor, head: TaskHead) -> Predictor:
+    """The mean of the logits for an image and for its mirror image (the pose tables' flip test)."""
+    return lambda images: flip_test(predict, images, head)
+
+
+def at_scales(predict: Predictor, scales: Sequence[float]) -> Predictor:
+    """Segmentation at several scales: the classes' mean probability, at the input's size.
+
+    Each scaled image is rounded to sides that are multiples of 32.
+    """
+
+    def run(images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        total = torch.zeros((), device=images.device)
+        for scale in scales:
+            scaled = upsample(images, (_round(height * scale), _round(width * scale)))
+            total = total + upsample(predict(scaled), (height, width)).softmax(1)
+        return total / len(scales)
+
+    return run
+
+
+def _round(side: float) -> int:
+    return max(round(side / MULTIPLE), 1) * MULTIPLE
