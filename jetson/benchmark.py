@@ -60,12 +60,24 @@ def find_artifacts(paths: Sequence[str], progress: Callable[[str], None]) -> Lis
     return found
 
 
-def choose_subjects(artifacts: Sequence[Artifact], sizes: Sequence[Size], precisions: Sequence[str]) -> List[Subject]:
-    """Every artifact at every size, in the precisions asked for or, if none is, in all that it has."""
+def choose_subjects(
+    artifacts: Sequence[Artifact], sizes: Sequence[Size], precisions: Sequence[str], engine: str
+) -> List[Subject]:
+    """Every artifact at every size, in the precisions asked for or, if none is, in all that it has for the engine.
+
+    Raises:
+        JetsonError: one of them cannot be run; better now than after an hour of measuring.
+    """
+    target = "tensorrt" if engine == "tensorrt" else "onnxruntime"
     subjects = []
     for artifact in artifacts:
-        there = [name for name in sidecar.PRECISIONS if any(f.precision == name for f in artifact.sidecar.files)]
-        subjects += [Subject(artifact, size, precision) for size in sizes for precision in precisions or there]
+        there = {file.precision for file in artifact.sidecar.files if target in file.targets}
+        for precision in precisions or [name for name in sidecar.PRECISIONS if name in there] or ["fp32"]:
+            # TensorRT up to 10 makes fp16 of the fp32 file: which file is needed only the engine knows.
+            needed = "fp32" if target == "tensorrt" and precision == "fp16" and precision not in there else precision
+            for size in sizes:
+                artifact.choose(target, needed, size)
+                subjects.append(Subject(artifact, size, precision))
     return subjects
 
 

@@ -88,7 +88,7 @@ def jetson_bench(
     reasons that are printed, and 4 after a regression.
     """
     from fastnas.jetson import benchmark, report
-    from fastnas.jetson.engines import ENGINES
+    from fastnas.jetson.engines import ENGINES, resolve_engine
     from fastnas.jetson.protocol import Settings
 
     if engine not in ENGINES:
@@ -97,7 +97,9 @@ def jetson_bench(
     sizes = benchmark.parse_sweep(sweep) if sweep else [benchmark.parse_size(res)]
     found = benchmark.find_artifacts(artifacts, _say)
     settings = Settings(passes, rounds, sustained, engine, threads)
-    subjects = benchmark.choose_subjects(found, sizes, precisions)
+    # Which engine `auto` is on a board only the board knows; TensorRT is why one has a board.
+    there = "tensorrt" if host and engine == "auto" else resolve_engine(engine)
+    subjects = benchmark.choose_subjects(found, sizes, precisions, there)
     if host:
         from fastnas.jetson.remote import measure_there
 

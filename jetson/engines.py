@@ -100,6 +100,19 @@ def _channels(task: Dict[str, Any]) -> int:
     return len(task.get("classes") or task.get("joints") or "1")
 
 
+def resolve_engine(name: str) -> str:
+    """The engine that is meant: `auto` is TensorRT where it and pycuda are installed, else ONNX Runtime.
+
+    Raises:
+        JetsonError: there is no such engine.
+    """
+    if name not in ENGINES:
+        raise JetsonError("no engine {!r}; there are {}".format(name, ", ".join(ENGINES)))
+    if name != "auto":
+        return name
+    return "tensorrt" if find_spec("tensorrt") and find_spec("pycuda") else "onnxruntime"
+
+
 def open_engine(
     artifact: Artifact,
     size: Size,
@@ -114,17 +127,14 @@ def open_engine(
         artifact: what to run.
         size: multiples of the sidecar's `multiple_of`.
         precision: `fp32`, `fp16` or `int8`.
-        engine: one of `ENGINES`; `auto` is TensorRT where it is installed, else ONNX Runtime.
+        engine: as in `resolve_engine`.
         threads: of ONNX Runtime on the CPU; 0 is its own choice.
         progress: receives lines about what takes long.
 
     Raises:
         JetsonError: the engine is not installed, or the artifact does not fit.
     """
-    if engine not in ENGINES:
-        raise JetsonError("no engine {!r}; there are {}".format(engine, ", ".join(ENGINES)))
-    if engine == "auto":
-        engine = "tensorrt" if find_spec("tensorrt") and find_spec("pycuda") else "onnxruntime"
+    engine = resolve_engine(engine)
     if engine == "tensorrt":
         from fastnas.jetson.engine_tensorrt import TensorRTEngine
 

@@ -61,7 +61,7 @@ def test_vermin_would_find_something_newer(tmp_path):
 
 def test_the_device_half_runs_without_the_full_package(tmp_path):
     """As a copied folder under a namespace package, as on a board; nothing heavy is imported for --help."""
-    shutil.copytree(JETSON, tmp_path / "fastnas" / "jetson", ignore=shutil.ignore_patterns("__pycache__", "setup.*"))
+    copy_of_the_device_half(tmp_path)
     code = (
         "import sys, fastnas.jetson.commands as c; assert not hasattr(sys.modules['fastnas'], '__version__'); "
         "assert not {'numpy', 'cv2', 'onnxruntime', 'torch'} & set(sys.modules); "
@@ -111,6 +111,40 @@ def old_python():
                 pytest.skip("Python 3.6's packages cannot be installed: " + done.stderr.strip()[-200:])
         ready.write_text(str(OLD_PACKAGES))
     return str(python)
+
+
+RUN_ARTIFACT = """
+import sys
+import numpy as np
+from fastnas.jetson import sidecar
+from fastnas.jetson.engines import open_engine
+
+with open_engine(sidecar.load(sys.argv[1]), (96, 128), engine="onnxruntime", threads=1) as engine:
+    engine.input[...] = np.random.RandomState(0).randn(*engine.input.shape)
+    np.save(sys.argv[2], engine.run())
+"""
+
+
+@pytest.mark.slow
+def test_an_exported_network_gives_the_same_on_python_3_6_and_here(old_python, tmp_path):
+    import numpy as np
+
+    export = [sys.executable, "-m", "fastnas", "export", "arch1", "--res", "96x128", "--out", str(tmp_path)]
+    subprocess.run(export, cwd=ROOT, check=True, capture_output=True)
+    for name, python in (("here", sys.executable), ("old", old_python)):
+        command = [python, "-c", RUN_ARTIFACT, str(tmp_path / "arch1"), str(tmp_path / name)]
+        environment = dict(os.environ, PYTHONPATH=str(copy_of_the_device_half(tmp_path / ("path-" + name))))
+        subprocess.run(command, env=environment, check=True)
+    here, old = np.load(tmp_path / "here.npy"), np.load(tmp_path / "old.npy")
+    assert here.shape == (1, 21, 12, 16)
+    np.testing.assert_allclose(here, old, rtol=0, atol=1e-4 * np.abs(here).max())
+
+
+def copy_of_the_device_half(folder):
+    """A folder to import from that holds the device half alone."""
+    unwanted = shutil.ignore_patterns("__pycache__", "setup.*", "build", "*.egg-info")
+    shutil.copytree(JETSON, folder / "fastnas" / "jetson", ignore=unwanted)
+    return folder
 
 
 @pytest.mark.slow
