@@ -55,7 +55,7 @@ def train_transform(
         raise FastnasError(f"only pose samples can be rotated: set rotation to 0 for {task.kind}")
     else:
         crop = ScaleCrop(size, scale=scale, mirror=mirror)
-    return v2.Compose([crop, *_to_network()])
+    return v2.Compose([crop, *to_network()])
 
 
 def eval_transform(task: Task, size: tuple[int, int] | None = None, *, multiple: int = 1) -> v2.Transform:
@@ -68,10 +68,10 @@ def eval_transform(task: Task, size: tuple[int, int] | None = None, *, multiple:
             image to 512x512, so that they can share a batch.
     """
     if not isinstance(task, Pose):
-        return v2.Compose([PadToMultiple(multiple), *_to_network()])
+        return v2.Compose([PadToMultiple(multiple), *to_network()])
     if size is None:
         raise FastnasError("a pose is evaluated on crops of one size: give it, such as (256, 256)")
-    return v2.Compose([PersonCrop(task, size, scale=(1.0, 1.0), rotation=0.0, mirror=False), *_to_network()])
+    return v2.Compose([PersonCrop(task, size, scale=(1.0, 1.0), rotation=0.0, mirror=False), *to_network()])
 
 
 class ScaleCrop(v2.Transform):
@@ -222,7 +222,7 @@ def worker_init(_worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _to_network() -> list[v2.Transform]:
+def to_network() -> list[v2.Transform]:
     """uint8 RGB to float32 of ImageNet's mean 0 and deviation 1; labels stay as they are."""
     to_float = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)
     return [to_float, v2.Normalize(MEAN, STD)]
