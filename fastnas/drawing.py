@@ -21,6 +21,7 @@ from fastnas.plan import collected_sums, plan_cell
 ENCODER, SUM, END = "#d5e8f7", "#ffffff", "#e4e4e4"
 OPERATION_COLOURS = {"conv": "#f9d9b8", "sep": "#d3ecd0", "gap": "#ead7f0", "skip": "#ffffff", "zero": "#f4f4f4"}
 INK, FAINT = "#333333", "#bbbbbb"
+PICTURE = (10.8, 3.5)  # inches of each of the two pictures, at least
 ARROW_COLOURS = ("#c0392b", "#2471a3", "#1e8449")  # the pairs that make sums 4, 5 and 6
 
 
@@ -107,7 +108,14 @@ def _operation_box(index: int, operation: int, live: bool) -> Box:
 
 def _draw_graph(axes: Axes, boxes: dict[str, Box], edges: list[tuple[str, str]], colours: list[str]) -> None:
     layout = layered(list(boxes), edges)
-    width, height = 0.52, 0.62
+    xs, ys = zip(*layout.nodes.values(), *(point for path in layout.paths for point in path), strict=True)
+    axes.set_xlim(min(xs) - 0.4, max(xs) + 0.4)
+    axes.set_ylim(min(ys) - 0.6, max(ys) + 0.6)
+    axes.set_axis_off()
+    width, height = 0.6, 0.7
+    size = _font_size(
+        [box.label for box in boxes.values()], width / (max(xs) + 0.8), height / (max(ys) - min(ys) + 1.2)
+    )
     seen: dict[tuple[str, str], int] = {}
     for edge, path, colour in zip(edges, layout.paths, colours, strict=True):
         shift = 0.16 * seen.get(edge, 0)  # a pair that draws one index twice has two arrows
@@ -128,11 +136,14 @@ def _draw_graph(axes: Axes, boxes: dict[str, Box], edges: list[tuple[str, str]],
                 facecolor=SUM if box.faint else box.colour, edgecolor=ink, linewidth=1.1, zorder=2,
             )
         )  # fmt: skip
-        axes.text(x, y, box.label, ha="center", va="center", fontsize=9, color=ink, zorder=3)
-    xs, ys = zip(*layout.nodes.values(), *(point for path in layout.paths for point in path), strict=True)
-    axes.set_xlim(min(xs) - 0.4, max(xs) + 0.4)
-    axes.set_ylim(min(ys) - 0.6, max(ys) + 0.6)
-    axes.set_axis_off()
+        axes.text(x, y, box.label, ha="center", va="center", fontsize=size, color=ink, zorder=3)
+
+
+def _font_size(labels: list[str], width: float, height: float) -> float:
+    """Points, at most 9, at which every label fits a box of these shares of a picture's width and height."""
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    lines = max(label.count("\n") + 1 for label in labels)
+    return min(9.0, PICTURE[0] * 72 * width / (longest * 0.65), PICTURE[1] * 72 * height / (lines * 1.3))
 
 
 def _curve(points: list[Point]) -> Curve:
