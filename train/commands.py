@@ -111,9 +111,7 @@ def _refuse_other_settings() -> None:
         and context.get_parameter_source(str(param.name)) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
-        raise click.UsageError(
-            f"--resume continues a run as it was begun: leave out {given[0].get_error_hint(context)}"
-        )
+        raise click.UsageError(f"--resume continues a run as it was begun: leave out {given[0].opts[0]}")
 
 
 def _run(
@@ -209,7 +207,7 @@ def _settings(
     precision: str,
     accumulate: int,
     eval_every: int,
-    **_: object,
+    **_others: object,
 ) -> RunSettings:
     """The run that the options describe."""
     from fastnas.baselines import BASELINES

@@ -6,10 +6,16 @@ open are marked "ours" where they are set.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from fastnas.errors import FastnasError
+
+
+def _require(holds: bool, part: Any, name: str, rule: str) -> None:
+    if not holds:
+        raise FastnasError(f"{name} must be {rule}, not {getattr(part, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class Optimiser:
     weight_decay: float = 1e-5
     clip: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "momentum", "eps", "weight_decay", "clip"):
+            _require(0 <= getattr(self, name) < math.inf, self, name, "a finite number from 0")
+        _require(all(0 <= beta < 1 for beta in self.betas), self, "betas", "two numbers from 0 to below 1")
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -52,6 +63,12 @@ class Phase:
     lr_factor: float = 1.0
     aux_weight: float = 0.3
     freeze_bn: bool = False
+
+    def __post_init__(self) -> None:
+        _require(len(self.data) > 0, self, "data", "at least one dataset")
+        _require(self.epochs >= 1, self, "epochs", "at least 1")
+        for name in ("lr_factor", "aux_weight"):
+            _require(0 <= getattr(self, name) < math.inf, self, name, "a finite number from 0")
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,17 @@ class Recipe:
     polyak: float = 0.0
     distillation: float = 0.3
     val_size: tuple[int, int] = (256, 256)
+
+    def __post_init__(self) -> None:
+        _require(self.batch >= 1, self, "batch", "at least 1")
+        for name in ("crop", "val_size"):
+            _require(min(getattr(self, name)) >= 1, self, name, "at least 1 pixel high and wide")
+        _require(0 < self.scale[0] <= self.scale[1] < math.inf, self, "scale", "two rising numbers above 0")
+        _require(0 <= self.polyak < 1, self, "polyak", "from 0 to below 1")
+        for name in ("power", "distillation", "rotation"):
+            _require(0 <= getattr(self, name) < math.inf, self, name, "a finite number from 0")
+        late = self.horizon >= self.epochs or not self.horizon
+        _require(late or self.schedule != "poly", self, "horizon", f"0, or at least the run's {self.epochs} epochs")
 
     @property
     def epochs(self) -> int:
@@ -296,6 +324,8 @@ def _set(value: Any, path: list[str], text: str, assignment: str) -> Any:
         if not name.isdigit() or int(name) >= len(value):
             raise FastnasError(f"{assignment}: {name!r} is not one of 0..{len(value) - 1}")
         at = int(name)
+        if not rest:
+            raise FastnasError(f"{assignment}: name a field of {value[at].__class__.__name__.lower()} {at}")
         return (*value[:at], _set(value[at], rest, text, assignment), *value[at + 1 :])
     names = [field.name for field in fields(value)]
     if name not in names:
@@ -328,10 +358,16 @@ def _read(kind: Any, text: str, assignment: str) -> Any:
 
 
 def _describe(kind: Any, arguments: tuple[Any, ...]) -> str:
-    if kind is bool:
-        return "true or false"
-    if kind in (int, float, str):
-        return {"int": "a whole number", "float": "a number", "str": "text"}[kind.__name__]
-    if all(isinstance(choice, str) for choice in arguments):
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if kind in words:
+        return words[kind]
+    if not arguments or is_dataclass(arguments[0]):
+        return "something that one assignment can set: name a field of it, such as decoder.lr or phases.0.epochs"
+    if isinstance(arguments[0], str):
         return f"one of {', '.join(arguments)}"
-    return "a value that one assignment can set; name a field of it"
+    separated = "separated by commas"
+    return (
+        f"{words[arguments[0]]} or several {separated}"
+        if arguments[-1] is Ellipsis
+        else f"{len(arguments)} numbers {separated}"
+    )

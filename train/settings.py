@@ -81,7 +81,7 @@ class RunSettings:
             return cls(model, recipe, **values)
         except OSError as error:
             raise FastnasError(f"{folder} is no training run: it has no readable {SETTINGS}") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (FastnasError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise FastnasError(f"{path} does not hold the settings of a training run: {error}") from error
 
 
