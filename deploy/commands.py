@@ -102,8 +102,6 @@ def export(
     from fastnas.deploy.artifact import Options, export
 
     found, spec, built, trained = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
-    if not trained:
-        click.echo(f"warning: {found} has no trained weights; only its latency will mean something", err=True)
     options = Options(resolution, opset, "NHWC" if layout == "bytes" else "NCHW", head)
 
     def progress(line: str) -> None:
@@ -113,8 +111,10 @@ def export(
     result = export(built, spec, _file_name(name or found), out, options, trained=trained, progress=progress)
     if as_json:
         click.echo(json.dumps(_as_json(result), indent=2))
-        return
-    _print(result, resolution, verbose)
+    else:
+        _print(result, resolution, verbose)
+    if not trained:
+        click.echo(f"warning: {found} has no trained weights; only its latency means something", err=True)
 
 
 def _find(

@@ -113,8 +113,11 @@ class _Writer:
                 self.emit("Concat", x, out, axis=1)
             case Resize(factor):
                 scales = self.constant(f"scales/{factor}", np.array([1, 1, factor, factor], np.float32))
-                # The region of interest is not read in linear mode; TensorRT 8.0 wants its place filled or empty.
-                self.emit("Resize", [x[0], "", scales], out, mode="linear", coordinate_transformation_mode="half_pixel")
+                # The region of interest is never read in linear mode, but optional only from opset 13 on.
+                region = "" if self.opset >= 13 else self.constant("region", np.zeros(0, np.float32))
+                self.emit(
+                    "Resize", [x[0], region, scales], out, mode="linear", coordinate_transformation_mode="half_pixel"
+                )
             case GlobalPool():
                 self.emit("GlobalAveragePool", x, out)
             case Pool():

@@ -1,0 +1,160 @@
+"""Half precision: a float32 ONNX model becomes a typed fp16 one, and what that costs is computed exactly.
+
+Weights and values are fp16, except those of operators that are kept in fp32; input and output stay float32. TensorRT 11
+takes precision from the types of the graph alone; older ones may cast the float32 file themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
+
+_SINGLE_INPUTS = {("Resize", 2)}
+"""Operators and inputs that are float32 whatever the type of the values."""
+
+
+def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """The model with fp16 weights and values.
+
+    Args:
+        model: in float32, as `onnx_writer` makes it.
+        keep: names of operators that stay in fp32.
+    """
+    return _Converter(model, frozenset(keep)).convert()
+
+
+class _Converter:
+    def __init__(self, model: onnx.ModelProto, keep: Collection[str]) -> None:
+        self.model, self.keep = model, keep
+        self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.types = value_types(model)
+        self.now = {value.name: self.types[value.name] for value in model.graph.input}
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.casts: set[str] = set()
+
+    def convert(self) -> onnx.ModelProto:
+        outputs = {value.name for value in self.model.graph.output}
+        for node in self.model.graph.node:
+            kind = SINGLE if node.name in self.keep else HALF
+            inputs = [self.read(node, place, name, kind) for place, name in enumerate(node.input)]
+            (output,) = node.output
+            made = self.types[output]
+            if made == SINGLE:
+                made = kind
+                output = f"{output}/{_suffix(kind)}" if kind == HALF and output in outputs else output
+            changed = onnx.NodeProto()
+            changed.CopyFrom(node)
+            changed.input[:], changed.output[:] = inputs, [output]
+            for attribute in changed.attribute:
+                if node.op_type == "Cast" and attribute.name == "to" and attribute.i == SINGLE:
+                    attribute.i = kind
+            self.nodes.append(changed)
+            self.now[node.output[0]] = made
+            if output != node.output[0]:
+                self.nodes.append(
+                    helper.make_node("Cast", [output], [node.output[0]], name=f"{output}/cast", to=SINGLE)
+                )
+                self.now[output], self.now[node.output[0]] = HALF, SINGLE
+        result = onnx.ModelProto()
+        result.CopyFrom(self.model)
+        for field, values in (("node", self.nodes), ("initializer", self.initializers.values())):
+            result.graph.ClearField(field)
+            getattr(result.graph, field).extend(values)
+        onnx.checker.check_model(result)
+        return result
+
+    def read(self, node: onnx.NodeProto, place: int, name: str, kind: int) -> str:
+        """The name under which an operator of type `kind` finds an input."""
+        if (node.op_type, place) in _SINGLE_INPUTS:
+            kind = SINGLE
+        if name in self.weights:
+            return self.weight(self.weights[name], kind)
+        if not name or self.now[name] == kind or self.now[name] not in (HALF, SINGLE):
+            return name
+        cast = f"{name}/{_suffix(kind)}"
+        if cast not in self.casts:
+            self.nodes.append(helper.make_node("Cast", [name], [cast], name=cast, to=kind))
+            self.casts.add(cast)
+        return cast
+
+    def weight(self, tensor: onnx.TensorProto, kind: int) -> str:
+        """An initializer in the type that its reader wants."""
+        if tensor.data_type != SINGLE or kind == SINGLE:
+            self.initializers[tensor.name] = tensor
+            return tensor.name
+        name = f"{tensor.name}/{_suffix(kind)}"
+        if name not in self.initializers:
+            with np.errstate(over="ignore"):  # infinity is found by the comparison, with the layer's name
+                half = numpy_helper.to_array(tensor).astype(np.float16)
+            self.initializers[name] = numpy_helper.from_array(half, name)
+        return name
+
+
+def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A float32 model that computes what a typed fp16 model means: every fp16 value rounded, and infinite beyond range.
+
+    ONNX Runtime has no fp16 operators for most CPUs: it computes them in float32 and drops the casts between, so that
+    running the fp16 model itself says nothing about fp16. Here each fp16 value x (from float32 arithmetic, as a
+    GPU's tensor cores accumulate) is followed by arithmetic that no optimiser may touch:
+
+    - c = (2^13 + 1) x, and c - (c - x) is x with 24 - 13 = 11 significant bits, rounded to nearest (Dekker, "A
+      floating-point technique for extending the available precision", 1971);
+    - times 2^112 and back, beyond fp16's range (2^16 after rounding) becomes infinite, as 2^16 * 2^112 = 2^128.
+
+    Values below fp16's normal range (6e-5) keep more digits than they would have; that is at most 3e-8.
+    """
+    types = value_types(model)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    result.graph.ClearField("node")
+    result.graph.ClearField("initializer")
+    result.graph.ClearField("value_info")
+    for tensor in model.graph.initializer:
+        if tensor.data_type == HALF:
+            tensor = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+        result.graph.initializer.append(tensor)
+    constants = {"split": 2.0**13 + 1, "up": 2.0**112, "down": 2.0**-112}
+    for name, value in constants.items():
+        result.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), f"round/{name}"))
+    for node in model.graph.node:
+        (output,) = node.output
+        changed = result.graph.node.add()
+        changed.CopyFrom(node)
+        for attribute in changed.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == HALF:
+                attribute.i = SINGLE
+        if types[output] == HALF:
+            changed.output[0] = f"{output}/exact"
+            result.graph.node.extend(_rounding(changed.output[0], output))
+    onnx.checker.check_model(result)
+    return result
+
+
+def _rounding(x: str, out: str) -> list[onnx.NodeProto]:
+    steps = (
+        ("Mul", x, "round/split", "c"),
+        ("Sub", f"{out}/c", x, "d"),
+        ("Sub", f"{out}/c", f"{out}/d", "high"),
+        ("Mul", f"{out}/high", "round/up", "up"),
+    )
+    nodes = [helper.make_node(kind, [a, b], [f"{out}/{step}"]) for kind, a, b, step in steps]
+    return [*nodes, helper.make_node("Mul", [f"{out}/up", "round/down"], [out])]
+
+
+def value_types(model: onnx.ModelProto) -> dict[str, int]:
+    """The element type of every value that an operator makes or the graph takes."""
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    return {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+
+
+def _suffix(kind: int) -> str:
+    return "fp16" if kind == HALF else "fp32"
