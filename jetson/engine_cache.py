@@ -85,7 +85,9 @@ class EngineCache:
     def _build(self, stem: str, order: BuildOrder, say: Callable[[str], None]) -> None:
         try:
             os.makedirs(self.folder, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=".build.", suffix=".part", dir=self.folder)
+            self._sweep()
+            prefix = ".build.{}.".format(os.getpid())
+            descriptor, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=self.folder)
             os.close(descriptor)
         except OSError as error:
             message = "cannot write the engine cache {} ({}); set FASTNAS_CACHE to a folder that can be written"
@@ -98,6 +100,12 @@ class EngineCache:
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)
+
+    def _sweep(self) -> None:
+        """Remove what builds left behind whose process was killed outright."""
+        for path in glob.glob(os.path.join(glob.escape(self.folder), ".build.*.part")):
+            if not os.path.exists("/proc/" + os.path.basename(path).split(".")[2]):
+                os.unlink(path)
 
 
 def _run_build(order: BuildOrder, say: Callable[[str], None]) -> None:

@@ -169,7 +169,10 @@ def test_a_cancelled_build_ends_its_process(tmp_path, number, toys):
     parent.send_signal(number)
     parent.wait(20)
     wait_for(lambda: not any(os.path.exists("/proc/{}/exe".format(child)) and alive(child) for child in children))
-    assert not list((tmp_path / "cache" / "engines").glob("*.engine"))
+    engines = tmp_path / "cache" / "engines"
+    assert not list(engines.glob("*.engine"))
+    assert isinstance(contract(tmp_path, "8.2", toys["segmentation"]), dict)
+    assert sorted(path.suffix for path in engines.iterdir()) == ["", ".engine", ".json"]  # the first are the timings
 
 
 def children_of(pid):
