@@ -14,10 +14,10 @@ demo: $(READY)
 	@$(BIN)/fastnas demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -m "not slow and not gpu" --cov
+	@$(BIN)/python -m pytest -n auto -m "not slow and not gpu" --cov
 
 test-all: $(READY)
-	@$(BIN)/python -m pytest --cov
+	@$(BIN)/python -m pytest -n auto --cov
 
 lint: $(READY)
 	@$(BIN)/python -m pytest tests/test_habits.py
