@@ -249,3 +249,28 @@ def test_a_provider_that_is_not_there_is_refused(toys):
         open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime-cuda")
     with pytest.raises(JetsonError, match="no engine 'tpu'"):
         open_engine(sidecar.load(toys["depth"]), (32, 32), engine="tpu")
+
+
+def test_the_build_works_with_nvidias_real_classes(tmp_path, toys):
+    """TensorRT for RTX builds ahead of time, without a GPU; its classes are those of TensorRT 10 and 11."""
+    real = pytest.importorskip("tensorrt_rtx_bindings")
+    from fastnas.jetson.engine_build import BuildOrder, build
+
+    class Builder(real.Builder):
+        def create_builder_config(self):
+            config = real.Builder.create_builder_config(self)
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(real.ComputeCapability.SM86, 0)
+            return config
+
+    module = type(sys)("tensorrt")
+    module.__dict__.update(real.__dict__, Builder=Builder)
+    timings = tmp_path / "timings"
+    onnx = os.path.join(toys["segmentation"], "model.onnx")
+    order = BuildOrder(onnx, "", "image", (1, 3, 64, 96), typed=True, timing_cache=str(timings))
+    assert len(build(module, order)) > 1000
+    assert timings.stat().st_size > 0
+    assert len(build(module, order)) > 1000  # with what the first build measured
+    assert real.ICudaEngine.num_io_tensors
+    for name in ("set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"):
+        assert hasattr(real.IExecutionContext, name)
