@@ -1,0 +1,56 @@
+"""Real images for reduced precision: those that set the ranges of INT8, and those that judge the result.
+
+Shapes: images [1, 3, H, W], normalised as the network takes them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from fastnas.data.files import PICTURES, read_image
+from fastnas.errors import FastnasError
+from fastnas.network import Network
+
+CALIBRATE, JUDGE = 32, 8
+"""How many images are read at most for each purpose; more cost time and change little."""
+
+
+def read_images(folder: Path, network: Network, size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
+    """Images of a folder, evenly spread over its names: some to calibrate with and, if there are enough, others to judge.
+
+    Args:
+        folder: pictures of what the camera will see; subfolders are not looked into.
+        network: whose normalisation is applied.
+        size: H, W to which each image is scaled, its middle cut out where the shapes differ.
+
+    Raises:
+        FastnasError: the folder is missing, has no pictures, or a picture is damaged.
+    """
+    if not folder.is_dir():
+        raise FastnasError(f"--calibrate: {folder} is not a folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    if not paths:
+        raise FastnasError(
+            f"--calibrate: {folder} has no pictures ({', '.join(PICTURES)}); name a folder with some tens of images "
+            "such as the camera will see"
+        )
+    wanted = min(len(paths), CALIBRATE + JUDGE)
+    images = [_prepare(paths[i * len(paths) // wanted], network, size) for i in range(wanted)]
+    share = max(1, wanted * JUDGE // (CALIBRATE + JUDGE))
+    judges = [i * wanted // share for i in range(share)]
+    calibrate = [image for i, image in enumerate(images) if i not in judges]
+    return calibrate or images, [images[i] for i in judges]
+
+
+def _prepare(path: Path, network: Network, size: tuple[int, int]) -> Tensor:
+    image = read_image(path)
+    scale = max(size[0] / image.shape[1], size[1] / image.shape[2])
+    larger = [max(side, round(scale * old)) for side, old in zip(size, image.shape[1:], strict=True)]
+    image = F.center_crop(F.resize(image, larger, antialias=True), list(size))
+    mean, std = list(network.encoder.mean), list(network.encoder.std)
+    prepared: Tensor = F.normalize(F.to_dtype(image, torch.float32, scale=True), mean, std)
+    return prepared.as_subclass(Tensor)[None]

@@ -1,0 +1,151 @@
+"""INT8: Q/DQ graphs by ONNX Runtime's static quantisation, one for each kind of engine.
+
+What is fast in ONNX Runtime on a CPU (unsigned values with zero points, every operator quantised) TensorRT refuses, and
+what TensorRT takes (symmetric values, a quantiser before each convolution and nowhere else, weights with a quantiser of
+their own, biases in float32) is slow there. So there are two files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from fastnas.deploy.onnx_writer import INPUT, OUTPUT
+from fastnas.errors import MissingPackage
+
+HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows")
+"""Parts of the names of operators that make masks and single pixels (`onnx_writer`): quantising them gains nothing."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How one kind of engine wants its graph quantised.
+
+    Attributes:
+        target: the engine.
+        path: of the file in an artifact.
+        unsigned: whether values are 0..255 with a zero point, or -127..127 without.
+        operators: the kinds that work on quantised values.
+        options: of ONNX Runtime's quantiser.
+    """
+
+    target: str
+    path: str
+    unsigned: bool
+    operators: tuple[str, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+CPU = Scheme(
+    "onnxruntime",
+    "model.int8.onnx",
+    unsigned=True,
+    operators=(
+        "Conv", "Add", "Mul", "Relu", "Clip", "Concat", "Resize", "GlobalAveragePool", "AveragePool", "MaxPool",
+    ),
+)  # fmt: skip
+TENSORRT = Scheme(
+    "tensorrt",
+    "model.int8.tensorrt.onnx",
+    unsigned=False,
+    operators=("Conv", "ConvTranspose"),
+    options=(
+        ("ActivationSymmetric", True),
+        ("WeightSymmetric", True),
+        ("QuantizeBias", False),  # its parser takes no 32-bit integers
+        ("AddQDQPairToWeight", True),  # TensorRT 8 takes no 8-bit constants
+        ("OpTypesToExcludeOutputQuantization", ["Conv", "ConvTranspose"]),
+    ),
+)
+SCHEMES = (CPU, TENSORRT)
+
+
+def calibrate(model: onnx.ModelProto, arrays: Sequence[NDArray[Any]]) -> Any:
+    """The least and largest value that every tensor of a float32 model takes.
+
+    Args:
+        model: what will be quantised.
+        arrays: inputs, each as the model takes it.
+
+    Returns:
+        ONNX Runtime's `TensorsData`.
+    """
+    quantization = _import_quantization()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        calibrator = quantization.create_calibrator(path, augmented_model_path=str(Path(folder) / "augmented.onnx"))
+        calibrator.collect_data(_reader(quantization, arrays))
+        return calibrator.compute_data()
+
+
+def quantise(model: onnx.ModelProto, ranges: Any, scheme: Scheme, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """The Q/DQ graph of a float32 model.
+
+    Args:
+        model: the float32 model.
+        ranges: what `calibrate` found.
+        scheme: for which kind of engine.
+        keep: names of operators that stay in float32, besides those of `always_float`.
+    """
+    quantization = _import_quantization()
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    values = quantization.QuantType.QUInt8 if scheme.unsigned else quantization.QuantType.QInt8
+    quantiser = quantization.QDQQuantizer(
+        copy,
+        True,  # weights get a scale for each channel
+        False,
+        quantization.QuantType.QInt8,
+        values,
+        ranges,
+        [],
+        sorted({*always_float(model), *keep}),
+        list(scheme.operators),
+        dict(scheme.options),
+    )
+    quantiser.quantize_model()
+    quantiser.model.topological_sort()
+    result: onnx.ModelProto = quantiser.model.model
+    onnx.checker.check_model(result)
+    return result
+
+
+def always_float(model: onnx.ModelProto) -> list[str]:
+    """Operators that are not quantised: what reads the image or makes the output, and helpers.
+
+    A convolution of three channels is slower in INT8 than in float32, and 256 levels of a logit make ties.
+    """
+    ends = {INPUT, "pixels", "normalised", "normalised/shift"}
+    return [
+        node.name
+        for node in model.graph.node
+        if ends & set(node.input) or OUTPUT in node.output or any(part in node.name for part in HELPERS)
+    ]
+
+
+def _reader(quantization: Any, arrays: Sequence[NDArray[Any]]) -> Any:
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(arrays)
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            array = next(self.left, None)
+            return None if array is None else {INPUT: np.ascontiguousarray(array)}
+
+    return Reader()
+
+
+def _import_quantization() -> Any:
+    try:
+        from onnxruntime import quantization
+    except ImportError as error:
+        raise MissingPackage("onnxruntime", "cpu") from error
+    return quantization
