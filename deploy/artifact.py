@@ -22,7 +22,7 @@ from fastnas import __version__
 from fastnas.deploy import heads, lint, parity
 from fastnas.deploy.capture import capture
 from fastnas.deploy.graph import Graph
-from fastnas.deploy.onnx_writer import DEFAULT_OPSET, INPUT, OUTPUT, to_onnx
+from fastnas.deploy.onnx_writer import DEFAULT_OPSET, INPUT, OUTPUT, require_opset, to_onnx
 from fastnas.deploy.optimise import Effect, optimise
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
@@ -112,6 +112,7 @@ def export(
     start = time.perf_counter()
     options = options or Options()
     _check(options, spec)
+    _require_replaceable(out / name)
     with _enough_memory("{}x{}".format(*options.resolution)):
         progress("recording the network")
         captured = capture(network)
@@ -202,8 +203,7 @@ def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> side
     Raises:
         FastnasError: `folder` is something else than an artifact, or cannot be written.
     """
-    if folder.exists() and not (folder / sidecar.FILE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise FastnasError(f"{folder} exists and is no artifact; choose another name with --name, or remove it")
+    _require_replaceable(folder)
     with _writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
@@ -226,7 +226,13 @@ def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> side
     return entry
 
 
+def _require_replaceable(folder: Path) -> None:
+    if folder.exists() and not (folder / sidecar.FILE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise FastnasError(f"{folder} exists and is no artifact; choose another name with --name, or remove it")
+
+
 def _check(options: Options, spec: ModelSpec) -> None:
+    require_opset(options.opset)
     height, width = options.resolution
     if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
         fitting = "x".join(str(max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)) for side in options.resolution)

@@ -59,12 +59,21 @@ def to_onnx(graph: Graph, *, opset: int = DEFAULT_OPSET, extra_outputs: Sequence
     Raises:
         FastnasError: there is no such opset here.
     """
-    if opset not in OPSETS:
-        raise FastnasError(f"opset {opset} is not one of {OPSETS[0]} to {OPSETS[-1]}; TensorRT 8 needs 13 or less")
+    require_opset(opset)
     writer = _Writer(graph, opset)
     for name, node in graph.nodes.items():
         writer.write(name, node)
     return writer.model(extra_outputs)
+
+
+def require_opset(opset: int) -> None:
+    """Insist that an opset can be written.
+
+    Raises:
+        FastnasError: it cannot.
+    """
+    if opset not in OPSETS:
+        raise FastnasError(f"opset {opset} is not one of {OPSETS[0]} to {OPSETS[-1]}; TensorRT 8 needs 13 or less")
 
 
 class _Writer:

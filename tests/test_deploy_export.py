@@ -101,8 +101,8 @@ def test_parity_names_the_layer_where_an_error_starts() -> None:
     network = toy_network(ZOO["arch0"])
     graph, _ = optimise(capture(network))
     model = to_onnx(graph)
-    layer = "decoder.blocks.1.cells.0.operations.6.0"
-    (weight,) = (t for t in model.graph.initializer if t.name.startswith(layer) and t.name.endswith("weight"))
+    layer = "decoder.blocks.1.cells.0.operations.2.1"
+    (weight,) = (t for t in model.graph.initializer if t.name == f"{layer}/weight")
     damaged = numpy_helper.to_array(weight) * 1.5
     weight.CopyFrom(numpy_helper.from_array(damaged, weight.name))
     found = parity.compare(model.SerializeToString(), network, [image(64, 96)])
@@ -126,7 +126,6 @@ def test_a_failed_check_leaves_the_old_artifact(
 ) -> None:
     artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
     before = {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()}
-    monkeypatch.setattr(parity, "TOLERANCE", 0.0)
     monkeypatch.setattr(parity.require, "__kwdefaults__", {**parity.require.__kwdefaults__, "tolerance": 0.0})
     with pytest.raises(FastnasError, match="differs from the network"):
         artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
@@ -152,9 +151,9 @@ def test_a_folder_of_somebody_else_is_not_replaced(network: Network, tmp_path: P
     assert (tmp_path / "arch2" / "thesis.tex").exists()
 
 
-def test_an_export_is_reproducible(network: Network) -> None:
-    contents = {to_onnx(optimise(capture(network))[0]).SerializeToString() for _ in range(2)}
-    assert len(contents) == 1
+def test_an_export_is_reproducible() -> None:
+    graphs = [optimise(capture(toy_network(ZOO["arch0"])))[0] for _ in range(2)]
+    assert to_onnx(graphs[0]).SerializeToString() == to_onnx(graphs[1]).SerializeToString()
 
 
 def test_labels_need_segmentation(tmp_path: Path) -> None:
@@ -216,6 +215,6 @@ def test_command_refuses_in_one_line(tmp_path: Path, arguments: list[str], line:
 
 def test_command_refuses_an_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = run("arch1", "--res", 64, "--channels", 8, "--out", tmp_path / "file")
+    result = run("arch1", "--res", 64, "--channels", 8, "--out", tmp_path / "file" / "sub")
     assert result.exit_code == 1
-    assert f"cannot write {tmp_path / 'file' / 'arch1'}" in result.output
+    assert f"cannot write {tmp_path / 'file' / 'sub' / 'arch1'}" in result.output
