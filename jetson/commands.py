@@ -5,6 +5,7 @@ from typing import Any, Optional, Tuple
 import click
 
 from fastnas.jetson import __version__
+from fastnas.jetson.camera_command import camera
 
 SUSPECT = 3
 REGRESSED = 4
@@ -14,6 +15,9 @@ REGRESSED = 4
 @click.version_option(__version__, prog_name="fastnas", message="%(prog)s %(version)s (device half)")
 def main() -> None:
     """Run, measure and watch fastnas networks on an NVIDIA Jetson board."""
+
+
+main.add_command(camera)
 
 
 def _say(line: str) -> None:

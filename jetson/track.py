@@ -1,0 +1,136 @@
+"""Where the person of a pose network is: a box to cut out, from a detection, a segmentation or the last pose.
+
+Joints are float32 [J, 3] of (x, y, score) in pixels of the picture; boxes are in the same pixels.
+"""
+
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from fastnas.jetson.preprocess import import_cv2
+from fastnas.jetson.sidecar import Size
+
+PERSON = ("person", "pedestrian", "human", "people")
+"""Names that segmentation datasets have for people."""
+
+MARGIN = 1.25
+"""A person's box is cut out so much larger: the pose networks are trained on such crops."""
+
+SURE = 0.1
+"""Joints of a lower score are guesses: neither drawn nor followed."""
+
+BODY = 1.2
+"""The body's box is so much larger than that of its joints, which lie inside the outline."""
+
+STEADY = 0.5
+"""Share of the last box in the next: the crop should not tremble with the joints."""
+
+SMALLEST_PERSON = 0.004
+"""Share of the picture below which a patch of the person class is taken for noise."""
+
+
+class Box(NamedTuple):
+    """A rectangle, in pixels; right and bottom are exclusive."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def size(self) -> Tuple[float, float]:
+        """Width and height."""
+        return self.right - self.left, self.bottom - self.top
+
+    def grown(self, factor: float, aspect: Optional[float] = None) -> "Box":
+        """Larger by `factor` around its centre; with `aspect` (width / height) then widened or heightened to it."""
+        width, height = (side * factor for side in self.size)
+        if aspect is not None:
+            width, height = max(width, height * aspect), max(height, width / aspect)
+        x, y = (self.left + self.right) / 2, (self.top + self.bottom) / 2
+        return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+class PersonTracker:
+    """Chooses the box for each picture: the last pose's while it is sure, else a segmented person, else the start."""
+
+    def __init__(self, given: Optional[Box] = None) -> None:
+        self._given = given
+        self._followed: Optional[Box] = None
+
+    def box(self, picture: Size, ids: Optional[np.ndarray] = None, people: Sequence[int] = ()) -> Box:
+        """The person's box in a picture of (H, W); the whole picture where nothing is known.
+
+        Args:
+            picture: its size.
+            ids: class ids [h, w] of the same picture, if a segmentation network saw it.
+            people: which ids are people.
+        """
+        if self._followed is not None:
+            return self._followed
+        seen = None if ids is None else find_person(ids, people, picture)
+        return seen or self._given or Box(0, 0, picture[1], picture[0])
+
+    def update(self, joints: np.ndarray, picture: Size) -> None:
+        """Follow the pose that was found, or lose it if fewer than half of its joints are sure or it left."""
+        sure = joints[joints[:, 2] >= SURE, :2]
+        if 2 * len(sure) < len(joints):
+            self._followed = None
+            return
+        (left, top), (right, bottom) = sure.min(0), sure.max(0)
+        box = Box(left, top, right, bottom).grown(BODY)
+        inside = box.left < picture[1] and box.top < picture[0] and box.right > 0 and box.bottom > 0
+        if not inside or max(box.size) < 16:
+            self._followed = None
+        elif self._followed is None:
+            self._followed = box
+        else:
+            self._followed = Box(*(STEADY * old + (1 - STEADY) * new for old, new in zip(self._followed, box)))
+
+
+def people_of(classes: Sequence[str]) -> Tuple[int, ...]:
+    """The ids of the classes that are people."""
+    return tuple(index for index, name in enumerate(classes) if name.lower() in PERSON)
+
+
+def find_person(ids: np.ndarray, people: Sequence[int], picture: Size) -> Optional[Box]:
+    """The box, in a picture of (H, W), of the largest patch of people in the class ids [h, w]; None without one."""
+    mask = np.isin(ids, people).astype(np.uint8)
+    _, _, stats, _ = import_cv2().connectedComponentsWithStats(mask, connectivity=8)
+    patches = stats[1:]  # the first is the background
+    if not len(patches):
+        return None
+    left, top, width, height, area = patches[patches[:, 4].argmax()]
+    if area < SMALLEST_PERSON * mask.size:
+        return None
+    y, x = picture[0] / ids.shape[0], picture[1] / ids.shape[1]
+    return Box(left * x, top * y, (left + width) * x, (top + height) * y)
+
+
+def cut_out(picture: np.ndarray, box: Box, size: Size, fill: Sequence[float]) -> Tuple[np.ndarray, Box]:
+    """The part of a picture that a pose network of input `size` (H, W) is to see, and its box in whole pixels.
+
+    What lies outside the picture is filled with the colour `fill` (B, G, R).
+    """
+    grown = box.grown(MARGIN, size[1] / size[0])
+    left, top = int(round(grown.left)), int(round(grown.top))
+    width, height = (max(int(round(side)), 1) for side in grown.size)
+    right, bottom = left + width, top + height
+    rows, columns = picture.shape[:2]
+    inside = picture[min(max(top, 0), rows) : max(bottom, 0), min(max(left, 0), columns) : max(right, 0)]
+    outside = (max(-top, 0), max(bottom - rows, 0), max(-left, 0), max(right - columns, 0))
+    if any(outside) and inside.size:
+        cv2 = import_cv2()
+        inside = cv2.copyMakeBorder(inside, *outside, borderType=cv2.BORDER_CONSTANT, value=tuple(fill))
+    elif not inside.size:
+        inside = np.empty((height, width, 3), np.uint8)
+        inside[:] = fill
+    return inside, Box(left, top, right, bottom)
+
+
+def to_picture(joints: np.ndarray, box: Box, size: Size) -> np.ndarray:
+    """Joints [J, 3] from pixels of the network's input of `size` (H, W) to pixels of the picture."""
+    moved = joints.copy()
+    moved[:, 0] = box.left + (joints[:, 0] + 0.5) * box.size[0] / size[1] - 0.5
+    moved[:, 1] = box.top + (joints[:, 1] + 0.5) * box.size[1] / size[0] - 0.5
+    return moved
