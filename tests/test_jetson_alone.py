@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.jetson_toys import TASKS, write_toy
+
 ROOT = Path(__file__).resolve().parents[1]
 JETSON = ROOT / "jetson"
 FILES = sorted(path for path in JETSON.glob("*.py") if path.name != "setup.py")
@@ -149,9 +151,6 @@ def copy_of_the_device_half(folder):
 
 @pytest.mark.slow
 def test_the_device_half_installs_and_passes_its_tests_on_python_3_6(old_python, tmp_path):
-    sys.path.insert(0, str(ROOT / "tests"))
-    from jetson_toys import TASKS, write_toy
-
     shutil.copytree(JETSON, tmp_path / "jetson", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
     environment = dict(os.environ, LANG="C.UTF-8", FASTNAS_TOYS=str(tmp_path / "toys"))
     environment.pop("PYTHONPATH", None)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,9 @@ import pytest
 from fastnas.jetson import sidecar
 from fastnas.jetson.engines import open_engine
 from fastnas.jetson.errors import JetsonError
+from tests.jetson_toys import toy_artifacts
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, TESTS)
-from jetson_toys import toy_artifacts  # noqa: E402 - a helper beside the tests, also where only this folder is copied
 
 VERSIONS = ("8.0", "8.2", "8.6", "10", "11")
 
@@ -206,6 +206,7 @@ def test_onnxruntime_runs_every_kind_at_every_size(toys):
         for size in [(32, 32), (64, 96)]:
             with open_engine(sidecar.load(toys[kind]), size, engine="onnxruntime", threads=1) as engine:
                 assert engine.run().shape == (1, channels, size[0] // 4, size[1] // 4)
+                assert engine.stages is not None
                 assert engine.stages.inference == engine.stages.compute > 0
 
 
@@ -235,7 +236,7 @@ def test_an_engine_runs_only_in_its_own_thread(toys):
 )
 def test_a_graph_that_is_not_what_the_sidecar_says_is_refused(toys, change, text):
     artifact = sidecar.load(toys["segmentation"])
-    values = {}
+    values: dict = {}
     if "input" in change:
         values["input"] = sidecar.Input(*change["input"])
     else:
@@ -251,12 +252,13 @@ def test_a_provider_that_is_not_there_is_refused(toys):
         open_engine(sidecar.load(toys["depth"]), (32, 32), engine="tpu")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what the generation of 10 and 11 still takes
 def test_the_build_works_with_nvidias_real_classes(tmp_path, toys):
     """TensorRT for RTX builds ahead of time, without a GPU; its classes are those of TensorRT 10 and 11."""
-    real = pytest.importorskip("tensorrt_rtx_bindings")
+    real: Any = pytest.importorskip("tensorrt_rtx_bindings")
     from fastnas.jetson.engine_build import BuildOrder, build
 
-    class Builder(real.Builder):
+    class Builder(real.Builder):  # type: ignore[name-defined]
         def create_builder_config(self):
             config = real.Builder.create_builder_config(self)
             config.num_compute_capabilities = 1

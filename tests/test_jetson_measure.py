@@ -18,10 +18,9 @@ from fastnas.jetson.commands import main
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.sensors import Recorder, total_power
+from tests.jetson_toys import toy_artifacts
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, TESTS)
-from jetson_toys import toy_artifacts  # noqa: E402 - a helper beside the tests, also where only this folder is copied
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +341,7 @@ def test_clocks_are_pinned_meanwhile_and_restored_however_it_ends(tmp_path, tool
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "clocks pinned (power mode 0, before 3)\n"
     if how == "30":
         assert state(tmp_path) == ("0", "m")

@@ -13,10 +13,9 @@ import pytest
 from fastnas.jetson import remote, sidecar
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.protocol import Settings, Subject
+from tests.jetson_toys import toy_artifacts
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, TESTS)
-from jetson_toys import toy_artifacts  # noqa: E402 - a helper beside the tests, also where only this folder is copied
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
 pytestmark = pytest.mark.skipif(

@@ -274,7 +274,7 @@ class _Engine:
 
 class _Context:
     def __init__(self, engine):
-        self._engine, self._shape, self._addresses = engine, None, {}
+        self._engine, self._shape, self._addresses = engine, (), {}
 
     def _infer(self, addresses):
         from pycuda import driver
