@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastnas import __version__
-from fastnas.deploy import heads, lint, parity
+from fastnas.deploy import heads, lint, parity, precision
+from fastnas.deploy.calibration import read_images
 from fastnas.deploy.capture import capture
 from fastnas.deploy.graph import Graph
 from fastnas.deploy.onnx_writer import DEFAULT_OPSET, INPUT, OUTPUT, require_opset, to_onnx
 from fastnas.deploy.optimise import Effect, optimise
+from fastnas.deploy.precision import Judge, Variant
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.models import ModelSpec
@@ -44,23 +46,18 @@ class Options:
         opset: of the ONNX files.
         layout: `NCHW`, normalised floats, or `NHWC`, raw bytes with the normalisation in the graph.
         head: `plain` logits, logits `upsampled` to H x W, or `labels` of that size (segmentation only).
+        fp16: whether to write the typed fp16 file too.
+        int8: whether to write the INT8 files too.
+        calibrate: folder of pictures that INT8 needs; reduced precision is then judged on some of them as well.
     """
 
     resolution: tuple[int, int] = (512, 512)
     opset: int = DEFAULT_OPSET
     layout: heads.Layout = "NCHW"
     head: heads.Head = "plain"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One ONNX file to be: its name, precision (`fp32`, `fp16`, `int8`), the engines it is for, content and parity."""
-
-    path: str
-    precision: str
-    targets: tuple[str, ...]
-    content: bytes
-    parity: parity.Parity
+    fp16: bool = False
+    int8: bool = False
+    calibrate: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,8 @@ def export(
         captured = capture(network)
         graph, effects = optimised(captured, network, options)
         progress(f"{len(captured.nodes)} operators became {len(graph.nodes)}; checking against PyTorch")
-        variant, operators = _fp32(graph, network, options)
+        full = _fp32(graph, network, options)
+        variants = [full, *_reduced(full, network, options, progress)]
     entry = sidecar.Sidecar(
         name=name,
         task=spec.task.to_dict(),
@@ -132,14 +130,14 @@ def export(
         genotype=str(spec.genotype) if spec.genotype else None,
         trained=trained,
         fastnas=__version__,
-        parity={variant.path: variant.parity.to_dict()},
+        parity={variant.path: {**variant.parity.to_dict(), "kept_in_fp32": variant.kept} for variant in variants},
     )
-    entry = write(out / name, entry, [variant])
+    entry = write(out / name, entry, variants)
     return Exported(
         out / name,
         entry,
         effects,
-        operators,
+        len(full.model.graph.node),
         graph.multiply_adds(*options.resolution),
         time.perf_counter() - start,
     )
@@ -153,20 +151,47 @@ def optimised(captured: Graph, network: Network, options: Options) -> tuple[Grap
     return optimise(heads.give(graph, options.head))
 
 
-def _fp32(graph: Graph, network: Network, options: Options) -> tuple[Variant, int]:
-    """The float32 file, linted and compared; and how many operators it has."""
+def _fp32(graph: Graph, network: Network, options: Options) -> Variant:
+    """The float32 file, linted and compared."""
     model = to_onnx(graph, opset=options.opset)
-    # Asked for by name: a newer opset, and bytes as input. Both leave out TensorRT 8.
+    lint.require_clean(model, excused=_excused(options))
+    judge = _judge(network, options)
+    found = judge(model)
+    parity.require(found, model, network, judge.images[-1], feed=judge.feed)
+    targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
+    return Variant("model.onnx", "fp32", targets, model, found)
+
+
+def _reduced(full: Variant, network: Network, options: Options, progress: Callable[[str], None]) -> Iterator[Variant]:
+    """The files in reduced precision that the options ask for, linted and compared."""
+    judge = _judge(network, options)
+    calibration: list[Tensor] = []
+    if options.calibrate:
+        calibration, pictures = read_images(options.calibrate, network, options.resolution)
+        judge = replace(judge, images=pictures)
+    if options.fp16:
+        progress("fp16: checking with every value rounded")
+        yield _linted(precision.fp16(full.model, judge, full.targets, progress), options)
+    if options.int8:
+        for variant in precision.quantised(full.model, calibration, judge, full.targets, progress):
+            yield _linted(variant, options)
+
+
+def _linted(variant: Variant, options: Options) -> Variant:
+    lint.require_clean(variant.model, excused=_excused(options))
+    return variant
+
+
+def _excused(options: Options) -> set[str]:
+    """Rules that the options break by name: a newer opset, and bytes as input. Both leave out TensorRT 8."""
     excused = {"opset", "file_format"} if options.opset > DEFAULT_OPSET else set()
-    excused |= {"known_types"} if options.layout == "NHWC" else set()
-    lint.require_clean(model, excused=excused)
-    content = model.SerializeToString()
+    return excused | ({"known_types"} if options.layout == "NHWC" else set())
+
+
+def _judge(network: Network, options: Options) -> Judge:
     feed = parity.normalised if options.layout == "NCHW" else as_bytes(network)
     images = [sample_image(network, size) for size in check_sizes(options.resolution)]
-    found = parity.compare(content, network, images, head=options.head, feed=feed)
-    parity.require(found, model, network, images[-1], feed=feed)
-    targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
-    return Variant("model.onnx", "fp32", targets, content, found), len(model.graph.node)
+    return Judge(network, images, options.head, feed)
 
 
 def check_sizes(resolution: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -211,7 +236,7 @@ def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> side
             fresh.mkdir()
             files = []
             for variant in variants:
-                (fresh / variant.path).write_bytes(variant.content)
+                (fresh / variant.path).write_bytes(variant.model.SerializeToString())
                 files.append(sidecar.describe_file(str(fresh), variant.path, variant.precision, variant.targets))
             entry = entry._replace(files=tuple(files))
             sidecar.save(str(fresh), entry)
@@ -240,6 +265,8 @@ def _check(options: Options, spec: ModelSpec) -> None:
             f"resolution {height}x{width} does not fit: height and width must be multiples of {MULTIPLE}, "
             f"for example {fitting}"
         )
+    if options.int8 and options.calibrate is None:
+        raise FastnasError("INT8 needs pictures to find its ranges with: add --calibrate DIR")
     if options.head == "labels" and spec.task.kind != "segmentation":
         raise FastnasError(f"only segmentation has labels; a {spec.task.kind} model is exported with its plain output")
 

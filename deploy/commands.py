@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="Output at the decoder's size, at the image's size, or as class ids of that size.",
 )
+@click.option("--fp16", is_flag=True, help="Also a typed fp16 file, checked with exact fp16 arithmetic.")
+@click.option("--int8", is_flag=True, help="Also INT8 files, one for ONNX Runtime and one for TensorRT.")
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of pictures such as the camera will see; INT8 needs some tens of them.",
+)
+@click.option("--engine", is_flag=True, help="Also build the engines of this machine's TensorRT into its cache.")
 @click.option("--opset", type=int, default=13, show_default=True, help="ONNX opset; TensorRT 8.0 and 8.2 need 13.")
 @click.option("--name", help="Name of the artifact; by default that of the network.")
 @click.option(
@@ -84,6 +94,10 @@ def export(
     sep_repeats: int,
     layout: str,
     head: Any,
+    fp16: bool,
+    int8: bool,
+    calibrate: Path | None,
+    engine: bool,
     opset: int,
     name: str | None,
     out: Path,
@@ -96,19 +110,22 @@ def export(
     own header then decides the network; GENOTYPE is its text.
 
     \b
-    fastnas export arch0
+    fastnas export arch0 --fp16
+    fastnas export model.safetensors --int8 --calibrate pictures/
     fastnas export model.safetensors --res 360x480 --head labels
     """
     from fastnas.deploy.artifact import Options, export
 
     found, spec, built, trained = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
-    options = Options(resolution, opset, "NHWC" if layout == "bytes" else "NCHW", head)
+    options = Options(resolution, opset, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate)
 
     def progress(line: str) -> None:
         if not as_json:
             click.echo(line, err=True)
 
     result = export(built, spec, _file_name(name or found), out, options, trained=trained, progress=progress)
+    if engine:
+        _build_engines(result, resolution, progress)
     if as_json:
         click.echo(json.dumps(_as_json(result), indent=2))
     else:
@@ -141,18 +158,62 @@ def _file_name(name: str) -> str:
     return name
 
 
+def _build_engines(result: Exported, resolution: tuple[int, int], progress: Callable[[str], None]) -> None:
+    """Build what `fastnas jetson-bench` would build on its first use."""
+    from fastnas.jetson.engines import open_engine
+    from fastnas.jetson.sidecar import load
+
+    artifact = load(str(result.folder))
+    for precision in dict.fromkeys(file.precision for file in artifact.sidecar.files if "tensorrt" in file.targets):
+        open_engine(artifact, resolution, precision, "tensorrt", progress=progress).close()
+
+
 def _print(result: Exported, resolution: tuple[int, int], verbose: bool) -> None:
     console = Console(highlight=False, file=sys.stdout)
     if verbose:
         console.print(_effects(result))
+        console.print("The same engines by hand:", *_by_hand(result, resolution), sep="\n", soft_wrap=True)
     for file in result.sidecar.files:
         found = result.sidecar.parity[file.path]
+        kept = f", {len(found['kept_in_fp32'])} operators in fp32" if found["kept_in_fp32"] else ""
         console.print(
-            f"{result.folder / file.path}: {file.precision}, {file.bytes / 1e6:.1f} MB, {result.operators} operators, "
-            f"{result.multiply_adds / 1e9:.3f} G multiply-adds at {resolution[0]}x{resolution[1]}; "
-            f"largest error {found['largest']:.1e}, arg-max equal {found['agreement']:.2%}"
+            f"{result.folder / file.path}: {file.precision} for {' and '.join(file.targets)}, "
+            f"{file.bytes / 1e6:.1f} MB; largest error {found['largest']:.1e}, mean {found['mean']:.1e}, "
+            f"arg-max equal {found['agreement']:.2%}{kept}",
+            soft_wrap=True,
         )
-    console.print(f"exported in {result.seconds:.1f} s")
+    console.print(
+        f"{result.operators} operators, {result.multiply_adds / 1e9:.3f} G multiply-adds at "
+        f"{resolution[0]}x{resolution[1]}; exported in {result.seconds:.1f} s"
+    )
+
+
+def _by_hand(result: Exported, resolution: tuple[int, int]) -> Iterator[str]:
+    """NVIDIA's own commands that build, and compare with ONNX Runtime, each file that TensorRT takes."""
+    from fastnas.jetson.engine_build import BuildOrder
+
+    spec = result.sidecar.input
+    shape, flags = spec.shape(resolution), {"fp32": (), "fp16": ("FP16",), "int8": ("FP16", "INT8")}
+    for file in result.sidecar.files:
+        if "tensorrt" not in file.targets:
+            continue
+        # A typed fp16 graph needs no flag, and takes none on TensorRT 11; the float32 one makes fp16 up to 10.
+        typed = file.precision == "fp16"
+        path = result.folder / file.path
+        order = BuildOrder(
+            str(path), str(path.with_suffix(".engine")), spec.name, shape, () if typed else flags[file.precision], typed
+        )
+        yield order.trtexec()
+        sizes = f"{spec.name}:[{','.join(map(str, shape))}]"
+        yield " ".join(
+            [
+                f"polygraphy run {path} --trt --onnxrt --pool-limit workspace:{order.workspace_mb}M",
+                *(f"--{flag.lower()}" for flag in order.flags),
+                *(["--strongly-typed"] if typed else []),
+                *(f"--trt-{bound}-shapes {sizes}" for bound in ("min", "opt", "max")),
+                f"--input-shapes {sizes}",
+            ]
+        )
 
 
 def _effects(result: Exported) -> Table:

@@ -120,11 +120,11 @@ def known_channels(model: onnx.ModelProto) -> Complaints:
 
 
 def constant_weights(model: onnx.ModelProto) -> Complaints:
-    """Weights and biases of convolutions are initializers, or dequantised initializers."""
+    """Weights and biases of convolutions are initializers, as they are or quantised."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    constants |= {
-        node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in constants
-    }
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] in constants:
+            constants.add(node.output[0])
     for node in model.graph.node:
         if node.op_type in ("Conv", "ConvTranspose") and not set(node.input[1:]) <= constants:
             yield f"{_name(node)}: {node.op_type} weights are not initializers"

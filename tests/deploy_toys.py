@@ -24,6 +24,8 @@ def unsettle(network: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.normal_(0, 0.1, generator=generator)
             module.running_var.uniform_(0.3, 1, generator=generator)
             module.weight.data.uniform_(0.7, 1.5, generator=generator)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from fastnas.baselines import BASELINES
 from fastnas.data.voc import TASK
 from fastnas.deploy import optimise as rewrites
 from fastnas.deploy.capture import capture
@@ -19,7 +20,7 @@ from fastnas.deploy.optimise import REWRITES, optimise
 from fastnas.deploy.parity import compare
 from fastnas.errors import FastnasError
 from fastnas.genotype import Genotype
-from fastnas.models import BASELINES, ModelSpec, build
+from fastnas.models import ModelSpec, build
 from fastnas.network import Network
 from fastnas.zoo import ZOO
 from tests.deploy_toys import image, seeds, toy_network, unsettle

@@ -1,0 +1,166 @@
+"""What the exporter is worth on a CPU: eager PyTorch, the naive ONNX export, and ours, in ONNX Runtime.
+
+    python benchmarks/export_latency.py                         # arch0-2 and three baselines at 512x512
+    python benchmarks/export_latency.py arch1 --sweep --json    # 128 to 1024: time against pixels
+
+The variants take turns, so that whatever else the machine does hits all of them alike; ratios are of medians of one
+run. On a machine that does much else, `--cpu-time` counts the processor's time with one thread instead of the clock's.
+The naive export is torch.onnx's tracing exporter at fixed size; ONNX Runtime optimises it as well as it does ours.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import torch
+
+from fastnas.deploy.capture import capture
+from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.optimise import optimise
+from fastnas.deploy.parity import open_session
+from fastnas.models import ModelSpec, build
+from fastnas.network import Network
+from fastnas.show import usual_task
+
+NETWORKS = ("arch0", "arch1", "arch2", "deeplabv3-aspp-mbv2", "deeplabv3-mbv2", "rflw-mbv2")
+SWEEP = (128, 256, 384, 512, 768, 1024)
+
+
+def naive_export(network: Network, size: int) -> bytes:
+    """What `torch.onnx.export` makes without further thought."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = torch.zeros(1, 3, size, size)
+        names = {"input_names": [INPUT], "output_names": [OUTPUT]}
+        torch.onnx.export(network, (image,), buffer, opset_version=13, dynamo=False, **names)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def variants(
+    network: Network, size: int, threads: int, eager: bool
+) -> tuple[dict[str, Callable[[], Any]], dict[str, int]]:
+    """What takes turns, by name, and how many ONNX operators the files have."""
+    image = torch.randn(1, 3, size, size)
+
+    def run_eager() -> None:
+        with torch.inference_mode():
+            network(image)
+
+    def session(content: bytes) -> Callable[[], Any]:
+        opened = open_session(content, threads)
+        return lambda: opened.run([OUTPUT], {INPUT: image.numpy()})
+
+    graph, _ = optimise(capture(network))
+    files = {"naive": naive_export(network, size), "ours": to_onnx(graph).SerializeToString()}
+    turns: dict[str, Callable[[], Any]] = {"eager": run_eager} if eager else {}
+    turns |= {name: session(content) for name, content in files.items()}
+    expected, found = turns["naive"]()[0], turns["ours"]()[0]
+    assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
+    operators = {name: len(onnx.load_from_string(content).graph.node) for name, content in files.items()}
+    return turns, operators
+
+
+def measure(
+    turns: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Milliseconds of each variant in each round, after two rounds of warming up."""
+    samples: dict[str, list[float]] = {name: [] for name in turns}
+    for number in range(rounds + 2):
+        for name, run in turns.items():
+            start = clock()
+            run()
+            if number >= 2:
+                samples[name].append((clock() - start) * 1000)
+    return samples
+
+
+def matrix_rate(threads: int, side: int = 1024) -> float:
+    """Multiply-adds a second (G) of ONNX Runtime's matrix product: the ceiling of a dense convolution."""
+    value = onnx.helper.make_tensor_value_info
+    float32 = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["a", "b"], ["c"])],
+        "product",
+        [value(name, float32, [side, side]) for name in "ab"],
+        [value("c", float32, [side, side])],
+    )
+    imports = [onnx.helper.make_opsetid("", 13)]
+    session = open_session(
+        onnx.helper.make_model(graph, opset_imports=imports, ir_version=7).SerializeToString(), threads
+    )
+    feed = {name: np.random.default_rng(0).random((side, side), np.float32) for name in "ab"}
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        session.run(None, feed)
+        times.append(time.perf_counter() - start)
+    return side**3 / min(times) / 1e9
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What this ran on."""
+    import onnxruntime
+
+    with open("/proc/cpuinfo") as file:
+        model = next(
+            (line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.processor()
+        )
+    return {
+        "cpu": model,
+        "threads": threads,
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "matrix product, G multiply-adds/s": round(matrix_rate(threads), 1),
+    }
+
+
+@click.command()
+@click.argument("networks", nargs=-1)
+@click.option("--threads", default=2, show_default=True, help="Of PyTorch and of ONNX Runtime.")
+@click.option("--rounds", default=15, show_default=True, help="Measured rounds.")
+@click.option("--sweep", is_flag=True, help="Resolutions from 128 to 1024 instead of 512, without eager PyTorch.")
+@click.option("--cpu-time", is_flag=True, help="Processor time of one thread instead of the clock's.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with the raw samples.")
+def main(networks: tuple[str, ...], threads: int, rounds: int, sweep: bool, cpu_time: bool, as_json: bool) -> None:
+    """Latency of NETWORKS (all of the paper's by default)."""
+    threads = 1 if cpu_time else threads
+    torch.set_num_threads(threads)
+    here = machine(threads)
+    if not as_json:
+        print(", ".join(f"{key} {value}" for key, value in here.items()))
+        print(
+            f"{'network':22} {'size':>5} {'eager':>8} {'naive':>8} {'ours':>8} {'eager/ours':>11} {'naive/ours':>11} operators"
+        )
+    results = []
+    for name in networks or NETWORKS:
+        network = build(ModelSpec(name, usual_task("segmentation"))).eval()
+        for size in SWEEP if sweep else (512,):
+            turns, operators = variants(network, size, threads, eager=not sweep)
+            samples = measure(turns, rounds, time.process_time if cpu_time else time.perf_counter)
+            results.append({"network": name, "size": size, "operators": operators, "milliseconds": samples})
+            if not as_json:
+                median = {key: statistics.median(values) for key, values in samples.items()}
+                eager = median.get("eager", float("nan"))
+                print(
+                    f"{name:22} {size:5} {eager:8.1f} {median['naive']:8.1f} {median['ours']:8.1f} "
+                    f"{eager / median['ours']:11.2f} {median['naive'] / median['ours']:11.2f} "
+                    f"{operators['naive']} -> {operators['ours']}",
+                    flush=True,
+                )
+    if as_json:
+        print(json.dumps({"machine": here, "results": results}))
+
+
+if __name__ == "__main__":
+    main()
