@@ -1,0 +1,63 @@
+"""Histories of searches that never ran: a toy reward, read off the genotype, stands in for training."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from fastnas.genotype import Genotype
+from fastnas.search.history import Record
+from fastnas.search.policy import make_policy
+from fastnas.search.settings import EvaluationSettings, PolicySettings, SearchSettings
+
+QUICK = PolicySettings(learning_rate=5e-3, batch=4)
+
+
+def settings(strategy: str = "ppo", seed: int = 0, **evaluation: object) -> SearchSettings:
+    """Settings of a toy search."""
+    policy = dataclasses.replace(QUICK, strategy=strategy)
+    return SearchSettings(seed=seed, policy=policy, evaluation=EvaluationSettings(**evaluation))  # type: ignore[arg-type]
+
+
+def toy_reward(genotype: Genotype) -> float:
+    """Deep connections and separable operations pay, from 0.2 to 0.7."""
+    deep = sum(index >= 3 for pair in genotype.connections for index in pair) / 6
+    operations = [genotype.cell[0], *(operation for branch in genotype.branches for operation in branch[2:])]
+    return 0.2 + 0.25 * deep + 0.25 * sum(operation in (2, 3, 7, 8) for operation in operations) / 7
+
+
+def write_run(folder: Path, how: SearchSettings, count: int, *, bonus: float = 0.0, start: float = 1.7e9) -> Path:
+    """A run folder of `count` candidates: some stopped, one failed in 23, one refused in 31, equal ones reused."""
+    policy, chance = make_policy(how.policy, how.seed), np.random.default_rng(how.seed)
+    seen: dict[Genotype, Record] = {}
+    lines, clock = [], start
+    for number in range(count):
+        (proposal,) = policy.propose(1)
+        genotype = Genotype.from_decisions(proposal.decisions)
+        stage1 = toy_reward(genotype) + bonus + float(chance.normal(0, 0.03))
+        costs = {"parameters": 1.9 + chance.random(), "madds": 2 + 2 * chance.random(), "latency": 40 + 80 * stage1}
+        seconds = {"stage1": 20 + 10 * float(chance.random())}
+        stage2 = stage1 + 0.08 if chance.random() < 0.6 else None
+        if number % 23 == 7:
+            record = Record(proposal, "failed", reason="out of memory", seconds=seconds)
+        elif number % 31 == 11:
+            record = Record(proposal, "refused", reason="2.9 M parameters, more than 2.8", scores=costs)
+        elif (original := seen.get(genotype.canonical())) is not None:
+            record = Record(proposal, "reused", reward=original.reward, reused=original.proposal.number)
+        elif stage2 is None:
+            record = Record(proposal, "stopped", reward=stage1, stage1=stage1, scores=costs, seconds=seconds)
+        else:
+            seconds["stage2"] = 40 + 5 * float(chance.random())
+            record = Record(proposal, "done", stage2, stage1, stage2, scores=costs, seconds=seconds)
+        clock += sum(record.seconds.values()) + 0.5
+        record = dataclasses.replace(record, finished=clock)
+        if record.status in ("done", "stopped"):
+            seen[genotype.canonical()] = record
+        policy.observe([record.result])
+        lines.append(record.to_json() + "\n")
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(how.to_json())
+    (folder / "history.jsonl").write_text("".join(lines))
+    return folder
