@@ -139,9 +139,8 @@ def main(networks: tuple[str, ...], threads: int, rounds: int, sweep: bool, cpu_
     here = machine(threads)
     if not as_json:
         print(", ".join(f"{key} {value}" for key, value in here.items()))
-        print(
-            f"{'network':22} {'size':>5} {'eager':>8} {'naive':>8} {'ours':>8} {'eager/ours':>11} {'naive/ours':>11} operators"
-        )
+        columns = ("size", "eager", "naive", "ours", "eager/ours", "naive/ours")
+        print(f"{'network':22}", *(f"{column:>10}" for column in columns), "operators")
     results = []
     for name in networks or NETWORKS:
         network = build(ModelSpec(name, usual_task("segmentation"))).eval()
@@ -152,12 +151,11 @@ def main(networks: tuple[str, ...], threads: int, rounds: int, sweep: bool, cpu_
             if not as_json:
                 median = {key: statistics.median(values) for key, values in samples.items()}
                 eager = median.get("eager", float("nan"))
-                print(
-                    f"{name:22} {size:5} {eager:8.1f} {median['naive']:8.1f} {median['ours']:8.1f} "
-                    f"{eager / median['ours']:11.2f} {median['naive'] / median['ours']:11.2f} "
-                    f"{operators['naive']} -> {operators['ours']}",
-                    flush=True,
-                )
+                ratios = eager / median["ours"], median["naive"] / median["ours"]
+                print(f"{name:22} {size:10}", end="")
+                print("".join(f" {value:10.1f}" for value in (eager, median["naive"], median["ours"])), end="")
+                print("".join(f" {ratio:10.2f}" for ratio in ratios), end="")
+                print(f" {operators['naive']} -> {operators['ours']}", flush=True)
     if as_json:
         print(json.dumps({"machine": here, "results": results}))
 
