@@ -15,7 +15,7 @@ from fastnas.errors import FastnasError
 if TYPE_CHECKING:
     from fastnas.train.settings import RunSettings
 
-MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "channels_last", "compile", "as_json")
+MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "save_every", "channels_last", "compile", "as_json")
 """Parameters that say nothing about the result, so that a resumed run may have others."""
 
 
@@ -67,6 +67,9 @@ MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "channels_las
 )
 @click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Parts of a batch.")
 @click.option("--eval-every", type=click.IntRange(1), default=1, show_default=True, help="Epochs between evaluations.")
+@click.option(
+    "--save-every", type=click.FloatRange(0), default=300, show_default=True, help="Seconds between saves of the state."
+)
 @click.option("--channels-last/--channels-first", default=True, show_default=True, help="Memory layout.")
 @click.option("--compile", is_flag=True, help="Let torch.compile make the code: slow to start, faster to run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -123,6 +126,7 @@ def _run(
     accelerator: str,
     devices: str,
     nodes: int,
+    save_every: float,
     channels_last: bool,
     compile: bool,
     as_json: bool,
@@ -160,7 +164,7 @@ def _run(
         trainer = Trainer(
             fabric, settings.model, network, recipe, settings.open_train, val, folder,
             options=Options(
-                settings.seed, workers, settings.accumulate, channels_last, compile, settings.eval_every
+                settings.seed, workers, settings.accumulate, channels_last, compile, settings.eval_every, save_every
             ),
             teacher=teacher,
         )  # fmt: skip

@@ -330,7 +330,7 @@ class Trainer:
 
     def _require_finite(self) -> None:
         if not all(bool(weight.isfinite().all()) for weight in self.raw.parameters()):
-            raise FastnasError(f"a weight is no number any more in epoch {self.progress.epoch + 1}; {_UNSTABLE}")
+            raise FastnasError(f"a weight is no number any more after update {self.progress.updates}; {_UNSTABLE}")
 
     def _loader(self, phase: Phase) -> tuple[DataLoader[Any], EpochBatches]:
         recipe, options, fabric = self.recipe, self.options, self.fabric
