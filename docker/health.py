@@ -9,7 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 
-PAGE = os.environ.get("FASTNAS_PAGE", "http://127.0.0.1:8000/")
+PAGE = os.environ.get("FASTNAS_PAGE", "http://127.0.0.1:8080/")
 
 try:
     urllib.request.urlopen(PAGE, timeout=3).close()
