@@ -15,12 +15,12 @@ from fastnas.data.files import PICTURES, read_image
 from fastnas.errors import FastnasError
 from fastnas.network import Network
 
-CALIBRATE, JUDGE = 32, 8
+CALIBRATE, JUDGE = 32, 4
 """How many images are read at most for each purpose; more cost time and change little."""
 
 
 def read_images(folder: Path, network: Network, size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
-    """Images of a folder, evenly spread over its names: some to calibrate with and, if there are enough, others to judge.
+    """Images of a folder, evenly spread over its names: some to calibrate with and others to judge.
 
     Args:
         folder: pictures of what the camera will see; subfolders are not looked into.

@@ -101,11 +101,9 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
 
     ONNX Runtime has no fp16 operators for most CPUs: it computes them in float32 and drops the casts between, so that
     running the fp16 model itself says nothing about fp16. Here each fp16 value x (from float32 arithmetic, as a
-    GPU's tensor cores accumulate) is followed by arithmetic that no optimiser may touch:
-
-    - c = (2^13 + 1) x, and c - (c - x) is x with 24 - 13 = 11 significant bits, rounded to nearest (Dekker, "A
-      floating-point technique for extending the available precision", 1971);
-    - times 2^112 and back, beyond fp16's range (2^16 after rounding) becomes infinite, as 2^16 * 2^112 = 2^128.
+    GPU's tensor cores accumulate) is followed by arithmetic that ONNX Runtime has no reason to simplify: c - (c - x) with
+    c = (2^13 + 1) x is x rounded to nearest with 24 - 13 = 11 significant bits (Dekker, "A floating-point technique for
+    extending the available precision", 1971); and what is then beyond fp16's range is infinite.
 
     Values below fp16's normal range (6e-5) keep more digits than they would have; that is at most 3e-8.
     """
@@ -119,7 +117,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == HALF:
             tensor = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
         result.graph.initializer.append(tensor)
-    constants = {"split": 2.0**13 + 1, "up": 2.0**112, "down": 2.0**-112}
+    constants = {"split": 2.0**13 + 1, "largest": 65504.0, "infinity": np.inf}
     for name, value in constants.items():
         result.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), f"round/{name}"))
     for node in model.graph.node:
@@ -138,13 +136,18 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _rounding(x: str, out: str) -> list[onnx.NodeProto]:
     steps = (
-        ("Mul", x, "round/split", "c"),
-        ("Sub", f"{out}/c", x, "d"),
-        ("Sub", f"{out}/c", f"{out}/d", "high"),
-        ("Mul", f"{out}/high", "round/up", "up"),
+        ("Mul", ("x", "round/split"), "c"),
+        ("Sub", ("c", "x"), "d"),
+        ("Sub", ("c", "d"), "near"),
+        ("Abs", ("near",), "size"),
+        ("Greater", ("size", "round/largest"), "beyond"),
+        ("Where", ("beyond", "round/infinity", "near"), ""),
     )
-    nodes = [helper.make_node(kind, [a, b], [f"{out}/{step}"]) for kind, a, b, step in steps]
-    return [*nodes, helper.make_node("Mul", [f"{out}/up", "round/down"], [out])]
+
+    def name(step: str) -> str:
+        return {"x": x, "": out}.get(step, step if step.startswith("round/") else f"{out}/{step}")
+
+    return [helper.make_node(kind, [name(step) for step in inputs], [name(made)]) for kind, inputs, made in steps]
 
 
 def value_types(model: onnx.ModelProto) -> dict[str, int]:
