@@ -16,4 +16,4 @@ try:
 except urllib.error.HTTPError:
     pass  # it asks for a token: it is alive
 except OSError as error:
-    sys.exit("{}: {}".format(PAGE, error))
+    sys.exit(f"{PAGE}: {error}")

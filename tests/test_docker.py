@@ -179,43 +179,44 @@ fi
 TEGRA = "# R{} (release), REVISION: {}, GCID: 1, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
 
 
+class Recorded:
+    """A machine under a folder, whose `docker` writes its arguments down."""
+
+    def __init__(self, folder):
+        self.home, self.root, self.folder = folder / "home", folder / "root", folder / "my project"
+        self._tools, self._log = folder / "bin", folder / "log"
+        for path in (self.root, self.folder, self._tools):
+            path.mkdir()
+        (self._tools / "docker").write_text(FAKE_DOCKER)
+        (self._tools / "docker").chmod(0o755)
+
+    def __call__(self, l4t, *arguments, image_board="", files=()):
+        """Run the script where the L4T release is `l4t` (None: no Jetson); the process, and docker's arguments."""
+        if l4t is not None:
+            self.write("etc/nv_tegra_release", TEGRA.format(*l4t.split(".", 1)))
+        for name in files:
+            self.write(name, "NVIDIA Jetson TX2\0")
+        environment = {
+            "PATH": f"{self._tools}:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "FASTNAS_ROOT": str(self.root),
+            "FAKE_BOARD": image_board,
+            "FAKE_LOG": str(self._log),
+        }
+        command = [DOCKER / "run.sh", *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        return done, self._log.read_text().split("\0")[:-1] if self._log.exists() else []
+
+    def write(self, name, text):
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text)
+
+
 @pytest.fixture
 def machine(tmp_path):
-    """Run the script on a machine of an L4T release (None: no Jetson); returns the process and docker's arguments."""
-    root, tools, folder = tmp_path / "root", tmp_path / "bin", tmp_path / "my project"
-    for path in (root, tools, folder):
-        path.mkdir()
-    (tools / "docker").write_text(FAKE_DOCKER)
-    (tools / "docker").chmod(0o755)
-
-    def run(l4t, *arguments, image_board="", files=()):
-        if l4t is not None:
-            (root / "etc").mkdir(exist_ok=True)
-            (root / "etc" / "nv_tegra_release").write_text(TEGRA.format(*l4t.split(".", 1)))
-        for name in files:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes(b"NVIDIA Jetson TX2\0")
-        log = tmp_path / "log"
-        environment = {
-            "PATH": f"{tools}:/usr/bin:/bin",
-            "HOME": str(tmp_path / "home"),
-            "FASTNAS_ROOT": str(root),
-            "FAKE_BOARD": image_board,
-            "FAKE_LOG": str(log),
-        }
-        done = subprocess.run(
-            [DOCKER / "run.sh", *arguments],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        words = log.read_text().split("\0")[:-1] if log.exists() else []
-        return done, words
-
-    run.root, run.folder = root, folder
-    return run
+    return Recorded(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -277,8 +278,7 @@ def test_an_image_that_is_not_built_is_named_with_the_command(machine):
 
 
 def test_a_damaged_release_file_is_refused(machine):
-    (machine.root / "etc").mkdir()
-    (machine.root / "etc" / "nv_tegra_release").write_text("nothing of use\n")
+    machine.write("etc/nv_tegra_release", "nothing of use\n")
     done, words = machine(None, "doctor", image_board="host")
     assert (done.returncode, words) == (1, [])
     assert "does not say which L4T release" in done.stderr
@@ -325,7 +325,7 @@ def test_the_container_writes_as_the_caller_to_the_current_folder_and_the_engine
     assert pairs(words, "--user") == [f"{os.getuid()}:{os.getgid()}"]
     assert pairs(words, "--workdir") == [str(machine.folder)]
     writable = [volume for volume in pairs(words, "--volume") if not volume.endswith(":ro")]
-    cache = tmp_path / "home" / ".cache" / "fastnas"
+    cache = machine.home / ".cache" / "fastnas"
     assert writable == [f"{machine.folder}:{machine.folder}", f"{cache}:/cache"]
     assert cache.is_dir()
     assert f"{data}:{data}:ro" in pairs(words, "--volume")
