@@ -27,7 +27,9 @@ class Entry:
 
 COMMANDS: dict[str, Entry] = {
     "show": Entry("fastnas.show:show", "Describe, count and draw a network."),
+    "search": Entry("fastnas.search.commands:search", "Find an architecture."),
     "train": Entry("fastnas.train.commands:train", "Train a network fully."),
+    "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),
     "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.commands:data", "Check datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fastnas.baselines import BASELINES, baseline_encoder, make_baseline
+from fastnas.best import PREFIX, best_of
 from fastnas.decoder import Auxiliary, Decoder
 from fastnas.encoder import make_encoder
 from fastnas.errors import FastnasError
@@ -21,7 +22,8 @@ class ModelSpec:
     """Everything that decides the shape of a network.
 
     Attributes:
-        architecture: a name of the zoo or of a baseline, or a genotype as text.
+        architecture: a name of the zoo or of a baseline, or a genotype as text. `best@RUN` becomes the genotype that
+            the search in the folder RUN has found by now.
         task: what the network predicts.
         encoder: see `fastnas.encoder.make_encoder`. A baseline sets it by its name.
         channels: C of the decoder (48 in the paper's search, 64 in full training).
@@ -43,6 +45,8 @@ class ModelSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise FastnasError(f"{name} must be a whole number from 1, not {value!r}")
+        if self.architecture.startswith(PREFIX):
+            object.__setattr__(self, "architecture", str(best_of(self.architecture)))
         if self.architecture in BASELINES:
             self._settle_baseline()
 
@@ -86,13 +90,15 @@ class ModelSpec:
 
 
 def parse_architecture(name: str) -> Genotype:
-    """The genotype of a zoo name or of a genotype as text.
+    """The genotype of a zoo name, of `best@RUN`, or of a genotype as text.
 
     Raises:
-        FastnasError: it is neither.
+        FastnasError: it is none of these.
     """
     if name in ZOO:
         return ZOO[name]
+    if name.startswith(PREFIX):
+        return best_of(name)
     if name.lstrip().startswith(("[", "{", "(")):
         return Genotype.parse(name)
     raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")

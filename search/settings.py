@@ -1,6 +1,7 @@
 """Every setting of a search: a typed field, its bounds and a sentence. `settings.json` of a run is exactly this.
 
 The defaults are the paper's (Sects 3.2 and 4) or, where it is silent, what its authors' public implementation uses.
+Ours are the batch and the passes of PPO, on which both are silent.
 """
 
 from __future__ import annotations
@@ -111,14 +112,16 @@ class EvaluationSettings(Group):
     encoder_weights: str = setting("imagenet", "imagenet, none, or a file of encoder weights.")
     channels: int = setting(48, "Channels of the decoder.", 1)
     sep_repeats: int = setting(1, "Times a separable operation is repeated.", 1)
+    teacher: str = setting("", "Teacher for distillation: MODEL.safetensors, MODEL.onnx or torchvision/NAME.")
     validation_share: float = setting(0.1, "Share of the training images held out to compute the reward.", 0.01, 0.9)
-    stage1_images: int = setting(4000, "Most images whose encoder outputs are computed once for stage 1.", 1)
+    stage1_images: int = setting(4000, "Most images whose encoder outputs are computed once for stage 1.", 2)
+    stage1_views: int = setting(1, "Random crops of each image whose encoder outputs are stored.", 1)
     stage1_epochs: int = setting(5, "Epochs of the decoder alone, on stored encoder outputs.", 1)
-    stage1_batch: int = setting(64, "Images per step of stage 1.", 1)
+    stage1_batch: int = setting(64, "Images per step of stage 1.", 2)
     stage1_crop: int = setting(256, "Side of stage 1's square crops, in pixels.", 32)
     stage1_short_side: int = setting(300, "Shorter side images are brought to before stage 1's crop, in pixels.", 32)
     stage2_epochs: int = setting(1, "Epochs end to end; 0 leaves stage 2 out.", 0)
-    stage2_batch: int = setting(32, "Images per step of stage 2.", 1)
+    stage2_batch: int = setting(32, "Images per step of stage 2.", 2)
     stage2_crop: int = setting(350, "Side of stage 2's square crops, in pixels.", 32)
     stage2_short_side: int = setting(400, "Shorter side images are brought to before stage 2's crop, in pixels.", 32)
     scale_low: float = setting(0.7, "Smallest random scale of the training images.", 0.1)
@@ -157,6 +160,8 @@ class SearchSettings(Group):
 
     data: str = setting("synthetic", "Dataset by name.")
     root: str | None = setting(None, "Folder of the dataset.")
+    task: str | None = setting(None, "segmentation, pose or depth, where the dataset has several.")
+    images: int | None = setting(None, "Most training images to use, evenly spread.", 4)
     seed: int = setting(0, "Seed of everything random in the search.", 0, 2**63 - 1)
     candidates: int | None = setting(None, "Stop after this many candidates.", 1)
     hours: float | None = setting(None, "Stop after this many hours.", 0)

@@ -1,0 +1,275 @@
+"""Training a candidate just enough to judge it (paper Sect. 3.2), in two stages with a stop rule between them.
+
+Stage 1 trains the decoder alone on stored encoder outputs; stage 2 trains encoder and decoder together on images. An
+evaluation is a pure function of genotype, settings and seed: it starts from nothing but these, whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from fastnas.decoder import Decoder
+from fastnas.encoder import Encoder
+from fastnas.errors import FastnasError
+from fastnas.genotype import Genotype
+from fastnas.network import Network
+from fastnas.search.features import Features
+from fastnas.search.images import SearchImages, train_crop, val_crop
+from fastnas.search.reward import reward
+from fastnas.search.settings import EvaluationSettings
+from fastnas.tasks.head import make_task
+from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
+
+VALIDATION_BATCH = 32
+
+
+class CandidateFailed(FastnasError):
+    """A candidate that cannot be judged, with the reason; the search goes on without it."""
+
+
+@dataclass
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        stage1: reward after stage 1.
+        stage2: reward after stage 2; None if the stop rule ended it, or there is no stage 2.
+        scores: metrics behind the last reward; with `stage1/` before their names, those of stage 1.
+        seconds: time of `stage1` and `stage2`.
+    """
+
+    stage1: float = math.nan
+    stage2: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reward(self) -> float:
+        """The reward of the last stage that it reached."""
+        return self.stage1 if self.stage2 is None else self.stage2
+
+
+@dataclass
+class Evaluator:
+    """Everything that all evaluations share; holds nothing that an evaluation changes.
+
+    Attributes:
+        settings: how candidates are trained.
+        images: for stage 2, and the task.
+        encoder: pretrained, frozen; stage 2 trains a copy.
+        train, val: its outputs for meta-train and meta-val.
+        device: where training happens.
+        workers: processes that load images for stage 2.
+    """
+
+    settings: EvaluationSettings
+    images: SearchImages
+    encoder: Encoder
+    train: Features
+    val: Features
+    device: torch.device = torch.device("cpu")
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        self.head = make_task(self.images.task)
+
+    def evaluate(
+        self,
+        genotype: Genotype,
+        seed: int,
+        goes_on: Callable[[float], bool] = lambda stage1: True,
+        notify: Callable[[str], None] = lambda stage: None,
+    ) -> Evaluation:
+        """Train and judge a candidate.
+
+        Args:
+            genotype: the candidate.
+            seed: of its weights, the order of its data, and the crops of stage 2.
+            goes_on: the stop rule: whether it reaches stage 2, given its reward after stage 1.
+            notify: told when a stage begins.
+
+        Raises:
+            CandidateFailed: it ran out of memory, or its loss or reward is no number any more.
+        """
+        result, how = Evaluation(), self.settings
+        with _failures_named(), torch.random.fork_rng(devices=_cuda(self.device)):
+            torch.manual_seed(derived_seed(seed, 0))
+            decoder = Decoder(
+                genotype,
+                self.encoder.channels,
+                how.channels,
+                how.sep_repeats,
+                self.images.task.outputs,
+                "cell" if how.auxiliary else "none",
+            ).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            with _timed(result.seconds, "stage1"):
+                notify("stage 1")
+                result.stage1, scores = self.stage1(decoder, seed)
+            result.scores = {f"stage1/{name}": value for name, value in scores.items()} | scores
+            if how.stage2_epochs and goes_on(result.stage1):
+                with _timed(result.seconds, "stage2"):
+                    notify("stage 2")
+                    result.stage2, scores = self.stage2(decoder, seed)
+                result.scores |= scores
+        return result
+
+    def stage1(self, decoder: Decoder, seed: int) -> tuple[float, dict[str, float]]:
+        """Train the decoder on stored encoder outputs; its reward, and the metrics behind it."""
+        how, drawn, count = self.settings, [int(i) for i in decoder.adapters], len(self.train)
+        batch = min(how.stage1_batch, count)
+        optimiser = self._adam(decoder)
+        average = _average(decoder, how.polyak_stage1) if how.polyak else None
+        decoder.train()
+        for epoch in range(how.stage1_epochs):
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, 1, epoch)))
+            total = torch.zeros((), device=self.device)
+            for step in range(count // batch):
+                chosen = order[step * batch : (step + 1) * batch].to(self.train.maps[0].device)
+                outputs = decoder([each.to(self.device) for each in self.train.inputs(chosen, drawn)])
+                loss = self._loss(outputs, self._moved(self.train.batch(chosen)))
+                if how.distillation and (targets := self.train.targets(chosen)) is not None:
+                    loss = loss + how.distillation_weight * _distance(outputs[0], targets.to(self.device))
+                optimiser.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(decoder.parameters(), how.gradient_norm)
+                optimiser.step()
+                if average is not None:
+                    average.update_parameters(decoder)
+                total += loss.detach()
+            _require_finite(float(total), f"the loss of stage 1, epoch {epoch + 1},")
+        return self._score_features(decoder if average is None else average.module)
+
+    def stage2(self, decoder: Decoder, seed: int) -> tuple[float, dict[str, float]]:
+        """Train a copy of the encoder and the decoder end to end; their reward, and the metrics behind it."""
+        how, task = self.settings, self.images.task
+        network = Network(copy.deepcopy(self.encoder).requires_grad_(True), decoder)
+        network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimisers = (
+            self._adam(decoder),
+            torch.optim.SGD(
+                network.encoder.parameters(), how.encoder_lr, how.encoder_momentum, weight_decay=how.weight_decay
+            ),
+        )
+        average = _average(network, how.polyak_stage2) if how.polyak else None
+        crop = train_crop(task, how.stage2_crop, how.stage2_short_side, (how.scale_low, how.scale_high))
+        samples = SeededSamples([self.images.train], crop, derived_seed(seed, 2))
+        batches = EpochBatches(len(samples), min(how.stage2_batch, len(samples)), derived_seed(seed, 3))
+        network.train()
+        for epoch in range(how.stage2_epochs):
+            batches.epoch = epoch
+            total = torch.zeros((), device=self.device)
+            for batch in self._loaded(train_loader(samples, batches, self.workers)):
+                loss = self._loss(network(batch["image"]), batch)
+                for optimiser in optimisers:
+                    optimiser.zero_grad()
+                loss.backward()
+                for part, optimiser in zip((network.decoder, network.encoder), optimisers, strict=True):
+                    nn.utils.clip_grad_norm_(part.parameters(), how.gradient_norm)
+                    optimiser.step()
+                if average is not None:
+                    average.update_parameters(network)
+                total += loss.detach()
+            _require_finite(float(total), f"the loss of stage 2, epoch {epoch + 1},")
+        return self._score_images(network if average is None else average.module)
+
+    def _loss(self, outputs: list[Tensor], batch: dict[str, Any]) -> Tensor:
+        """The task's loss, and a share of that of the auxiliary heads."""
+        main, *others = outputs
+        loss = self.head.loss(main, batch)
+        for other in others:
+            loss = loss + self.settings.auxiliary_weight * self.head.loss(other, batch)
+        return loss
+
+    def _score_features(self, decoder: nn.Module) -> tuple[float, dict[str, float]]:
+        """The reward of a decoder on the stored outputs of meta-val."""
+        decoder.eval()
+        metrics, drawn = self.head.metrics(), [int(i) for i in decoder.adapters]  # type: ignore[union-attr]
+        with torch.inference_mode():
+            for chosen in torch.arange(len(self.val)).split(VALIDATION_BATCH):
+                chosen = chosen.to(self.val.maps[0].device)
+                logits = decoder([each.to(self.device) for each in self.val.inputs(chosen, drawn)])
+                metrics.update(logits, self._moved(self.val.batch(chosen)))
+        return self._reward(metrics)
+
+    def _score_images(self, network: nn.Module) -> tuple[float, dict[str, float]]:
+        """The reward of a network on the images of meta-val."""
+        network.eval()
+        metrics, how, task = self.head.metrics(), self.settings, self.images.task
+        crop = val_crop(task, how.stage2_crop, how.stage2_short_side)
+        with torch.inference_mode():
+            for batch in self._loaded(eval_loader(self.images.val, crop, VALIDATION_BATCH, self.workers)):
+                metrics.update(network(batch["image"]), batch)
+        return self._reward(metrics)
+
+    def _reward(self, metrics: Any) -> tuple[float, dict[str, float]]:
+        value, scores = reward(self.images.task, metrics)
+        _require_finite(value, "the reward")
+        return value, scores
+
+    def _adam(self, decoder: nn.Module) -> torch.optim.Optimizer:
+        how = self.settings
+        return torch.optim.Adam(decoder.parameters(), how.decoder_lr, weight_decay=how.weight_decay, fused=True)
+
+    def _loaded(self, loader: DataLoader[Any]) -> Iterator[dict[str, Any]]:
+        for batch in loader:
+            moved = self._moved(batch)
+            moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+            yield moved
+
+    def _moved(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch on the device, its images and labels as plain tensors."""
+        return {
+            name: value.as_subclass(Tensor).to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+
+
+def _average(module: nn.Module, decay: float) -> AveragedModel:
+    """The running (Polyak) average of a module's weights; its statistics of batch norm are the last ones."""
+    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def _distance(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean squared difference to a teacher's logits [N, K, h, w], at the size of the candidate's own."""
+    return F.mse_loss(logits, F.interpolate(targets, size=logits.shape[2:], mode="bilinear", align_corners=False))
+
+
+def _require_finite(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise CandidateFailed(f"{what} is {value}")
+
+
+def _cuda(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - start, 3)
+
+
+@contextmanager
+def _failures_named() -> Iterator[None]:
+    """Turn what torch and Python say when memory runs out into a candidate's failure."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise CandidateFailed("out of memory") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise CandidateFailed("out of memory") from error

@@ -1,0 +1,253 @@
+"""Encoder outputs, computed once and shared by every candidate of every run (paper Sect. 3.2.1).
+
+In stage 1 the encoder is frozen, so what it says of an image never changes. It is stored as float16 with the channels
+innermost, memory-mapped, in a folder whose name is a hash of everything that it depends on.
+
+Shapes: M stored crops, H_i W_i C_i of encoder output i, h w of the largest of them, K task outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fastnas.data.dataset import DenseDataset
+from fastnas.data.transforms import Sample, collate
+from fastnas.encoder import Encoder
+from fastnas.errors import FastnasError
+
+FORMAT = 1
+"""Raised when what is stored, or how, changes."""
+COMPUTE_BATCH = 16
+DENSE_LABELS = ("mask", "depth")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Stored crops as a decoder sees them.
+
+    Attributes:
+        maps: encoder outputs, shallow to deep: float16 [M, H_i, W_i, C_i].
+        labels: per crop; masks and depths at h x w, the rest as the transform gave it.
+        teacher: logits float16 [M, h, w, K] of a teacher, if there is one.
+        image_size: (H, W) that predictions are made for: h x w, or the crop's for a pose, whose labels are points.
+    """
+
+    maps: tuple[Tensor, ...]
+    labels: dict[str, Tensor]
+    teacher: Tensor | None
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.maps[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the maps and the teacher's logits."""
+        return sum(each.nbytes for each in (*self.maps, *([] if self.teacher is None else [self.teacher])))
+
+    def to(self, device: torch.device) -> Features:
+        """The same on a device."""
+        teacher = None if self.teacher is None else self.teacher.to(device)
+        labels = {name: value.to(device) for name, value in self.labels.items()}
+        return Features(tuple(each.to(device) for each in self.maps), labels, teacher, self.image_size)
+
+    def inputs(self, indices: Tensor, drawn: Sequence[int]) -> list[Tensor]:
+        """What the decoder takes for some crops: float32 [N, C_i, H_i, W_i], channels last.
+
+        Of outputs that are not in `drawn` there is only the shape: nobody reads them.
+        """
+        return [
+            each[indices].permute(0, 3, 1, 2).float()
+            if i in drawn
+            else each.new_zeros((), dtype=torch.float32).expand(len(indices), each.shape[3], *each.shape[1:3])
+            for i, each in enumerate(self.maps)
+        ]
+
+    def batch(self, indices: Tensor) -> dict[str, Any]:
+        """The labels of some crops, for losses and metrics. Of the image there is only the size."""
+        image = torch.zeros(()).expand(len(indices), 3, *self.image_size)
+        return {"image": image, **{name: value[indices] for name, value in self.labels.items()}}
+
+    def targets(self, indices: Tensor) -> Tensor | None:
+        """The teacher's logits for some crops, float32 [N, K, h, w]."""
+        return None if self.teacher is None else self.teacher[indices].permute(0, 3, 1, 2).float()
+
+
+def stored_features(
+    cache: Path,
+    key: str,
+    encoder: Encoder,
+    samples: Iterable[Sample],
+    count: int,
+    *,
+    teacher: Callable[[Tensor], Tensor] | None = None,
+    device: torch.device = torch.device("cpu"),
+    progress: Progress = lambda done, count: None,
+) -> Features:
+    """The features under `key`, computed now unless an earlier run has left them there.
+
+    Args:
+        cache: folder of all stored features.
+        key: see `content_key`.
+        encoder: frozen, in evaluation mode.
+        samples: `count` transformed samples of one size; read only if needed.
+        teacher: images to logits.
+        device: where encoder and teacher are.
+        progress: told how many samples are done.
+
+    Raises:
+        FastnasError: the disk is full or the folder cannot be written.
+    """
+    folder = cache / key
+    if not (folder / "about.json").is_file():
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{key}.", dir=cache) as temporary:
+                _compute(Path(temporary), encoder, samples, count, teacher, device, progress)
+                _move(Path(temporary), folder)
+        except OSError as error:
+            raise FastnasError(f"cannot store encoder outputs in {cache}: {error.strerror or error}") from error
+    return load_features(folder)
+
+
+def load_features(folder: Path) -> Features:
+    """Stored features, memory-mapped: pages are read when a batch needs them, and shared between processes.
+
+    Raises:
+        FastnasError: they are damaged.
+    """
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        maps = tuple(_mapped(folder / f"output{i}.npy") for i in range(about["outputs"]))
+        teacher = _mapped(folder / "teacher.npy") if about["teacher"] else None
+        height, width = about["image_size"]
+        return Features(maps, load_file(folder / "labels.safetensors"), teacher, (height, width))
+    except (OSError, ValueError, KeyError) as error:
+        raise FastnasError(
+            f"the stored encoder outputs in {folder} are damaged ({error}): remove that folder"
+        ) from error
+
+
+def content_key(encoder: Encoder, data: DenseDataset, settings: Mapping[str, Any]) -> str:
+    """A name for features that changes with anything that they depend on.
+
+    Data is recognised by its task, its length and the content of eight samples spread over it.
+
+    Args:
+        encoder: its weights count.
+        data: the images, before their transform.
+        settings: everything else, as plain values.
+    """
+    digest = hashlib.sha256()
+    values = {"format": FORMAT, "task": data.task.to_dict(), "data": data.name, "count": len(data), **settings}
+    digest.update(json.dumps(values, sort_keys=True).encode())
+    digest.update(weights_hash(encoder).encode())
+    for i in sorted({i * (len(data) - 1) // 7 for i in range(8)}):
+        sample = data[i]
+        for name in sorted(sample):
+            value = sample[name]  # type: ignore[literal-required]
+            digest.update(name.encode())
+            digest.update(value.numpy().tobytes() if isinstance(value, Tensor) else repr(value).encode())
+    return digest.hexdigest()[:24]
+
+
+def weights_hash(module: nn.Module) -> str:
+    """A hash of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _compute(
+    folder: Path,
+    encoder: Encoder,
+    samples: Iterable[Sample],
+    count: int,
+    teacher: Callable[[Tensor], Tensor] | None,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Write the features of all samples into a folder."""
+    files: dict[str, npt.NDArray[np.float16]] = {}
+    labels: dict[str, list[Tensor]] = {}
+    image_size, done = (0, 0), 0
+    for batch in _batches(samples):
+        images = batch.pop("image").to(device)
+        with torch.inference_mode():
+            outputs = encoder(images.contiguous(memory_format=torch.channels_last))
+            maps = {f"output{i}": output for i, output in enumerate(outputs)}
+            size = max(tuple(output.shape[2:]) for output in outputs)
+            if teacher is not None:
+                maps["teacher"] = F.interpolate(teacher(images).float(), size=size, mode="bilinear")
+        for name, value in maps.items():
+            rows = value.permute(0, 2, 3, 1).to("cpu", torch.float16).numpy()
+            if name not in files:
+                shape = (count, *rows.shape[1:])
+                files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype=np.float16, shape=shape)
+            files[name][done : done + len(rows)] = rows
+        for name, value in batch.items():
+            if isinstance(value, Tensor):
+                labels.setdefault(name, []).append(_at_size(value, size) if name in DENSE_LABELS else value)
+        image_size = size if any(name in batch for name in DENSE_LABELS) else tuple(images.shape[2:])
+        done += len(images)
+        progress(done, count)
+    for file in files.values():
+        file.flush()  # type: ignore[attr-defined]
+    save_file({name: torch.cat(parts).contiguous() for name, parts in labels.items()}, folder / "labels.safetensors")
+    about = {"outputs": len(files) - (teacher is not None), "teacher": teacher is not None, "image_size": image_size}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def _batches(samples: Iterable[Sample]) -> Iterator[Sample]:
+    waiting: list[Sample] = []
+    for sample in samples:
+        waiting.append(sample)
+        if len(waiting) == COMPUTE_BATCH:
+            yield collate(waiting)
+            waiting = []
+    if waiting:
+        yield collate(waiting)
+
+
+def _at_size(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels [N, H, W] at h x w by nearest neighbour, so that no two are mixed."""
+    small = F.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")[:, 0]
+    return small.to(labels.dtype).as_subclass(Tensor)
+
+
+def _mapped(path: Path) -> Tensor:
+    # Copy-on-write: torch wants memory that may be written, and the file must never be.
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    """Put a finished folder in its place; if another search was faster, its equal one stays."""
+    for path in temporary.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / "about.json").is_file():
+            shutil.rmtree(folder)
+            temporary.rename(folder)
+    temporary.mkdir(exist_ok=True)  # for its owner to remove

@@ -1,0 +1,110 @@
+"""The images of a search: training data divided into meta-train and meta-val, and the crops that candidates see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torchvision.transforms import v2
+
+from fastnas.data import open_dataset
+from fastnas.data.dataset import DenseDataset, Sample
+from fastnas.data.split import meta_split
+from fastnas.data.transforms import ScaleCrop, eval_transform, to_network, train_transform, warp
+from fastnas.data.transforms import Sample as Moved
+from fastnas.search.settings import SearchSettings
+from fastnas.tasks import Pose, Task
+from fastnas.train.settings import limited
+
+KEEP_BYTES = 2 << 30
+"""Decoded samples are kept in memory up to this size: every candidate reads them again."""
+
+
+class Kept(DenseDataset):
+    """Another dataset whose samples are decoded once, as long as they fit."""
+
+    def __init__(self, whole: DenseDataset) -> None:
+        self.whole, self.name, self.split, self.task = whole, whole.name, whole.split, whole.task
+        self._samples: dict[int, Sample] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self._samples:
+            return self._samples[index].copy()
+        sample = self.whole[index]
+        size = sum(value.nbytes for value in sample.values() if hasattr(value, "nbytes"))
+        if self._bytes + size <= KEEP_BYTES:
+            self._samples[index] = sample
+            self._bytes += size
+        return sample.copy()
+
+
+@dataclass(frozen=True)
+class SearchImages:
+    """What candidates learn from, and what gives their reward (spec: 90 % and 10 % of the training data)."""
+
+    train: DenseDataset
+    val: DenseDataset
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.train.task
+
+
+def open_images(settings: SearchSettings) -> SearchImages:
+    """The training split of the settings' dataset, divided by the search's seed.
+
+    Raises:
+        FastnasError: the dataset is not there, or too small to divide.
+    """
+    whole = open_dataset(settings.data, settings.root, "train", settings.task)
+    train, val = meta_split(limited(whole, settings.images or 0), settings.seed, settings.evaluation.validation_share)
+    return SearchImages(Kept(train), Kept(val))
+
+
+class _Zoomed(v2.Transform):
+    """Bring the shorter side to `short_side` times a random factor, mirror at random, and cut out a random crop."""
+
+    def __init__(self, crop: int, short_side: int, scale: tuple[float, float]) -> None:
+        super().__init__()
+        self.crop, self.short_side, self.scale = (crop, crop), short_side, scale
+
+    def forward(self, sample: Moved) -> Moved:
+        zoom = self.short_side / min(sample["image"].shape[-2:])
+        moved: Moved = ScaleCrop(self.crop, (zoom * self.scale[0], zoom * self.scale[1]))(sample)
+        return moved
+
+
+class _Central(v2.Transform):
+    """Bring the shorter side to `short_side` and cut out the middle."""
+
+    def __init__(self, crop: int, short_side: int) -> None:
+        super().__init__()
+        self.crop, self.short_side = crop, short_side
+
+    def forward(self, sample: Moved) -> Moved:
+        height, width = sample["image"].shape[-2:]
+        zoom = self.short_side / min(height, width)
+        # The middle of the image, (side - 1) / 2 in pixel centres, goes to the middle of the crop.
+        matrix = np.diag([zoom, zoom, 1.0])
+        matrix[0, 2] = (self.crop - 1) / 2 - zoom * (width - 1) / 2
+        matrix[1, 2] = (self.crop - 1) / 2 - zoom * (height - 1) / 2
+        return warp(sample, matrix, (self.crop, self.crop))
+
+
+def train_crop(task: Task, crop: int, short_side: int, scale: tuple[float, float]) -> v2.Transform:
+    """The random transform of meta-train; a pose is cropped around its person instead, `crop` a side."""
+    if isinstance(task, Pose):
+        return train_transform(task, (crop, crop), scale=scale)
+    return v2.Compose([_Zoomed(crop, short_side, scale), *to_network()])
+
+
+def val_crop(task: Task, crop: int, short_side: int) -> v2.Transform:
+    """The fixed transform of meta-val: the middle of the image."""
+    if isinstance(task, Pose):
+        return eval_transform(task, (crop, crop))
+    return v2.Compose([_Central(crop, short_side), *to_network()])
