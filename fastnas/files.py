@@ -66,7 +66,8 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         raise FastnasError(f"cannot write {folder}: {error.strerror or error}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Of this process alone: a lock by flock would live on in loader processes that outlast a killed parent.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise FastnasError(f"another process is {what} in {folder}: wait for it, or use another folder") from error
         yield

@@ -264,7 +264,7 @@ def test_phases_change_data_rate_weight_and_batch_norm(tmp_path: Path) -> None:
     class Watch(NoObserver):
         def step(self, progress: Progress, steps: int, loss: float) -> None:
             seen.append((progress.epoch, steps, trainer.optimisers[1].param_groups[0]["lr"]))
-            statistics.append(trainer.raw.encoder.stages[0][0][1].running_mean.clone())
+            statistics.append(trainer.raw.get_buffer("encoder.stages.0.0.1.running_mean").clone())
 
     trainer = make(tmp_path, recipe, observer=Watch())
     trainer.run()
@@ -347,7 +347,7 @@ def poison(trainer: Trainer, epoch: int, step: int, change: Callable[[Tensor], T
         here = (trainer.progress.epoch, trainer.progress.step) == (epoch, step)
         return change(value) if here else value
 
-    trainer.loss = loss
+    trainer.loss = loss  # type: ignore[method-assign]
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:

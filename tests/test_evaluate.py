@@ -1,0 +1,177 @@
+"""`fastnas eval`: the figures of the metrics themselves, whatever the batch, the scale, or the kind of model."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+from fastnas.checkpoint import save_model
+from fastnas.cli import main
+from fastnas.data.dataset import Part
+from fastnas.data.synthetic import TASKS, SyntheticScenes
+from fastnas.models import ModelSpec, build
+from fastnas.tasks.head import make_task
+from fastnas.train.eval_command import tables
+from fastnas.train.evaluate import Predictor, at_scales, evaluate, flipped
+from fastnas.train.predictors import open_subject
+
+CPU = torch.device("cpu")
+SEGMENTATION = TASKS["segmentation"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["eval", *map(str, arguments), "--accelerator", "cpu", "--workers", "0"])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    paths = {}
+    for kind, task in TASKS.items():
+        spec = ModelSpec("arch2", task, channels=4, sep_repeats=1)
+        paths[kind] = folder / f"{kind}.safetensors"
+        network = build(spec)
+        torch.nn.init.constant_(network.get_parameter("decoder.classifier.bias"), 4)  # metres, not all below the least
+        save_model(paths[kind], network, spec, recipe={"val_size": [64, 64]})
+    return paths
+
+
+def oracle(dataset: SyntheticScenes) -> Predictor:
+    """A predictor that knows the answers."""
+    masks = {i: dataset[i]["mask"] for i in range(len(dataset))}
+    asked = iter(range(len(dataset)))
+
+    def predict(images: Tensor) -> Tensor:
+        ids = torch.stack([torch.as_tensor(masks[next(asked)]).long() for _ in images])
+        return 9.0 * torch.nn.functional.one_hot(ids, SEGMENTATION.outputs).permute(0, 3, 1, 2).float()
+
+    return predict
+
+
+def test_the_right_answer_scores_one() -> None:
+    dataset = SyntheticScenes("val", size=(64, 64), count=3)
+    values = evaluate(oracle(dataset), dataset, (64, 64), CPU).compute()
+    assert values["mean_iou"] == values["pixel_accuracy"] == 1
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_shares_of_processes_merge_to_the_whole(kind: str, models: dict[str, Path]) -> None:
+    subject = open_subject(models[kind], "fp32", CPU)
+    assert subject.size == (64, 64)
+    dataset = SyntheticScenes("val", kind, (64, 64), count=5)
+    whole = evaluate(subject.predict, dataset, subject.size, CPU).compute()
+    first, second = (
+        evaluate(subject.predict, dataset, subject.size, CPU, workers=rank, rank=rank, world=2) for rank in (0, 1)
+    )
+    first.merge(second)
+    assert first.compute() == pytest.approx(whole, nan_ok=True)
+
+
+def test_flip_and_scales_are_means() -> None:
+    def predict(images: Tensor) -> Tensor:
+        ramp = torch.linspace(0, 1, images.shape[-1]).expand(len(images), 2, *images.shape[-2:]).clone()
+        ramp[:, 1] = images.shape[-1] / 64
+        return ramp
+
+    images = torch.zeros(1, 3, 64, 64)
+    even = flipped(predict, make_task(SEGMENTATION))(images)
+    torch.testing.assert_close(even[:, 0], torch.full((1, 64, 64), 0.5))
+    torch.testing.assert_close(at_scales(predict, [1.0])(images), predict(images).softmax(1))
+    seen: list[tuple[int, ...]] = []
+
+    def note(images: Tensor) -> Tensor:
+        seen.append(tuple(images.shape[-2:]))
+        return torch.stack([images.mean(1), images.mean(1) + images.shape[-1] / 64], 1)
+
+    mean = at_scales(note, [0.5, 1.0, 1.6])(images)
+    assert seen == [(32, 32), (64, 64), (96, 96)]
+    expected = torch.tensor([0.5, 1.0, 1.5]).sigmoid().mean()
+    torch.testing.assert_close(mean[:, 1], torch.full((1, 64, 64), expected.item()))
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_command_prints_the_figures(kind: str, models: dict[str, Path], tmp_path: Path) -> None:
+    result = run(models[kind], "--limit", 3, "--json", "--no-flip", "--pictures", tmp_path)
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    subject = open_subject(models[kind], "fp32", CPU)
+    chosen = SyntheticScenes("val", kind)
+    indices = [0, 166, 333]
+    metrics = make_task(subject.task).metrics()
+    for i in indices:
+        part = evaluate(subject.predict, one_scene(chosen, i), subject.size, CPU)
+        metrics.merge(part)
+    for key, value in metrics.compute().items():
+        assert shown["metrics"][key] == (None if np.isnan(value) else pytest.approx(value)), key
+    names = {f"val-{i:06d}" for i in indices}
+    assert {path.stem for path in tmp_path.iterdir()} == names
+    assert {one["name"] for one in shown["best"]} <= names
+    scores = [one["score"] for one in shown["best"]]
+    higher = make_task(subject.task).score(metrics.compute()).higher_is_better
+    assert scores == sorted(scores, reverse=higher)
+    assert shown["worst"] == shown["best"][::-1]
+    for path in tmp_path.iterdir():
+        assert Image.open(path).size[0] > 900  # truth and prediction side by side
+
+
+def one_scene(scenes: SyntheticScenes, index: int) -> Part:
+    return Part(scenes, [index], "val")
+
+
+def test_flip_is_on_for_pose_alone(models: dict[str, Path]) -> None:
+    def figures(kind: str, *more: str) -> dict[str, float]:
+        found: dict[str, float] = json.loads(run(models[kind], "--limit", 2, "--json", *more).stdout)["metrics"]
+        return found
+
+    assert figures("depth") == figures("depth", "--no-flip") != figures("depth", "--flip")
+    assert figures("pose") == figures("pose", "--flip")
+
+
+def test_tables_fit_the_terminal() -> None:
+    values = {"mean_iou": 0.5, **{f"iou/class{i}": i / 20 for i in range(20)}, "iou/none": float("nan")}
+    console = Console(file=io.StringIO(), width=60)
+    for table in tables(values, 60):
+        console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert all(f"class{i} " in text and f"{i / 20:.3f}" in text for i in range(20))
+    assert " - " in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "line"),
+    [
+        ("segmentation", ["--data", "voc"], "voc"),
+        ("pose", ["--scales", "0.5,1"], "--scales is for segmentation"),
+        ("depth", ["--precision", "int8"], "int8 needs an artifact's folder"),
+        ("depth", ["--data", "synthetic:extra"], "synthetic has no split 'extra'"),
+    ],
+)
+def test_errors_are_one_line(kind: str, arguments: list[str], line: str, models: dict[str, Path]) -> None:
+    result = run(models[kind], *arguments)
+    assert result.exit_code == 1
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_model_of_another_task(tmp_path: Path, models: dict[str, Path]) -> None:
+    for split in ("train", "val"):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{split}.png")
+        Image.new("L", (64, 64)).save(tmp_path / f"{split}_mask.png")
+        (tmp_path / f"{split}.txt").write_text(f"{split}.png {split}_mask.png\n")
+    (tmp_path / "dataset.json").write_text('{"kind": "segmentation", "classes": ["a", "b"]}')
+    result = run(models["segmentation"], "--data", "folder", "--root", tmp_path)
+    assert result.exit_code == 1
+    assert "predicts segmentation with 11 outputs, but folder has segmentation with 2" in result.stderr
+    assert run(tmp_path / "absent.safetensors").stderr.startswith("Error: no model file")
+    assert run(tmp_path).exit_code == 1  # a folder without an artifact
