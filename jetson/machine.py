@@ -42,8 +42,11 @@ class Machine:
 
     @property
     def module(self) -> Optional[str]:
-        """The board's own name, or None on a machine without a device tree."""
-        return self._read("proc/device-tree/model")
+        """The board's own name, or None on a machine without a device tree.
+
+        A container cannot read the device tree: `docker/run.sh` hands the name over in $FASTNAS_MODULE.
+        """
+        return os.environ.get("FASTNAS_MODULE") or self._read("proc/device-tree/model")
 
     @property
     def l4t(self) -> Optional[str]:

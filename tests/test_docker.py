@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser
 
+from fastnas.jetson.machine import Machine
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"
 BIN = Path(sys.executable).parent
@@ -315,6 +317,12 @@ def test_a_board_hands_over_its_cameras_its_daemon_and_what_describes_it(machine
     assert set(pairs(words, "--group-add")) == {str((root / "dev" / "video0").stat().st_gid)}
     assert words[-1] == "artifacts/a b"
     assert "--no-healthcheck" not in words
+
+
+def test_the_runner_takes_the_boards_name_from_the_container(monkeypatch, tmp_path):
+    assert Machine(str(tmp_path)).module is None
+    monkeypatch.setenv("FASTNAS_MODULE", "NVIDIA Jetson TX2")
+    assert Machine(str(tmp_path)).module == "NVIDIA Jetson TX2"
 
 
 def test_the_container_writes_as_the_caller_to_the_current_folder_and_the_engine_cache_alone(machine, tmp_path):
