@@ -40,7 +40,8 @@ class Figures:
     """Counts and windows of one camera.
 
     Attributes:
-        state: `starting`, `running`, `paused`, `reconnecting` or `ended`.
+        lost: the camera is gone, and we try to get it back.
+        ended: no more pictures come.
         message: the last thing worth telling.
         pipeline: what the pictures come through.
         captured, dropped, shown, corrupt, reconnects: counts since the start. Dropped pictures came while the networks
@@ -48,7 +49,7 @@ class Figures:
     """
 
     def __init__(self, sensors: Optional[Sensors] = None) -> None:
-        self.state = "starting"
+        self.lost = self.ended = False
         self.message = ""
         self.pipeline = ""
         self.captured = self.dropped = self.shown = self.corrupt = self.reconnects = 0
@@ -58,6 +59,15 @@ class Figures:
         self._sensors = sensors or Sensors()
         self._read_at = -10.0
         self._reading: Dict[str, Any] = {}
+
+    @property
+    def state(self) -> str:
+        """`starting`, `running`, `reconnecting` or `ended`."""
+        if self.ended:
+            return "ended"
+        if self.lost:
+            return "reconnecting"
+        return "running" if self.shown else "starting"
 
     def add_captured(self) -> None:
         """A picture came from the camera."""
@@ -120,7 +130,4 @@ def percentiles(values: List[float]) -> Optional[Dict[str, float]]:
     if not values:
         return None
     ranked = sorted(values)
-    return {
-        "p{}".format(share): round(ranked[min(len(ranked) * share // 100, len(ranked) - 1)], 1)
-        for share in (50, 90, 99)
-    }
+    return {"p{}".format(share): round(ranked[-(-len(ranked) * share // 100) - 1], 1) for share in (50, 90, 99)}

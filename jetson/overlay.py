@@ -81,7 +81,8 @@ class Drawer:
         def share(values: Any) -> Any:
             return np.log(np.maximum(values, near) / near) / np.log(far / near)
 
-        shades = (255 * (1 - np.clip(share(metres), 0, 1))).astype(np.uint8)
+        # What is no distance (not a number, not positive) is drawn as the farthest.
+        shades = (255 * (1 - np.minimum(share(np.where(metres > 0, metres, far)), 1))).astype(np.uint8)
         shades = cv2.resize(shades, size[::-1], interpolation=cv2.INTER_LINEAR)
         width, text = max(size[1] // 40, 8), _Text(cv2, size)
         left, top, bottom = size[1] - 5 * width - text.width("10 m") // 2, size[0] // 10, size[0] - size[0] // 10

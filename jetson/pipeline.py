@@ -158,7 +158,7 @@ class Pipeline:
         drawing.join()
         inference.join()
         capture.join(HANG)
-        self._figures.state = "ended"
+        self._figures.ended = True
         if self._error is not None:
             raise self._error
 
@@ -213,7 +213,7 @@ class Pipeline:
         tries = 0
         while True:
             pause = BACK_OFF[min(tries, len(BACK_OFF) - 1)]
-            self._figures.state = "reconnecting"
+            self._figures.lost = True
             self._figures.message = "{}; trying again in {:g} s".format(error, pause)
             if self._stop.wait(pause):
                 return None
@@ -222,6 +222,7 @@ class Pipeline:
             except JetsonError:
                 tries += 1
                 continue
+            self._figures.lost = False
             self._figures.reconnects += 1
             self._figures.message = "connected again"
             return source
@@ -249,8 +250,6 @@ class Pipeline:
         try:
             while not self._seen.done and not self._stop.is_set():
                 item = self._seen.take()
-                if item is not None:
-                    self._figures.state = "running"
                 last = item or last
                 if last is None or (item is None and version == self._controls.version):
                     continue
@@ -261,8 +260,6 @@ class Pipeline:
                     sink.show(picture, frame.captured)
                 if item is not None:
                     self._figures.add_shown((time.monotonic() - frame.captured) * 1000)
-                if self._controls.paused:
-                    self._figures.state = "paused"
         finally:
             for sink in self._sinks:
                 sink.close()

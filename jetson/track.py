@@ -25,6 +25,9 @@ BODY = 1.2
 STEADY = 0.5
 """Share of the last box in the next: the crop should not tremble with the joints."""
 
+SMALLEST_BOX = 0.1
+"""Share of the picture's shorter side below which a pose is taken for a mistake: crops must not collapse to a point."""
+
 SMALLEST_PERSON = 0.004
 """Share of the picture below which a patch of the person class is taken for noise."""
 
@@ -80,7 +83,7 @@ class PersonTracker:
         (left, top), (right, bottom) = sure.min(0), sure.max(0)
         box = Box(left, top, right, bottom).grown(BODY)
         inside = box.left < picture[1] and box.top < picture[0] and box.right > 0 and box.bottom > 0
-        if not inside or max(box.size) < 16:
+        if not inside or max(box.size) < SMALLEST_BOX * min(picture):
             self._followed = None
         elif self._followed is None:
             self._followed = box

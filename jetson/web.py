@@ -60,6 +60,8 @@ class Site:
     def state(self) -> Dict[str, Any]:
         """Everything that the page shows, as JSON values."""
         state = dict(self.figures.snapshot(), **self.controls.snapshot())
+        if state["paused"] and state["state"] == "running":
+            state["state"] = "paused"
         return dict(state, name=self.name, viewers=self.broadcast.viewers)
 
 

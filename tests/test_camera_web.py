@@ -1,0 +1,425 @@
+"""The live page with real HTTP clients: what it serves, whom it refuses, and clients that misbehave."""
+
+import http.client
+import json
+import re
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fastnas.jetson import guard, web
+from fastnas.jetson.broadcast import Broadcast
+from fastnas.jetson.controls import Controls
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.figures import Figures
+from fastnas.jetson.web import Server, Site
+
+
+class Camera:
+    """A server whose pictures come from the test."""
+
+    def __init__(self, address="127.0.0.1", viewers=8):
+        self.broadcast, self.figures = Broadcast(viewers), Figures()
+        self.controls = Controls(["segmentation", "depth"])
+        self.server = Server(address, 0, lambda guard: Site("toy", self.broadcast, self.controls, self.figures, guard))
+        self.port = self.server.server_port
+        self.number = 0
+
+    def __enter__(self):
+        self.server.__enter__()
+        self.show()
+        return self
+
+    def __exit__(self, *error):
+        self.broadcast.close()
+        self.server.__exit__(*error)
+
+    def show(self, size=(48, 64)):
+        self.number += 1
+        self.figures.add_captured()
+        self.figures.add_shown(12.0)
+        picture = np.random.RandomState(self.number).randint(0, 256, size + (3,)).astype(np.uint8)
+        self.broadcast.show(picture, time.monotonic())
+
+    def ask(self, path, method="GET", body=None, host=None, **headers):
+        """Status, headers and body of one request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        headers.setdefault("Host", host or "127.0.0.1:{}".format(self.port))
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer.status, dict(answer.getheaders()), data
+
+    def control(self, wishes, **headers):
+        headers.setdefault("Content_Type", "application/json")
+        body = wishes if isinstance(wishes, bytes) else json.dumps(wishes).encode()
+        return self.ask("/control", "POST", body, **headers)
+
+
+@pytest.fixture
+def camera():
+    with Camera() as found:
+        yield found
+
+
+@pytest.fixture
+def open_camera():
+    with Camera("0.0.0.0") as found:
+        yield found
+
+
+def watch(port, pictures, path="/stream.mjpg", headers=""):
+    """Read so many pictures of the stream; each part's JPEG and age."""
+    import cv2
+
+    found = []
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall("GET {} HTTP/1.0\r\nHost: localhost\r\n{}\r\n".format(path, headers).encode())
+        file = connection.makefile("rb")
+        assert b"200" in file.readline()
+        while file.readline().strip():
+            pass
+        while len(found) < pictures:
+            line = file.readline()
+            if not line:
+                return found
+            assert line == b"--picture\r\n"
+            head = b"".join(iter(file.readline, b"\r\n")).decode()
+            data = file.read(int(re.search(r"Content-Length: (\d+)", head).group(1)))
+            assert file.readline() == b"\r\n"
+            assert cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None
+            found.append((data, float(re.search(r"X-Age-Ms: ([\d.]+)", head).group(1))))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "start"),
+    [
+        ("/", "text/html; charset=utf-8", b"<!DOCTYPE html>"),
+        ("/page.css", "text/css; charset=utf-8", b":root"),
+        ("/page.js", "text/javascript; charset=utf-8", b'"use strict"'),
+        ("/picture.jpg", "image/jpeg", b"\xff\xd8"),
+        ("/figures", "application/json", b"{"),
+        ("/health", "text/plain", b"ok"),
+    ],
+)
+def test_what_is_served(camera, path, kind, start):
+    status, headers, body = camera.ask(path)
+    assert status == 200
+    assert headers["Content-Type"] == kind
+    assert body.startswith(start)
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "Python" not in headers["Server"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(camera):
+    for path in ("/", "/page.css", "/page.js"):
+        body = camera.ask(path)[2].decode()
+        assert "http:" not in body
+        assert "https:" not in body
+        assert not re.search(r"\son\w+=|style=", body)  # what the content policy forbids
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../web.py",
+        "/..%2f..%2fetc/passwd",
+        "//etc/passwd",
+        "/page.html",
+        "/web.py",
+        "/captures/a.jpg",
+        "/%00",
+        "/control",
+    ],
+)
+def test_no_path_reaches_a_file(camera, path):
+    status, _, body = camera.ask(path)
+    assert status == 404
+    assert body == b"there is nothing here\n"
+
+
+def test_the_stream(camera):
+    """Every picture once, as it comes, and its age is told."""
+    thread = threading.Thread(target=lambda: [(time.sleep(0.03), camera.show()) for _ in range(40)])
+    thread.start()
+    found = watch(camera.port, 10)
+    thread.join()
+    assert len({data for data, _ in found}) == 10
+    assert np.median([age for _, age in found[1:]]) < 20
+
+
+def test_the_stream_ends_with_the_camera(camera):
+    threading.Timer(0.3, camera.broadcast.close).start()
+    start = time.monotonic()
+    assert len(watch(camera.port, 10)) == 1
+    assert time.monotonic() - start < 5
+
+
+def test_five_viewers_share_one_encoding(camera, monkeypatch):
+    encoded = []
+    encode = camera.broadcast._cv2.imencode
+
+    class Counting:
+        IMWRITE_JPEG_QUALITY = camera.broadcast._cv2.IMWRITE_JPEG_QUALITY
+
+        @staticmethod
+        def imencode(*arguments):
+            encoded.append(1)
+            return encode(*arguments)
+
+    camera.broadcast._cv2 = Counting
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(watch(camera.port, 8))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for _ in range(60):
+        time.sleep(0.02)
+        camera.show()
+    for thread in threads:
+        thread.join(10)
+    assert [len(result) for result in results] == [8] * 5
+    assert len(encoded) <= camera.number
+
+
+def test_a_viewer_that_stops_reading_delays_nobody_and_is_let_go(camera, monkeypatch):
+    monkeypatch.setattr(guard, "REQUEST_SECONDS", 1.0)
+    stuck = socket.create_connection(("127.0.0.1", camera.port))
+    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stuck.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    while camera.broadcast.viewers < 1:
+        time.sleep(0.01)
+    shows = []
+
+    def produce():
+        for _ in range(150):
+            start = time.monotonic()
+            camera.show((480, 640))
+            shows.append(time.monotonic() - start)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    assert len(watch(camera.port, 10)) == 10
+    thread.join()
+    assert np.median(shows) < 0.02
+    due = time.monotonic() + 10
+    while camera.broadcast.viewers and time.monotonic() < due:
+        time.sleep(0.05)
+    assert camera.broadcast.viewers == 0
+    stuck.close()
+
+
+def test_viewers_are_bounded():
+    with Camera(viewers=2) as camera:
+        streams = [socket.create_connection(("127.0.0.1", camera.port)) for _ in range(2)]
+        for stream in streams:
+            stream.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        while camera.broadcast.viewers < 2:
+            time.sleep(0.01)
+        status, _, body = camera.ask("/stream.mjpg")
+        assert (status, body) == (503, b"2 viewers are watching, which is the most\n")
+        assert camera.ask("/figures")[0] == 200
+        for stream in streams:
+            stream.close()
+        while camera.broadcast.viewers:  # a viewer who leaves makes room
+            camera.show()
+            time.sleep(0.05)
+
+
+def test_connections_are_bounded(monkeypatch):
+    monkeypatch.setattr(web, "OTHER_CONNECTIONS", 2)
+    with Camera(viewers=1) as camera:
+        idle = [socket.create_connection(("127.0.0.1", camera.port)) for _ in range(3)]
+        time.sleep(0.3)
+        with socket.create_connection(("127.0.0.1", camera.port), 5) as refused:
+            assert refused.recv(100).startswith(b"HTTP/1.0 503")
+        for connection in idle:
+            connection.close()
+        time.sleep(0.3)
+        assert camera.ask("/figures")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /" + b"a" * 20000 + b" HTTP/1.0\r\n\r\n", b"413"),
+        (b"GET / HTTP/1.0\r\n" + b"X: y\r\n" * 4000 + b"\r\n", b"413"),
+        (b"POST /control HTTP/1.0\r\nContent-Length: 99999999\r\n\r\n", b"413"),
+        (b"POST /control HTTP/1.0\r\nContent-Length: -5\r\n\r\n", b"400"),
+        (b"POST /control HTTP/1.0\r\nContent-Length: 3\r\nContent-Length: 9\r\n\r\nabcdefghi", b"400"),
+        (b"POST /control HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b"400"),
+        (b"BREW / HTTP/1.0\r\nHost: localhost\r\n\r\n", b"501"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"400"),
+        (b"GET /?token=%ff HTTP/1.0\r\nHost: localhost\r\n\r\n", b"200"),
+        (b"GET http://[ HTTP/1.0\r\nHost: localhost\r\n\r\n", b"400"),
+    ],
+)
+def test_requests_that_make_no_sense(camera, data, status):
+    with socket.create_connection(("127.0.0.1", camera.port), 10) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert status in answer.split(b"\r\n")[0]
+    assert camera.ask("/figures")[0] == 200
+
+
+def test_a_client_that_drips_is_cut_off(camera, monkeypatch):
+    monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", camera.port), 10) as connection:
+        for _ in range(30):
+            try:
+                connection.sendall(b"G")
+            except OSError:
+                return
+            time.sleep(0.1)
+    pytest.fail("it was listened to for three seconds")
+
+
+def test_controls(camera):
+    status, _, body = camera.control({"task": "depth", "alpha": 0.25, "paused": True})
+    state = json.loads(body.decode())
+    assert status == 200
+    assert (state["task"], state["alpha"], state["paused"], state["state"]) == ("depth", 0.25, True, "paused")
+    assert camera.controls.active() == ("depth",)
+    state = json.loads(camera.ask("/figures")[2].decode())
+    assert (state["task"], state["name"], state["tasks"]) == ("depth", "toy", ["all", "segmentation", "depth"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"alpha": 7}',
+        b'{"path": "/etc"}',
+        b"[" * 10000,
+        b'{"alpha": NaN}',
+        b'{"alpha": 1e999}',
+    ],
+)
+def test_controls_that_cannot_be(camera, body):
+    before = camera.controls.snapshot()
+    assert camera.control(body)[0] == 400
+    assert camera.controls.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content_Type": "text/plain"}, 415),
+        ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Sec_Fetch_Site": "same-site"}, 403),
+    ],
+)
+def test_controls_of_another_page_are_refused(camera, headers, status):
+    assert camera.control({"paused": True}, **headers)[0] == status
+    assert not camera.controls.paused
+
+
+def test_controls_of_our_own_page_are_taken(camera):
+    origin = "http://127.0.0.1:{}".format(camera.port)
+    assert camera.control({"paused": True}, Origin=origin, Sec_Fetch_Site="same-origin")[0] == 200
+    assert camera.controls.paused
+
+
+def test_another_site_cannot_reach_a_loopback_camera_by_a_name_of_its_own(camera):
+    """DNS rebinding: the name is theirs, the address is ours."""
+    for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "10.0.0.7"):
+        assert camera.ask("/figures", Host=host)[0] == 403
+    for host in ("localhost", "LOCALHOST:9000", "[::1]:8080", "127.0.0.1"):
+        assert camera.ask("/figures", Host=host)[0] == 200
+
+
+def test_another_page_cannot_embed_the_stream(camera):
+    headers = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}
+    assert camera.ask("/picture.jpg", **headers)[0] == 403
+    assert camera.ask("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
+
+
+def test_a_loopback_camera_has_no_token(camera):
+    assert camera.server.guard.token is None
+    assert camera.server.url() == "http://127.0.0.1:{}/".format(camera.port)
+
+
+def test_every_other_address_needs_the_token(open_camera):
+    token = open_camera.server.guard.token
+    assert len(token) >= 20
+    assert open_camera.server.url().endswith(":{}/?token={}".format(open_camera.port, token))
+    for path in ("/", "/page.js", "/figures", "/picture.jpg", "/stream.mjpg", "/?token=", "/?token=wrong", "/nothing"):
+        assert open_camera.ask(path)[0] == 401, path
+    assert open_camera.ask("/figures?token=" + token)[0] == 401  # in the address of the page alone
+    for headers in (
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Basic " + token},
+        {"Cookie": "{}=wrong".format(open_camera.server.guard.cookie)},
+        {"Cookie": "{}=\u00e9".format(open_camera.server.guard.cookie)},
+        {"Cookie": ";;=,"},
+    ):
+        assert open_camera.ask("/figures", **headers)[0] == 401
+    assert open_camera.control({"paused": True})[0] == 401
+    assert not open_camera.controls.paused
+    assert open_camera.ask("/health")[0] == 200
+
+
+def test_the_token_opens_the_page_and_stays_as_a_cookie(open_camera):
+    token = open_camera.server.guard.token
+    status, headers, _ = open_camera.ask("/?token=" + token, Host="jetson.local:8080")
+    assert status == 200
+    cookie, _, rest = headers["Set-Cookie"].partition(";")
+    assert cookie == "fastnas_{}={}".format(open_camera.port, token)
+    assert "HttpOnly" in rest
+    assert "SameSite=Strict" in rest
+    assert open_camera.ask("/figures", Cookie="other=1; " + cookie)[0] == 200
+    assert open_camera.control({"paused": True}, Cookie=cookie)[0] == 200
+    assert open_camera.ask("/figures", Authorization="Bearer " + token)[0] == 200
+    assert len(watch(open_camera.port, 1, headers="Cookie: {}\r\n".format(cookie))) == 1
+
+
+def test_two_servers_have_two_tokens():
+    with Camera("0.0.0.0") as one, Camera("0.0.0.0") as other:
+        assert one.server.guard.token != other.server.guard.token
+
+
+def test_a_port_that_is_taken(camera):
+    with pytest.raises(JetsonError, match="Address already in use; try --port"):
+        Server("127.0.0.1", camera.port, None)
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "no such name"])
+def test_an_address_that_is_not_ours(address):
+    with pytest.raises(JetsonError, match="cannot serve on " + address):
+        Server(address, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)]
+    + [("0.0.0.0", False), ("::", False), ("192.168.1.5", False), ("jetson", False)],
+)
+def test_which_addresses_are_loopback(address, loopback):
+    assert guard.is_loopback(address) == loopback
+
+
+def test_no_picture_yet(monkeypatch):
+    camera = Camera()
+    with camera.server:
+        assert camera.ask("/health")[0] == 503
+        assert json.loads(camera.ask("/figures")[2].decode())["state"] == "starting"
+        monkeypatch.setattr(camera.broadcast, "newer", lambda than, timeout: None)
+        assert camera.ask("/picture.jpg")[0] == 503
+        camera.broadcast.close()
