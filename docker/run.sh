@@ -71,7 +71,8 @@ options+=(
     --volume "$cache:/cache" --env FASTNAS_CACHE=/cache --env XDG_CACHE_HOME=/cache
 )
 [[ ! -t 0 || ! -t 1 ]] || options+=(--interactive --tty)
-[[ $1 == camera ]] || options+=(--no-healthcheck) # it asks for the live page
+# The health check asks for the live page, at $FASTNAS_PAGE where its port is not the default.
+if [[ $1 == camera ]]; then options+=(--env FASTNAS_PAGE); else options+=(--no-healthcheck); fi
 
 if [[ $board == host ]]; then
     options+=(--shm-size 8g) # data loaders and Ray pass tensors through it
