@@ -28,6 +28,9 @@ class Entry:
 COMMANDS: dict[str, Entry] = {
     "show": Entry("fastnas.show:show", "Describe, count and draw a network."),
     "search": Entry("fastnas.search.commands:search", "Find an architecture."),
+    "report": Entry(
+        "fastnas.search.report_command:report", "Show searches on one page: rewards, best networks, what helped."
+    ),
     "train": Entry("fastnas.train.commands:train", "Train a network fully."),
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),
     "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),

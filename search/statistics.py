@@ -106,6 +106,12 @@ def series(runs: Iterable[SearchRun]) -> dict[str, list[SearchRun]]:
     return labelled
 
 
+def contenders(runs: Sequence[SearchRun]) -> dict[str, list[SearchRun]]:
+    """The series in which a strategy learns, and random search under the same settings; all where none learns."""
+    learning = {_setting_key(run) for run in runs if run.settings.policy.strategy != "random"}
+    return {label: group for label, group in series(runs).items() if not learning or _setting_key(group[0]) in learning}
+
+
 def blocks(runs: Sequence[SearchRun], stage: Stage, size: int) -> list[list[float]]:
     """Rewards after a stage by block of `size` candidates, of all runs together (the paper's Fig. 2)."""
     count = max((math.ceil(len(run.records) / size) for run in runs), default=0)
@@ -175,12 +181,17 @@ def ablation(runs: Iterable[SearchRun], stage: Stage) -> dict[str, list[float]]:
 
 
 def distinct(records: Iterable[Record]) -> list[Record]:
-    """Candidates with a reward, each network once, the best first."""
+    """Candidates with a reward, each network once, the best first: those that went through all stages, then others."""
     found: dict[Genotype, Record] = {}
     for record in records:
         if record.reward is not None and record.status != "reused":
             found.setdefault(record.genotype.canonical(), record)
-    return sorted(found.values(), key=lambda record: -_reward(record))
+    return sorted(found.values(), key=rank)
+
+
+def rank(record: Record) -> tuple[bool, float]:
+    """Sorts the best candidate first, as `distinct` does."""
+    return record.status != "done", -_reward(record)
 
 
 @dataclass(frozen=True)
@@ -245,18 +256,6 @@ def connection_shares(records: Iterable[Record]) -> npt.NDArray[np.float64]:
     for block in range(BLOCKS):
         counts[block, ENCODER_OUTPUTS + block :] = np.nan
     return counts
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of some (cost, reward) points no other one beats, cheapest first.
-
-    A point is beaten by one that costs no more and earns no less, and is better in one of the two.
-    """
-    front: list[int] = []
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if not front or points[i][1] > points[front[-1]][1]:
-            front.append(i)
-    return front
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def write_run(folder: Path, how: SearchSettings, count: int, *, bonus: float = 0
         (proposal,) = policy.propose(1)
         genotype = Genotype.from_decisions(proposal.decisions)
         stage1 = toy_reward(genotype) + bonus + float(chance.normal(0, 0.03))
-        costs = {"parameters": 1.9 + chance.random(), "madds": 2 + 2 * chance.random(), "latency": 40 + 80 * stage1}
+        costs = {"parameters": 1e6 * (1.9 + chance.random()), "madds": 1e9 * (2 + 2 * chance.random())}
+        costs["latency"] = 40 + 80 * stage1 + 10 * chance.random()
         seconds = {"stage1": 20 + 10 * float(chance.random())}
         stage2 = stage1 + 0.08 if chance.random() < 0.6 else None
         if number % 23 == 7:

@@ -126,22 +126,24 @@ def test_shares_of_operations_and_connections() -> None:
     assert np.nansum(statistics.connection_shares([])) == 0
 
 
+def test_the_best_went_through_all_stages() -> None:
+    ranked = statistics.distinct([record(0, 0.9, status="stopped"), record(1, 0.4), record(2, 0.5), record(3, None)])
+    assert [r.proposal.number for r in ranked] == [2, 1, 0]
+
+
 def test_the_best_are_taken_from_each_run() -> None:
     runs = [run("low", [0.01 * i for i in range(20)], settings()), run("high", [0.9] * 10, settings(seed=1))]
     assert [r.reward for r in statistics.best(runs)] == [pytest.approx(0.19), pytest.approx(0.18), 0.9]
 
 
-def test_pareto_front_against_its_definition() -> None:
-    points = [(float(c), float(r)) for c, r in np.random.default_rng(0).integers(0, 12, (60, 2))]
-
-    def beaten(i: int) -> bool:
-        cost, reward = points[i]
-        return any(c <= cost and r >= reward and (c, r) != (cost, reward) for c, r in points)
-
-    front = statistics.pareto_front(points)
-    assert {points[i] for i in front} == {points[i] for i in range(60) if not beaten(i)}
-    assert len({points[i] for i in front}) == len(front)
-    assert [points[i][0] for i in front] == sorted(points[i][0] for i in front)
+def test_random_search_under_other_settings_is_no_contender() -> None:
+    runs = [
+        run("rl", [0.1], settings()),
+        run("random", [0.1], settings("random")),
+        run("bare", [0.1], settings("random", polyak=False)),
+    ]
+    assert [r.name for group in statistics.contenders(runs).values() for r in group] == ["rl", "random"]
+    assert len(statistics.contenders(runs[1:])) == 2
 
 
 def test_an_interruption_is_no_work() -> None:

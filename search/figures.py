@@ -1,0 +1,204 @@
+"""The figures of a report: one panel each, small enough to be read on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fastnas.search.constraints import accuracy, pareto_front
+from fastnas.search.history import Record
+from fastnas.search.statistics import (
+    FinalScore,
+    SearchRun,
+    Stage,
+    blocks,
+    connection_shares,
+    operation_shares,
+    timeline,
+)
+
+COLOURS = ("#2471a3", "#e08e0b", "#1e8449", "#c0392b", "#7d3c98", "#16a085", "#7f6000", "#566573")
+INK, FAINT = "#333333", "#aab2b8"
+STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
+COSTS = {
+    "parameters": ("parameters, M", 1e6),
+    "madds": ("multiply-adds, G", 1e9),
+    "latency": ("latency, ms", 1.0),
+}
+"""The costs that a record may have among its scores: how they are named, and in which unit."""
+SIZE = (5.4, 3.7)
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": "#888888",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+}
+
+
+def _panel(draw: Callable[..., None]) -> Callable[..., Figure]:
+    """Make a function that draws on axes one that returns a figure."""
+
+    def figure(*arguments: Any) -> Figure:
+        with rc_context(STYLE):
+            made = Figure(figsize=SIZE, layout="constrained")
+            axes = made.subplots()
+            axes.grid(axis="y", alpha=0.25)
+            axes.set_axisbelow(True)
+            draw(axes, *arguments)
+        return made
+
+    return figure
+
+
+@_panel
+def draw_course(axes: Axes, runs: Sequence[SearchRun]) -> None:
+    """Rewards over the hours of each run: every candidate, the mean of the last 20, and the best so far."""
+    for run, colour in zip(runs, _colours(len(runs)), strict=True):
+        moments = [moment for moment in timeline(run.records) if moment.best is not None]
+        hours = [moment.hours for moment in moments]
+        for status, marker in (("done", "o"), ("stopped", "x"), ("reused", "+")):
+            points = [(moment.hours, moment.record.reward) for moment in moments if moment.record.status == status]
+            if points:
+                # As pixels: thousands of vector points make a slow page.
+                size = 12 if len(runs) == 1 else 5
+                xs, ys = np.array(points, float).T
+                axes.scatter(xs, ys, s=size, marker=marker, color=colour, alpha=0.35, lw=0.8, rasterized=True)
+        means, leaders = np.array([(moment.mean, moment.best) for moment in moments], float).reshape(-1, 2).T
+        axes.plot(hours, means, color=colour, lw=1.8, label=run.name)
+        axes.plot(hours, leaders, color=colour, lw=1, ls="--", drawstyle="steps-post")
+    axes.set_xlabel("hours of work")
+    axes.set_ylabel("reward")
+    kinds = [Line2D([], [], color=INK, lw=1.8, label="mean of the last 20"), Line2D([], [], color=INK, lw=1, ls="--")]
+    kinds[1].set_label("best so far")
+    kinds += [
+        Line2D([], [], color=INK, ls="", marker=marker, ms=4, alpha=0.6, label=label)
+        for marker, label in (("o", "both stages"), ("x", "stopped"), ("+", "reused"))
+    ]
+    named = axes.get_legend_handles_labels()[0] if len(runs) > 1 else []
+    axes.figure.legend(handles=[*named, *kinds], loc="outside lower center", ncols=3)
+
+
+@_panel
+def draw_blocks(axes: Axes, series: Mapping[str, Sequence[SearchRun]], stage: Stage, size: int) -> None:
+    """Reward distributions by block of candidates, the series side by side (the paper's Fig. 2)."""
+    parts = {label: blocks(runs, stage, size) for label, runs in series.items()}
+    count = max(map(len, parts.values()))
+    _boxes(axes, {label: dict(enumerate(found)) for label, found in parts.items()})
+    axes.set_xticks(range(count), [f"{size * i + 1}–{size * (i + 1)}" for i in range(count)])
+    if count > 5:
+        axes.tick_params("x", rotation=30)
+    axes.set_xlabel("candidates")
+    axes.set_ylabel(f"reward after {STAGE_NAMES[stage]}")
+
+
+@_panel
+def draw_ablation(axes: Axes, arms: Mapping[Stage, Mapping[str, Sequence[float]]]) -> None:
+    """Rewards of random architectures by the aids of their training (the paper's Fig. 3)."""
+    names = list(dict.fromkeys(name for found in arms.values() for name in found))
+    _boxes(
+        axes,
+        {
+            f"after {STAGE_NAMES[stage]}": {names.index(arm): rewards for arm, rewards in found.items()}
+            for stage, found in arms.items()
+        },
+    )
+    axes.set_xticks(range(len(names)), [name.replace(" + ", "\n+ ") for name in names])
+    axes.set_ylabel("reward")
+
+
+@_panel
+def draw_final(axes: Axes, points: Sequence[FinalScore], score: str) -> None:
+    """Reward in the search against the score after full training (the paper's Fig. 5)."""
+    axes.scatter([p.reward for p in points], [p.score for p in points], color=COLOURS[0], s=26, zorder=3)
+    if len(points) <= 20:
+        for point in points:
+            axes.annotate(
+                point.name, (point.reward, point.score), (4, 4), textcoords="offset points", fontsize=8, color="#666666"
+            )
+    axes.margins(0.12)
+    axes.set_xlabel("reward in the search")
+    axes.set_ylabel(f"{score} after full training")
+
+
+@_panel
+def draw_pareto(axes: Axes, records: Sequence[Record], cost: str) -> None:
+    """Accuracy against a cost, and the front that no other candidate beats."""
+    name, unit = COSTS[cost]
+    front = pareto_front(records, cost)
+    points = [(record.scores[cost] / unit, accuracy(record)) for record in (*records, *front)]
+    xs, ys = np.array(points, float).T
+    axes.scatter(xs, ys, s=10, color=FAINT, rasterized=True)
+    leading = slice(len(records), None)
+    axes.plot(xs[leading], ys[leading], color=COLOURS[3], lw=1.3, marker="o", ms=4.5, drawstyle="steps-post")
+    axes.set_xlabel(name)
+    axes.set_ylabel("reward, without a weight for cost")
+
+
+@_panel
+def draw_operations(axes: Axes, every: Sequence[Record], best: Sequence[Record]) -> None:
+    """How often each operation is used, by all candidates and by the best."""
+    shares = operation_shares(every), operation_shares(best)
+    places = np.arange(len(shares[0]))
+    axes.grid(visible=False)
+    axes.grid(axis="x", alpha=0.25)
+    for i, (label, colour) in enumerate((("all candidates", FAINT), ("the best tenth", COLOURS[0]))):
+        values = [100 * value for value in shares[i].values()]
+        axes.barh(places + 0.4 * i - 0.2, values, 0.38, color=colour, label=label)
+    axes.set_yticks(places, list(shares[0]))
+    axes.invert_yaxis()
+    axes.set_xlabel("% of a cell's operations")
+    axes.legend()
+
+
+@_panel
+def draw_connections(axes: Axes, every: Sequence[Record], best: Sequence[Record]) -> None:
+    """How often each sum draws each index: among the best, and how that differs from all candidates."""
+    all_shares, shares = 100 * connection_shares(every), 100 * connection_shares(best)
+    difference = shares - all_shares
+    limit = max(10.0, float(np.nanmax(np.abs(difference))))
+    axes.grid(visible=False)
+    image = axes.imshow(difference, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (block, index), share in np.ndenumerate(shares):
+        if not np.isnan(share):
+            dark = abs(difference[block, index]) > 0.6 * limit
+            axes.text(index, block, f"{share:.0f} %", ha="center", va="center", color="white" if dark else INK)
+    axes.set_xticks(range(6), [*(f"encoder\n{i}" for i in range(4)), "sum\n4", "sum\n5"])
+    axes.set_yticks(range(3), ["sum 4", "sum 5", "sum 6"])
+    axes.set_ylabel("draws from")
+    axes.figure.colorbar(image, ax=axes, label="percentage points more than all", shrink=0.9)
+
+
+def _boxes(axes: Axes, groups: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
+    """Box plots with their points: at each place one box for each group that has values there."""
+    width, chance = 0.8 / len(groups), np.random.default_rng(0)
+    handles = []
+    for i, ((label, found), colour) in enumerate(zip(groups.items(), _colours(len(groups)), strict=True)):
+        places = [place for place, values in found.items() if len(values)]
+        centres: npt.NDArray[np.float64] = np.array(places) + width * (i - (len(groups) - 1) / 2)
+        values = [found[place] for place in places]
+        line = {"color": colour, "linewidth": 1.3}
+        axes.boxplot(
+            values, positions=centres.tolist(), widths=0.75 * width, manage_ticks=False, showfliers=False,
+            patch_artist=True, boxprops={"facecolor": colour + "30", "edgecolor": colour}, whiskerprops=line,
+            medianprops=line | {"linewidth": 2}, capprops=line,
+        )  # fmt: skip
+        for centre, rewards in zip(centres, values, strict=True):
+            spread = chance.uniform(-0.25, 0.25, len(rewards)) * width
+            axes.scatter(centre + spread, rewards, s=5, color=colour, alpha=0.5, lw=0, rasterized=True, zorder=3)
+        handles.append(Line2D([], [], color=colour, lw=5, alpha=0.6, label=label))
+    axes.figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)))
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]

@@ -1,0 +1,54 @@
+"""`fastnas report`: a page about searches, finished or running."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Show searches on one page: rewards, best networks, what helped.")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--final",
+    multiple=True,
+    metavar="MODEL|DIR",
+    type=click.Path(exists=True, path_type=Path),
+    help="Trained models, or a folder of them: does the reward tell their score? May be repeated.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The page; by default report.html in the first run. Its figures go into a folder of its name, as PNG.",
+)
+@click.option("--block", type=click.IntRange(1), help="Candidates per block of the reward distributions.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, block: int | None, as_json: bool) -> None:
+    r"""Show searches on one page: rewards, best networks, what helped.
+
+    RUN is a folder of fastnas search; it may be running. Several are compared: runs that differ in their seed alone are
+    taken together, a learning strategy is tested against random search under the same settings, and random searches
+    with different aids of training make an ablation.
+
+    \b
+    fastnas report runs/camvid
+    fastnas report runs/ppo runs/random --out compare.html
+    fastnas report runs/camvid --final runs/trained
+    """
+    from fastnas.search.report import write_report
+
+    path, summary = write_report(runs, out, final, block)
+    if as_json:
+        click.echo(json.dumps({"page": str(path), **summary}, allow_nan=False))
+        return
+    for network in summary["best"][:1]:
+        click.echo(f"best reward {network['reward']:.4f}: {network['genotype']}")
+    for test in summary["comparisons"]:
+        click.echo(
+            f"{test['first']} against {test['second']}, last third, {test['stage']}: "
+            f"median {test['medians'][0]:.4f} against {test['medians'][1]:.4f}, p = {test['p']:.3g}"
+        )
+    if summary["final"] and summary["final"]["spearman"]:
+        click.echo(f"Spearman's rho of reward and final score: {summary['final']['spearman'][0]:.3f}")
+    click.echo(f"report: {path}")
