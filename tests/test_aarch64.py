@@ -107,7 +107,7 @@ def arm64():
 def inside(root, *command):
     """What a command prints in the arm64 system."""
     # A path of this machine, such as TMPDIR, may not exist there.
-    environment = {"PATH": "/opt/fastnas/bin:/usr/bin:/bin", "HOME": "/try", "LANG": "C.UTF-8"}
+    environment = {"PATH": "/opt/fastnas/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/try", "LANG": "C.UTF-8"}
     done = subprocess.run(
         ["nice", "chroot", str(root), *command], env=environment, capture_output=True, text=True, timeout=540
     )
