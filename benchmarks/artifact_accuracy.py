@@ -1,0 +1,52 @@
+"""What reduced precision costs: the task's metric of every file of an artifact, all in ONNX Runtime on the CPU.
+
+    python benchmarks/artifact_accuracy.py artifacts/arch2 --data camvid --root CamVid
+
+`fastnas eval ARTIFACT --precision int8` gives the full tables of one file; here are also the files for TensorRT, whose
+arithmetic ONNX Runtime follows: Q/DQ graphs mean the same everywhere, and fp16 is computed by `fastnas.deploy.fp16.rounded`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import onnx
+import torch
+
+from fastnas.data import open_dataset
+from fastnas.deploy.fp16 import rounded
+from fastnas.deploy.onnx_writer import OUTPUT
+from fastnas.deploy.parity import open_session, run
+from fastnas.jetson import sidecar
+from fastnas.tasks.head import make_task
+from fastnas.train.evaluate import Predictor, evaluate
+from fastnas.train.settings import limited
+
+
+def predictor(path: Path, precision: str, threads: int) -> Predictor:
+    model = onnx.load(path)
+    session = open_session((rounded(model) if precision == "fp16" else model).SerializeToString(), threads)
+    return lambda images: torch.from_numpy(run(session, [OUTPUT], images.numpy())[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--data", default="synthetic", help="dataset; its val split is used")
+    parser.add_argument("--root", type=Path, help="folder of the dataset")
+    parser.add_argument("--limit", type=int, default=0, help="only so many images, evenly spread; 0 for all")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    entry = sidecar.load(str(options.artifact)).sidecar
+    dataset = limited(open_dataset(options.data, options.root, "val", entry.task["kind"]), options.limit)
+    head, first = make_task(dataset.task), None
+    for file in entry.files:
+        predict = predictor(options.artifact / file.path, file.precision, options.threads)
+        score = head.score(evaluate(predict, dataset, (256, 256), torch.device("cpu")).compute())
+        first = score.value if first is None else first
+        print(f"{file.path}: {score.name} {score.value:.4f} ({score.value - first:+.4f}), {len(dataset)} images")
+
+
+if __name__ == "__main__":
+    main()
