@@ -22,7 +22,7 @@ FROM nvcr.io/nvidia/cuda:13.0.2-base-ubuntu24.04
 LABEL fastnas.board="host"
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        libgl1 libglib2.0-0t64 openssh-client python3 \
+        libgl1 libglib2.0-0t64 python3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 --groups video fastnas
 COPY --from=build /opt/fastnas /opt/fastnas

@@ -66,7 +66,7 @@ cache=${FASTNAS_CACHE:-$HOME/.cache/fastnas}
 mkdir -p "$cache" # before Docker does, as root
 options+=(
     --rm --init --network host --security-opt no-new-privileges
-    --user "$(id -u):$(id -g)" --env HOME=/tmp
+    --user "$(id -u):$(id -g)" --env "USER=$(id -un)" --env HOME=/tmp
     --volume "$PWD:$PWD" --workdir "$PWD"
     --volume "$cache:/cache" --env FASTNAS_CACHE=/cache --env XDG_CACHE_HOME=/cache
 )

@@ -4,6 +4,7 @@ It shows that the runner installs and computes the same on arm64; the emulator's
 system (600 MB) is built once, in ten minutes, and kept outside the checkout.
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -43,8 +44,12 @@ print(platform.machine())
 
 
 @contextmanager
-def emulation():
-    """The kernel runs arm64 programs meanwhile; what had to be changed for it is undone at the end."""
+def emulation(lock):
+    """The kernel runs arm64 programs meanwhile; what had to be changed for it is undone at the end.
+
+    `lock` is a file that lets in one process at a time: tests may be spread over several.
+    """
+    fcntl.flock(lock, fcntl.LOCK_EX)
     mounted = registered = False
     try:
         if not (BINFMT / "register").exists():
@@ -94,7 +99,8 @@ def arm64():
         pytest.skip("apt-get install debootstrap qemu-user-static brings what this needs")
     root, ready = CACHE / RELEASE, CACHE / "ready"
     recipe = " ".join([RELEASE, PACKAGES, *WHEELS])
-    with emulation():
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock, emulation(lock):
         if not ready.exists() or ready.read_text() != recipe:
             build(root)
             ready.write_text(recipe)
