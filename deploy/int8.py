@@ -132,7 +132,7 @@ def always_float(model: onnx.ModelProto) -> list[str]:
 
 
 def _reader(quantization: Any, arrays: Sequence[NDArray[Any]]) -> Any:
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             self.left = iter(arrays)
 
