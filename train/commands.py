@@ -74,7 +74,7 @@ MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "save_every",
 @click.option("--compile", is_flag=True, help="Let torch.compile make the code: slow to start, faster to run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(architecture: str | None, resume: Path | None, out: Path | None, **options: object) -> None:
-    r"""Train a network fully.
+    """Train a network fully.
 
     ARCHITECTURE is arch0, arch1, arch2, a genotype, or a baseline such as rflw-mbv2. The run folder holds the best
     model (model.safetensors), the state that --resume continues, a CSV of every epoch, curves, pictures of predictions
@@ -85,7 +85,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     fastnas train arch0 --data camvid --root CamVid
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train --resume runs/arch0-camvid
-    """
+    """  # noqa: D301 - click needs the real control character
     from fastnas.train.loop import STATE
     from fastnas.train.settings import RunSettings
 
@@ -139,6 +139,7 @@ def _run(
 
     from fastnas.files import locked
     from fastnas.models import build
+    from fastnas.train.evaluate import for_json
     from fastnas.train.log import RunLog
     from fastnas.train.loop import MODEL, Options, Trainer
     from fastnas.train.teacher import load_teacher
@@ -164,7 +165,8 @@ def _run(
         trainer = Trainer(
             fabric, settings.model, network, recipe, settings.open_train, val, folder,
             options=Options(
-                settings.seed, workers, settings.accumulate, channels_last, compile, settings.eval_every, save_every
+                seed=settings.seed, workers=workers, accumulate=settings.accumulate, channels_last=channels_last,
+                compile=compile, eval_every=settings.eval_every, save_every=save_every,
             ),
             teacher=teacher,
         )  # fmt: skip
@@ -183,7 +185,8 @@ def _run(
     best, score = trainer.progress.best, trainer.head.score(trainer.progress.rows[-1]).name
     model = folder / MODEL
     if as_json and fabric.is_global_zero:
-        click.echo(json.dumps({"model": str(model), "score": score, "best": best, "epochs": trainer.progress.rows}))
+        rows = [for_json(row) for row in trainer.progress.rows]
+        click.echo(json.dumps({"model": str(model), "score": score, "best": best, "epochs": rows}))
     console.print(f"best {score} {best:.4f}: {model}")
     root = settings.roots.get(settings.val.partition(":")[0])
     console.print(f"next: fastnas eval {model} --data {settings.val}" + (f" --root {root}" if root else ""))

@@ -65,7 +65,7 @@ def evaluate_command(
     accelerator: str,
     as_json: bool,
 ) -> None:
-    r"""Measure a trained model: the tables of the paper for its task, and its best and worst images.
+    """Measure a trained model: the tables of the paper for its task, and its best and worst images.
 
     MODEL is a model file, or the folder of an exported artifact, so that what is measured is what is deployed.
 
@@ -73,14 +73,14 @@ def evaluate_command(
     fastnas eval runs/arch0-camvid/model.safetensors --data camvid --root CamVid
     fastnas eval model.safetensors --data voc --root VOCdevkit --flip --scales 0.5,0.75,1,1.25,1.5
     fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --pictures pictures
-    """
+    """  # noqa: D301 - click needs the real control character
     from lightning_fabric import Fabric
     from rich.console import Console
     from rich.progress import Progress
 
     from fastnas.data import open_dataset
     from fastnas.tasks.head import make_task
-    from fastnas.train.evaluate import at_scales, evaluate, flipped
+    from fastnas.train.evaluate import at_scales, evaluate, flipped, for_json
     from fastnas.train.predictors import open_subject
     from fastnas.train.settings import limited
 
@@ -126,7 +126,7 @@ def evaluate_command(
     if as_json:
         result = {
             "model": str(model), "data": data, "split": dataset.split, "images": len(dataset), "score": score.name,
-            "metrics": {key: None if math.isnan(value) else value for key, value in values.items()},
+            "metrics": for_json(values),
             "best": [one._asdict() for one in best], "worst": [one._asdict() for one in worst],
         }  # fmt: skip
         click.echo(json.dumps(result))

@@ -8,7 +8,8 @@ Shapes: N batch, K outputs, H and W the input's sides, h and w the output's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -81,6 +82,11 @@ def at_scales(predict: Predictor, scales: Sequence[float]) -> Predictor:
         return total / len(scales)
 
     return run
+
+
+def for_json(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures with None for NaN, which JSON does not have."""
+    return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 
 def _round(side: float) -> int:

@@ -261,7 +261,8 @@ class Trainer:
         if better(score, self.progress.best):
             self.progress.best = score.value
             if self.fabric.is_global_zero:
-                save_model(self.folder / MODEL, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=values)
+                known = {key: value for key, value in values.items() if math.isfinite(value)}
+                save_model(self.folder / MODEL, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=known)
         if self.fabric.is_global_zero:
             self.observer.epoch(row, self.evaluated)
 
