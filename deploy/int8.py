@@ -114,6 +114,7 @@ def quantise(model: onnx.ModelProto, ranges: Any, scheme: Scheme, keep: Collecti
     quantiser.quantize_model()
     quantiser.model.topological_sort()
     result: onnx.ModelProto = quantiser.model.model
+    result.graph.ClearField("value_info")  # it still names values that are gone
     onnx.checker.check_model(result)
     return result
 

@@ -1,0 +1,75 @@
+"""What INT8 is worth on a CPU: our float32 file against our INT8 file, in ONNX Runtime.
+
+    python benchmarks/int8_latency.py                         # arch0-2 and three baselines at 512x512
+    python benchmarks/int8_latency.py arch0 --threads 2 --json
+
+The weights are random and the ranges from generated pictures: neither changes the time. The two take turns, as in
+`export_latency.py`; the ratio is of medians of one run. The symmetric file is TensorRT's: slow here, shown to say why
+there are two.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from functools import partial
+
+import click
+import numpy as np
+from export_latency import NETWORKS, machine, measure
+
+from fastnas.deploy import int8
+from fastnas.deploy.artifact import sample_image
+from fastnas.deploy.capture import capture
+from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.optimise import optimise
+from fastnas.deploy.parity import open_session
+from fastnas.models import ModelSpec, build
+from fastnas.network import Network
+from fastnas.show import usual_task
+
+
+def files(network: Network) -> dict[str, bytes]:
+    """The float32 file and both INT8 files."""
+    model = to_onnx(optimise(capture(network))[0])
+    images = [sample_image(network, (256, 256), seed).numpy() for seed in range(4)]
+    ranges = int8.calibrate(model, images)
+    made = {"int8": int8.quantise(model, ranges, int8.CPU), "symmetric": int8.quantise(model, ranges, int8.TENSORRT)}
+    return {name: one.SerializeToString() for name, one in ({"fp32": model} | made).items()}
+
+
+@click.command()
+@click.argument("networks", nargs=-1)
+@click.option("--size", default=512, show_default=True, help="Sides of the image.")
+@click.option("--threads", default=2, show_default=True, help="Of ONNX Runtime.")
+@click.option("--rounds", default=15, show_default=True, help="Measured rounds.")
+@click.option("--cpu-time", is_flag=True, help="Processor time of one thread instead of the clock's.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with the raw samples.")
+def main(networks: tuple[str, ...], size: int, threads: int, rounds: int, cpu_time: bool, as_json: bool) -> None:
+    """Latency of NETWORKS (all of the paper's by default)."""
+    threads = 1 if cpu_time else threads
+    here, results = machine(threads), []
+    if not as_json:
+        print(", ".join(f"{key} {value}" for key, value in here.items()))
+        print(f"{'network':22} {'fp32':>9} {'int8':>9} {'symmetric':>9} {'fp32/int8':>9}  MB")
+    for name in networks or NETWORKS:
+        made = files(build(ModelSpec(name, usual_task("segmentation"))).eval())
+        image = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
+        turns = {
+            kind: partial(open_session(content, threads).run, [OUTPUT], {INPUT: image})
+            for kind, content in made.items()
+        }
+        samples = measure(turns, rounds, time.process_time if cpu_time else time.perf_counter)
+        results.append({"network": name, "size": size, "milliseconds": samples})
+        if not as_json:
+            median = {kind: statistics.median(values) for kind, values in samples.items()}
+            times = " ".join(f"{value:9.1f}" for value in median.values())
+            sizes = " / ".join(f"{len(content) / 1e6:.1f}" for content in made.values())
+            print(f"{name:22} {times} {median['fp32'] / median['int8']:9.2f}  {sizes}", flush=True)
+    if as_json:
+        print(json.dumps({"machine": here, "results": results}))
+
+
+if __name__ == "__main__":
+    main()

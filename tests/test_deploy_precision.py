@@ -1,0 +1,352 @@
+"""fp16 and INT8 files: what they hold, that they mean what they should, and that what is sensitive stays in fp32."""
+
+from __future__ import annotations
+
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from fastnas.cli import main
+from fastnas.data.voc import TASK
+from fastnas.deploy import artifact, calibration, int8, lint, parity, precision
+from fastnas.deploy.artifact import Options, sample_image
+from fastnas.deploy.capture import capture
+from fastnas.deploy.fp16 import rounded, to_fp16, value_types
+from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.optimise import optimise
+from fastnas.deploy.precision import Judge
+from fastnas.errors import FastnasError, MissingPackage
+from fastnas.genotype import Genotype
+from fastnas.jetson import sidecar
+from fastnas.jetson.engines import open_engine
+from fastnas.models import ModelSpec, build
+from fastnas.network import Network
+from fastnas.zoo import ZOO
+from tests.deploy_toys import toy_network, unsettle
+
+SIZE = (64, 96)
+
+
+def full(network: Network) -> onnx.ModelProto:
+    return to_onnx(optimise(capture(network))[0])
+
+
+def result(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    return parity.run(parity.open_session(model.SerializeToString(), 1), [OUTPUT], x)[0]
+
+
+@pytest.fixture(scope="module", params=["arch2", "random"])
+def network(request: pytest.FixtureRequest) -> Network:
+    """arch2 has a convolution of a pooled pixel, the graph's oddest part."""
+    return toy_network(ZOO["arch2"] if request.param == "arch2" else Genotype.random(random.Random(3)))
+
+
+@pytest.fixture(scope="module")
+def model(network: Network) -> onnx.ModelProto:
+    return full(network)
+
+
+@pytest.fixture(scope="module")
+def images(network: Network) -> list[torch.Tensor]:
+    return [sample_image(network, SIZE, seed) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def ranges(model: onnx.ModelProto, images: list[torch.Tensor]) -> object:
+    return int8.calibrate(model, [one.numpy() for one in images])
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(10):
+        small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+        Image.fromarray(small).resize((140, 90), Image.Resampling.BICUBIC).save(folder / f"{seed}.png")
+    return folder
+
+
+# fp16
+
+
+def identity_in_fp16() -> onnx.ModelProto:
+    """A float32 image through fp16 and a matrix product, with which ONNX Runtime likes to fuse scales, to float32."""
+    value, nodes = helper.make_tensor_value_info, helper.make_node
+    graph = helper.make_graph(
+        [
+            nodes("Cast", [INPUT], ["half"], to=TensorProto.FLOAT16),
+            nodes("MatMul", ["half", "one"], ["product"]),
+            nodes("Cast", ["product"], [OUTPUT], to=TensorProto.FLOAT),
+        ],
+        "identity",
+        [value(INPUT, TensorProto.FLOAT, [None, 1])],
+        [value(OUTPUT, TensorProto.FLOAT, [None, 1])],
+        [numpy_helper.from_array(np.ones((1, 1), np.float16), "one")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+
+
+def test_rounding_is_that_of_fp16() -> None:
+    """Also under ONNX Runtime's optimiser, which drops the casts of the fp16 model itself."""
+    generator = np.random.default_rng(0)
+    x = (generator.standard_normal(20_000) * 10.0 ** generator.integers(-4, 4, 20_000)).astype(np.float32)
+    x = np.concatenate([x, np.array([0, 65504, 65519, -65504, 2048, 2049, 2050, 2051], np.float32)])
+    found = result(rounded(identity_in_fp16()), x[:, None])[:, 0]
+    expected = x.astype(np.float16).astype(np.float32)
+    normal = np.abs(x) >= np.finfo(np.float16).smallest_normal
+    assert np.array_equal(found[normal], expected[normal])
+    assert np.abs(found - expected)[~normal].max() <= 2.0**-25
+    assert not np.array_equal(result(identity_in_fp16(), x[:, None])[:, 0], expected)
+
+
+@pytest.mark.parametrize("value", [65520, -65520, 1e9, np.inf])
+def test_beyond_the_range_of_fp16_is_infinite(value: float) -> None:
+    assert not np.isfinite(result(rounded(identity_in_fp16()), np.array([[value]], np.float32))).any()
+
+
+def test_everything_inside_is_fp16(model: onnx.ModelProto) -> None:
+    half = to_fp16(model)
+    assert lint.lint(half) == []
+    types = value_types(half)
+    assert types[INPUT] == types[OUTPUT] == TensorProto.FLOAT
+    assert {kind for name, kind in types.items() if name not in (INPUT, OUTPUT)} == {TensorProto.FLOAT16}
+    assert sum(node.op_type == "Cast" for node in half.graph.node) == 2
+    floats = {tensor.name for tensor in half.graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    assert all(name.startswith("scales/") for name in floats)
+    assert len(half.SerializeToString()) < 0.75 * len(model.SerializeToString())
+
+
+def test_fp16_is_near_and_not_equal(model: onnx.ModelProto, images: list[torch.Tensor]) -> None:
+    x = images[0].numpy()
+    expected, found = result(model, x), result(rounded(to_fp16(model)), x)
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 1e-5 < error < 1e-2
+
+
+def test_what_is_kept_computes_in_fp32(model: onnx.ModelProto, images: list[torch.Tensor]) -> None:
+    """With everything kept nothing is rounded; with one convolution kept its weights stay as they are."""
+    x = images[0].numpy()
+    whole = to_fp16(model, [node.name for node in model.graph.node])
+    assert np.array_equal(result(whole, x), result(model, x))
+    first = next(node for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2)
+    one = to_fp16(model, [first.name])
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in one.graph.initializer}
+    assert weights[first.input[1]].dtype == np.float32
+    assert value_types(one)[first.output[0]] == TensorProto.FLOAT
+
+
+def too_large_for_fp16(network: Network) -> onnx.ModelProto:
+    """The network's graph with one convolution 1e6 times as large, and the next activation's reader as much smaller."""
+    model = full(network)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, factor in (("encoder.stages.0.0.1/weight", 1e6), ("encoder.stages.0.0.1/bias", 1e6)):
+        scaled = numpy_helper.to_array(weights[name]) * np.float32(factor)
+        weights[name].CopyFrom(numpy_helper.from_array(scaled, name))
+    return model
+
+
+def test_what_overflows_stays_in_fp32() -> None:
+    """A relu6 after it brings the values back: only the convolution and the clip are kept."""
+    network = toy_network(ZOO["arch0"])
+    model = too_large_for_fp16(network)
+    with torch.no_grad():
+        norm = network.encoder.stages[0][0][1]
+        norm.weight.mul_(1e6)
+        norm.bias.mul_(1e6)
+    judge = Judge(network, [sample_image(network, SIZE)])
+    assert not judge(rounded(to_fp16(model))).finite
+    lines: list[str] = []
+    variant = precision.fp16(model, judge, ("onnxruntime",), lines.append)
+    assert variant.parity.finite
+    assert variant.parity.largest <= precision.FP16_ERROR
+    assert "encoder.stages.0.0.1" in variant.kept
+    assert len(variant.kept) <= 4
+    assert "stay in fp32" in lines[0]
+
+
+# INT8
+
+
+@pytest.mark.parametrize("scheme", int8.SCHEMES, ids=lambda scheme: scheme.target)
+def test_int8_is_near(model: onnx.ModelProto, images: list[torch.Tensor], ranges: object, scheme: int8.Scheme) -> None:
+    quantised = int8.quantise(model, ranges, scheme)
+    assert lint.lint(quantised) == []
+    x = images[0].numpy()
+    expected, found = result(model, x), result(quantised, x)
+    error = np.abs(found - expected).mean() / np.abs(expected).mean()
+    assert 1e-4 < error < 0.2
+
+
+def test_every_engine_gets_what_it_takes(model: onnx.ModelProto, ranges: object) -> None:
+    cpu, tensorrt = (int8.quantise(model, ranges, scheme) for scheme in (int8.CPU, int8.TENSORRT))
+    points = {
+        name: [numpy_helper.to_array(tensor) for tensor in one.graph.initializer if tensor.name.endswith("_zero_point")]
+        for name, one in (("cpu", cpu), ("tensorrt", tensorrt))
+    }
+    assert np.uint8 in {point.dtype.type for point in points["cpu"]}
+    # TensorRT: zero points of 0, no 32-bit integers (quantised biases), weights that a quantiser of their own makes.
+    assert {point.dtype.type for point in points["tensorrt"]} == {np.int8}
+    assert not any(point.any() for point in points["tensorrt"])
+    kinds = {tensor.data_type for tensor in tensorrt.graph.initializer}
+    assert TensorProto.INT32 not in kinds
+    constants = {tensor.name for tensor in tensorrt.graph.initializer}
+    weights = [n for n in tensorrt.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in constants]
+    assert weights
+    for node in weights:
+        scale = numpy_helper.to_array(next(t for t in tensorrt.graph.initializer if t.name == node.input[1]))
+        assert scale.ndim == 1  # one for each channel
+
+
+def test_ends_and_helpers_stay_in_float(model: onnx.ModelProto, ranges: object) -> None:
+    producers = {name: node for node in int8.quantise(model, ranges, int8.CPU).graph.node for name in node.output}
+    ends = [node for node in producers.values() if INPUT in node.input or OUTPUT in node.output]
+    assert {node.op_type for node in ends} == {"Conv"} or OUTPUT in ends[-1].output
+    for node in ends:
+        assert node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+    clips = [name for name in producers if name.startswith("size/")]
+    assert not any("Quantize" in producers[name].op_type for name in clips)
+
+
+def test_sensitive_operators_stay_in_fp32(network: Network, images: list[torch.Tensor]) -> None:
+    """A limit that the plain INT8 file misses is met by keeping some operators, the worst first."""
+    model = full(network)
+    judge = Judge(network, images[:1])
+    plain = next(precision.quantised(model, images, judge, ("onnxruntime",), lambda line: None))
+    assert plain.kept == ()
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "INT8_ERROR", plain.parity.mean * 0.7)
+        better = next(precision.quantised(model, images, judge, ("onnxruntime",), lines.append))
+        patch.setattr(precision, "INT8_ERROR", 1e-9)
+        with pytest.raises(FastnasError, match=r"int8 for onnxruntime is not accurate: .* in fp32"):
+            next(precision.quantised(model, images, judge, ("onnxruntime",), lambda line: None))
+    assert 0 < len(better.kept) < len(model.graph.node) / 2
+    assert better.parity.mean <= plain.parity.mean * 0.7
+    assert lines[1].startswith("int8 for onnxruntime: 1 operators stay in fp32, the worst is ")
+
+
+# Calibration
+
+
+def test_images_are_spread_cut_and_normalised(pictures: Path) -> None:
+    network = toy_network(ZOO["arch0"])
+    calibrate, judges = calibration.read_images(pictures, network, (64, 64))
+    assert len(calibrate) == 9
+    assert len(judges) == 1
+    assert {tuple(one.shape) for one in (*calibrate, *judges)} == {(1, 3, 64, 64)}
+    # All of them are different pictures, and their colours those of the files.
+    assert len({float(one.sum()) for one in (*calibrate, *judges)}) == 10
+    mean, std = (torch.tensor(values)[:, None, None] for values in (network.encoder.mean, network.encoder.std))
+    middle = np.asarray(Image.open(pictures / "0.png").convert("RGB"), np.float32)[:, 25:115].mean((0, 1)) / 255
+    assert np.allclose((judges[0][0] * std + mean).mean((1, 2)).numpy(), middle, atol=0.01)
+
+
+def test_faults_of_the_folder_are_one_line(tmp_path: Path) -> None:
+    network = toy_network(ZOO["arch0"])
+    with pytest.raises(FastnasError, match="is not a folder"):
+        calibration.read_images(tmp_path / "absent", network, SIZE)
+    with pytest.raises(FastnasError, match="has no pictures"):
+        calibration.read_images(tmp_path, network, SIZE)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(FastnasError, match=r"broken\.png is not a picture, or is damaged"):
+        calibration.read_images(tmp_path, network, SIZE)
+
+
+def test_onnxruntime_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackage, match=r"pip install 'fastnas\[cpu\]'"):
+        int8.calibrate(onnx.ModelProto(), [])
+
+
+# The whole export
+
+
+@pytest.fixture(scope="module")
+def exported(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> artifact.Exported:
+    torch.manual_seed(0)
+    spec = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
+    network = build(spec)
+    unsettle(network)
+    options = Options(resolution=SIZE, fp16=True, int8=True, calibrate=pictures)
+    return artifact.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
+
+
+def test_the_sidecar_says_which_file_runs_where(exported: artifact.Exported) -> None:
+    files = {file.path: (file.precision, file.targets) for file in exported.sidecar.files}
+    assert files == {
+        "model.onnx": ("fp32", ("onnxruntime", "tensorrt")),
+        "model.fp16.onnx": ("fp16", ("onnxruntime", "tensorrt")),
+        "model.int8.onnx": ("int8", ("onnxruntime",)),
+        "model.int8.tensorrt.onnx": ("int8", ("tensorrt",)),
+    }
+    for path in files:
+        found = exported.sidecar.parity[path]
+        assert found["finite"]
+        assert isinstance(found["kept_in_fp32"], list | tuple)
+        onnx.checker.check_model(str(exported.folder / path))
+    errors = [exported.sidecar.parity[path]["mean"] for path in ("model.onnx", "model.fp16.onnx", "model.int8.onnx")]
+    assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16", "int8"])
+def test_every_precision_runs_in_the_devices_engine(exported: artifact.Exported, kind: str) -> None:
+    with open_engine(sidecar.load(str(exported.folder)), (96, 64), kind, "onnxruntime", threads=1) as engine:
+        engine.input[...] = np.random.default_rng(0).standard_normal(engine.input.shape, np.float32)
+        assert np.isfinite(engine.run()).all()
+
+
+def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path) -> None:
+    network = toy_network(ZOO["arch0"])
+    options = Options(resolution=SIZE, layout="NHWC", fp16=True, int8=True, calibrate=pictures)
+    spec = replace(ModelSpec("arch0", TASK, channels=8, sep_repeats=1))
+    spec_network = build(spec)
+    unsettle(spec_network)
+    result = artifact.export(spec_network, spec, "bytes", tmp_path, options)
+    assert {file.targets for file in result.sidecar.files} == {("onnxruntime",)}
+    assert [file.precision for file in result.sidecar.files] == ["fp32", "fp16", "int8"]
+    del network
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--int8"], "INT8 needs pictures to find its ranges with: add --calibrate DIR"),
+        (["--int8", "--calibrate", "absent"], "absent is not a folder"),
+    ],
+)
+def test_a_failed_export_leaves_nothing(arguments: list[str], line: str, tmp_path: Path) -> None:
+    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path / "artifacts")]
+    failed = CliRunner().invoke(main, ["export", "arch1", *small, *arguments])
+    assert failed.exit_code == 1
+    assert line in failed.output
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_verbose_prints_the_commands_of_nvidias_tools(pictures: Path, tmp_path: Path) -> None:
+    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, ["export", "arch1", "--fp16", "--verbose", *small])
+    assert done.exit_code == 0, done.output
+    assert f"trtexec --onnx={tmp_path}/arch1/model.onnx" in done.output
+    typed = next(line for line in done.output.splitlines() if line.startswith("trtexec") and "fp16" in line)
+    assert "--shapes=image:1x3x64x96" in typed
+    assert typed.endswith("--stronglyTyped")
+    assert f"polygraphy run {tmp_path}/arch1/model.fp16.onnx --trt --onnxrt" in done.output
+
+
+def test_engine_without_tensorrt_is_one_line_and_the_artifact_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, ["export", "arch1", "--engine", *small])
+    assert done.exit_code == 1
+    assert "TensorRT does not load" in done.output
+    assert sidecar.load(str(tmp_path / "arch1")).sidecar.name == "arch1"
