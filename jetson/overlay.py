@@ -52,7 +52,7 @@ class Drawer:
         return np.concatenate([canvas, self._depth(seen.depth, canvas.shape[:2])], 0 if below else 1)
 
     def _classes(self, canvas: np.ndarray, ids: np.ndarray, alpha: float) -> np.ndarray:
-        """Colours over the picture. They and their strength are enlarged, not the ids: smooth outlines, and cheap."""
+        """Colours over the picture. They and their strength are blurred and enlarged, not the ids: cheap, no stairs."""
         cv2, task = self._cv2, self._tasks["segmentation"]
         colours = [(c[2], c[1], c[0]) for c in task["colours"]]
         strength = np.zeros((256, 1), np.float32)
@@ -62,7 +62,9 @@ class Drawer:
         paint = (table * strength).astype(np.uint8)[ids]
         keep = np.repeat(255 * (1 - strength), 3, 1).astype(np.uint8)[ids]
         size = canvas.shape[1::-1]
-        paint, keep = (cv2.resize(small, size, interpolation=cv2.INTER_LINEAR) for small in (paint, keep))
+        paint, keep = (
+            cv2.resize(cv2.blur(small, (3, 3)), size, interpolation=cv2.INTER_LINEAR) for small in (paint, keep)
+        )
         canvas = cv2.add(cv2.multiply(canvas, keep, scale=1 / 255), paint)
         shares = np.bincount(ids.ravel(), minlength=256)[: len(colours)] / ids.size
         entries = [

@@ -59,7 +59,7 @@ function show(now) {
   const latency = now.latency_ms, inference = now.inference_ms;
   at("latency").textContent = latency ? number(latency.p50, 0) : "–";
   at("latency-rest").textContent = latency ? `p90 ${number(latency.p90, 0)} · p99 ${number(latency.p99, 0)}` : "capture to picture";
-  at("inference_ms").textContent = inference ? `${number(inference.p50, 1)} ms · p99 ${number(inference.p99, 1)}` : "networks alone";
+  at("inference_ms").textContent = inference ? `${number(inference.p50, inference.p50 < 10 ? 1 : 0)} ms · p99 ${number(inference.p99, 0)}` : "networks alone";
   at("dropped").textContent = `${now.dropped} of ${now.captured} dropped` + (now.corrupt ? `, ${now.corrupt} corrupt` : "");
   at("temperature").textContent = number(now.temperature_c, 0);
   at("hottest").textContent = now.hottest || "no sensor";
@@ -74,7 +74,7 @@ function draw(value) {
   trace.push(value);
   if (trace.length > 60) trace.shift();
   const top = 1.15 * Math.max(...trace);
-  const points = trace.map((each, index) => `${(120 * index) / 59},${(36 * (1 - each / top)).toFixed(1)}`);
+  const points = trace.map((each, index) => `${(120 * (60 - trace.length + index)) / 59},${(36 * (1 - each / top)).toFixed(1)}`);
   at("trace").firstElementChild.setAttribute("points", points.join(" "));
 }
 

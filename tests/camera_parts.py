@@ -27,7 +27,7 @@ def write_video(path, frames=40, size=(96, 160), fps=20.0):
 
     random = np.random.RandomState(0)
     noise = random.randint(0, 60, size + (3,)).astype(np.uint8)
-    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    codec = cv2.VideoWriter.fourcc(*"MJPG")
     writer = cv2.VideoWriter(str(path), codec, fps, size[::-1])
     assert writer.isOpened()
     for number in range(frames):

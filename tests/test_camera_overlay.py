@@ -1,5 +1,7 @@
 """What is drawn, by exact colours, and where the person of a pose is looked for."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -134,12 +136,12 @@ def test_where_the_person_is_looked_for():
     assert tracker.box(SIZE, ids, (2,)) == segmented
     tracker.update(pose, SIZE)
     assert tracker.box(SIZE, ids, (2,)) == pytest.approx((96, 92, 144, 188))
-    tracker.update(pose + np.float32([10, 0, 0]), SIZE)
+    tracker.update(pose + np.array([10, 0, 0], np.float32), SIZE)
     assert tracker.box(SIZE).left == pytest.approx(101)  # follows, half the way
     pose[1, 2] = 0.01
     tracker.update(pose, SIZE)
     assert tracker.box(SIZE, ids, (2,)) == segmented
-    tracker.update(np.float32([[900, 900, 1], [950, 990, 1], [920, 950, 1]]), SIZE)
+    tracker.update(np.array([[900, 900, 1], [950, 990, 1], [920, 950, 1]], np.float32), SIZE)
     assert tracker.box(SIZE) == given
 
 
@@ -155,14 +157,14 @@ def test_joints_come_back_to_where_they_were_cut_out():
         small = cv2.resize(part, (192, 256), interpolation=cv2.INTER_AREA)[..., 0].astype(float)
         small[small < 60] = 0
         y, x = (np.arange(256) @ small.sum(1), np.arange(192) @ small.sum(0)) / small.sum()
-        found = to_picture(np.float32([[x, y, 1]]), where, (256, 192))[0]
+        found = to_picture(np.array([[x, y, 1]], np.float32), where, (256, 192))[0]
         assert found[:2] == pytest.approx((141, 91), abs=0.6)
 
 
 def test_outside_the_picture_is_the_colour_of_the_mean():
     part, where = cut_out(np.zeros((100, 100, 3), np.uint8), Box(-60, -60, 20, 20), (64, 64), (7, 8, 9))
     assert part.shape == (100, 100, 3)
-    assert where == (-70, -70, 30, 30)
+    assert list(where) == [-70, -70, 30, 30]
     assert (part[:70] == (7, 8, 9)).all()
     assert (part[70:, 70:] == 0).all()
     far, _ = cut_out(np.zeros((100, 100, 3), np.uint8), Box(500, 500, 580, 580), (64, 64), (7, 8, 9))
@@ -194,7 +196,7 @@ def test_only_the_chosen_tasks_run(artifacts):
         check_tasks(list(artifacts.values())), (96, 160), Choice((64, 96), (64, 64), threads=1), said.append
     )
     picture = np.random.RandomState(0).randint(0, 256, (96, 160, 3)).astype(np.uint8)
-    seen = networks(picture, ("segmentation", "depth", "pose"))
+    seen: Any = networks(picture, ("segmentation", "depth", "pose"))
     assert seen.segmentation.shape == (16, 24)
     assert seen.depth.shape == (16, 24)
     assert seen.pose.shape == (3, 3)

@@ -208,7 +208,7 @@ def test_a_camera_that_hangs_does_not_keep_us_from_ending(monkeypatch):
 
 
 @pytest.mark.parametrize("fails", ["open", "run", "draw", "show"])
-def test_what_fails_ends_all_and_is_raised(fails):
+def test_what_fails_ends_all_and_is_raised(fails, monkeypatch):
     networks = Networks(fail_at=3 if fails == "run" else None)
     source = FakeSource(10000)
 
@@ -216,10 +216,10 @@ def test_what_fails_ends_all_and_is_raised(fails):
         raise JetsonError("it failed")
 
     if fails == "open":
-        networks.open = complain
+        monkeypatch.setattr(networks, "open", complain)
     line, sink, _, _ = make(lambda: source, networks, draw=complain if fails == "draw" else lambda p, s, a: p)
     if fails == "show":
-        sink.show = complain
+        monkeypatch.setattr(sink, "show", complain)
     line.start()
     assert line.wait(10)
     with pytest.raises(JetsonError, match="TensorRT refused|it failed"):

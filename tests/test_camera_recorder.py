@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_a_full_disk_ends_a_recording_of_the_page_but_not_the_camera(tmp_path, m
     controls.apply({"recording": True})
     for number in range(10):
         sink.show(picture(number), number / 10)
-    monkeypatch.setattr(recorder.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=1 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=1 << 20))
     for number in range(10, 30):
         sink.show(picture(number), number / 10)
     assert not controls.recording
@@ -176,7 +177,8 @@ def test_snapshots_and_recordings_of_the_page(tmp_path):
     sink.show(picture(120), 0.1)
     sink.show(picture(180), 0.2)  # a wish is spent once
     (name,) = os.listdir(str(tmp_path / "captures"))
-    assert abs(int(cv2.imread(str(tmp_path / "captures" / name)).mean()) - 120) < 3
+    saved: Any = cv2.imread(str(tmp_path / "captures" / name))
+    assert abs(int(saved.mean()) - 120) < 3
     controls.apply({"recording": True})
     sink.show(picture(1), 0.3)
     sink.show(picture(2), 0.4)

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_modes():
 
 
 def test_a_video_gives_each_of_its_pictures_once(tmp_path):
-    source = open_source(parse_address(write_video(tmp_path / "a.avi", 30)), Mode())
+    source: Any = open_source(parse_address(write_video(tmp_path / "a.avi", 30)), Mode())
     assert source.fps == 20
     pictures = read_all(source)
     assert len(pictures) == 30
@@ -115,7 +116,7 @@ def test_a_folder_in_the_order_of_names_without_what_is_corrupt(tmp_path):
         cv2.imwrite(str(tmp_path / "{}.png".format(number)), picture(number))
     (tmp_path / "1b.jpg").write_bytes(b"\xff\xd8 not a picture")
     (tmp_path / "notes.txt").write_text("")
-    source = open_source(parse_address(str(tmp_path)), Mode())
+    source: Any = open_source(parse_address(str(tmp_path)), Mode())
     assert [int(each[0, 0, 0]) for each in read_all(source)] == [1, 2, 3]
     assert source.corrupt == 1
 
@@ -126,7 +127,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 
 def test_the_pattern_moves_at_its_rate():
-    source = open_source(parse_address("test://"), Mode(160, 96, 50.0))
+    source: Any = open_source(parse_address("test://"), Mode(160, 96, 50.0))
     start = time.monotonic()
     pictures = [source.read() for _ in range(20)]
     assert 0.35 <= time.monotonic() - start < 2
@@ -154,7 +155,7 @@ class Unplugged:
 
 
 def test_an_unplugged_camera_is_lost_and_a_corrupt_picture_is_counted():
-    source = sources.Capture(Unplugged(), "V4L2 /dev/video0", live=True)
+    source: Any = sources.Capture(Unplugged(), "V4L2 /dev/video0", live=True)
     assert [int(source.read()[0, 0, 0]) for _ in range(2)] == [1, 2]
     assert source.corrupt == 1
     with pytest.raises(SourceLost, match="no more pictures from V4L2 /dev/video0"):
@@ -183,7 +184,7 @@ def test_a_csi_camera_without_gstreamer_in_opencv(tmp_path, monkeypatch):
         'echo "nvarguscamerasrc: no cameras available" >&2\n'
     )
     fake_launcher(tmp_path, script.format(tmp_path, 2 * 32 * 24 * 3), monkeypatch)
-    source = open_source(parse_address("csi://0"), Mode(32, 24, 30.0))
+    source: Any = open_source(parse_address("csi://0"), Mode(32, 24, 30.0))
     assert [source.read().shape for _ in range(2)] == [(24, 32, 3)] * 2
     with pytest.raises(SourceLost, match="no cameras available"):
         source.read()
@@ -193,7 +194,7 @@ def test_a_csi_camera_without_gstreamer_in_opencv(tmp_path, monkeypatch):
 
 def test_closing_ends_the_process_of_a_csi_camera(tmp_path, monkeypatch):
     fake_launcher(tmp_path, "echo $$ > {}/pid\nexec sleep 60\n".format(tmp_path), monkeypatch)
-    source = open_source(parse_address("csi://0"), Mode())
+    source: Any = open_source(parse_address("csi://0"), Mode())
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
         time.sleep(0.01)
     source.close()

@@ -90,10 +90,10 @@ def watch(port, pictures, path="/stream.mjpg", headers=""):
                 return found
             assert line == b"--picture\r\n"
             head = b"".join(iter(file.readline, b"\r\n")).decode()
-            data = file.read(int(re.search(r"Content-Length: (\d+)", head).group(1)))
+            data = file.read(int(re.findall(r"Content-Length: (\d+)", head)[0]))
             assert file.readline() == b"\r\n"
             assert cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None
-            found.append((data, float(re.search(r"X-Age-Ms: ([\d.]+)", head).group(1))))
+            found.append((data, float(re.findall(r"X-Age-Ms: ([\d.]+)", head)[0])))
     return found
 
 
@@ -148,7 +148,13 @@ def test_no_path_reaches_a_file(camera, path):
 
 def test_the_stream(camera):
     """Every picture once, as it comes, and its age is told."""
-    thread = threading.Thread(target=lambda: [(time.sleep(0.03), camera.show()) for _ in range(40)])
+
+    def produce():
+        for _ in range(40):
+            time.sleep(0.03)
+            camera.show()
+
+    thread = threading.Thread(target=produce)
     thread.start()
     found = watch(camera.port, 10)
     thread.join()
