@@ -81,7 +81,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     and TensorBoard's events.
 
     \b
-    fastnas train arch0                                             generated scenes, minutes to hours on a CPU
+    fastnas train arch0                                             generated scenes, about ten minutes on two cores
     fastnas train arch0 --data camvid --root CamVid
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train --resume runs/arch0-camvid
