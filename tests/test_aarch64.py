@@ -32,7 +32,7 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc")
 RULE = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 
 RUN = """
-import json, platform, sys
+import platform, sys
 import numpy as np
 from fastnas.jetson import sidecar
 from fastnas.jetson.engines import open_engine
@@ -135,19 +135,30 @@ def test_the_device_half_installs_on_arm64_and_names_itself(installed):
     assert inside(installed, "python", "-c", "import platform; print(platform.machine())").strip() == "aarch64"
 
 
-@pytest.mark.parametrize("kind", TASKS)
-def test_arm64_computes_what_this_machine_computes(installed, kind):
-    folder = Path(write_toy(installed / "try", kind))
+def outputs(installed, name):
+    """What the artifact `name` gives for one picture, on arm64 and on this machine."""
     picture = np.random.default_rng(0).standard_normal((1, 3, 64, 96)).astype(np.float32)
     np.save(installed / "try" / "input.npy", picture)
-    printed = inside(installed, "python", "-c", RUN, f"/try/{folder.name}")
-    assert printed.strip() == "aarch64"
-    with open_engine(sidecar.load(str(folder)), (64, 96), "fp32", "onnxruntime") as engine:
+    assert inside(installed, "python", "-c", RUN, f"/try/{name}").strip() == "aarch64"
+    artifact = sidecar.load(str(installed / "try" / name))
+    with open_engine(artifact, (64, 96), "fp32", "onnxruntime") as engine:
         engine.input[...] = picture
-        expected = engine.run().copy()
-    found = np.load(installed / "try" / "output.npy")
+        return np.load(installed / "try" / "output.npy"), engine.run().copy()
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_arm64_computes_what_this_machine_computes(installed, kind):
+    found, expected = outputs(installed, Path(write_toy(installed / "try", kind)).name)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_exported_network_runs_on_arm64(installed):
+    command = [sys.executable, "-m", "fastnas", "export", "arch1", "--res", "64", "--out", installed / "try"]
+    subprocess.run(command, check=True, capture_output=True)
+    found, expected = outputs(installed, "arch1")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.999
 
 
 def test_the_benchmark_runs_on_arm64(installed):
