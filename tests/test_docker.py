@@ -317,6 +317,7 @@ def test_a_board_hands_over_its_cameras_its_daemon_and_what_describes_it(machine
     assert set(pairs(words, "--group-add")) == {str((root / "dev" / "video0").stat().st_gid)}
     assert words[-1] == "artifacts/a b"
     assert "--no-healthcheck" not in words
+    assert "FASTNAS_PAGE" in pairs(words, "--env")
 
 
 def test_the_runner_takes_the_boards_name_from_the_container(monkeypatch, tmp_path):
