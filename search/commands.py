@@ -6,7 +6,7 @@ import json
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -23,7 +23,7 @@ class Duration(click.ParamType[float]):
     """A time such as `90s`, `10m`, `2h` or `1.5d`, as hours."""
 
     name = "time"
-    _UNITS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
+    _UNITS: ClassVar = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Text -> hours."""

@@ -61,8 +61,9 @@ def refusal(found: Costs, limits: LimitSettings) -> str | None:
 
 
 def weighted(reward: float, found: Costs, limits: LimitSettings) -> float:
-    """The reward times (latency / target)^exponent: MnasNet's soft form (Tan et al. 2019, Eq. 2), which lets a little
-    more latency buy accuracy and rewards a little less of it; the plain reward without a target.
+    """The reward times (latency / target)^exponent; the plain reward without a target.
+
+    MnasNet's soft form (Tan et al. 2019, Eq. 2): more accuracy can pay for a little more latency.
     """
     if limits.target_latency is None:
         return reward

@@ -25,7 +25,7 @@ from fastnas.encoder import Encoder
 from fastnas.errors import FastnasError
 from fastnas.genotype import Genotype
 from fastnas.network import Network
-from fastnas.search.features import Features
+from fastnas.search.features import CPU, Features
 from fastnas.search.images import SearchImages, train_crop, val_crop
 from fastnas.search.reward import reward
 from fastnas.search.settings import EvaluationSettings
@@ -79,7 +79,7 @@ class Evaluator:
     encoder: Encoder
     train: Features
     val: Features
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     workers: int = 0
 
     def __post_init__(self) -> None:

@@ -35,6 +35,7 @@ FORMAT = 1
 COMPUTE_BATCH = 16
 DENSE_LABELS = ("mask", "depth")
 
+CPU = torch.device("cpu")
 Progress = Callable[[int, int], None]
 
 
@@ -98,7 +99,7 @@ def stored_features(
     count: int,
     *,
     teacher: Callable[[Tensor], Tensor] | None = None,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
     progress: Progress = lambda done, count: None,
 ) -> Features:
     """The features under `key`, computed now unless an earlier run has left them there.

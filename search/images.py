@@ -10,8 +10,8 @@ from torchvision.transforms import v2
 from fastnas.data import open_dataset
 from fastnas.data.dataset import DenseDataset, Sample
 from fastnas.data.split import meta_split
-from fastnas.data.transforms import ScaleCrop, eval_transform, to_network, train_transform, warp
 from fastnas.data.transforms import Sample as Moved
+from fastnas.data.transforms import ScaleCrop, eval_transform, to_network, train_transform, warp
 from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Pose, Task
 from fastnas.train.settings import limited

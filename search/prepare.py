@@ -1,4 +1,4 @@
-"""From settings to an evaluator: data, encoder and its stored outputs. Done once per run, before the first candidate."""
+"""From settings to an evaluator: data, encoder and its stored outputs. Done once, before the first candidate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastnas.data.dataset import DenseDataset
 from fastnas.data.transforms import Sample
 from fastnas.encoder import Encoder, make_encoder
 from fastnas.search.evaluate import Evaluator
-from fastnas.search.features import Features, content_key, stored_features
+from fastnas.search.features import CPU, Features, content_key, stored_features
 from fastnas.search.images import SearchImages, open_images, train_crop, val_crop
 from fastnas.search.settings import SearchSettings
 from fastnas.train.loading import SeededSamples, derived_seed
@@ -33,7 +33,7 @@ def prepare(
     settings: SearchSettings,
     *,
     cache: Path | None = None,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
     workers: int = 0,
     notify: Notify = lambda what, done, count: None,
 ) -> Evaluator:

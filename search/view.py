@@ -199,14 +199,14 @@ class TensorBoard:
     def __init__(self, folder: Path, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
         self._best: float | None = None
 
     def __enter__(self) -> TensorBoard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
     def preparing(self, what: str, done: int, count: int) -> None:
         """Nothing to draw yet."""
@@ -225,7 +225,7 @@ class TensorBoard:
             values["reward/best"] = self._best
         for name, value in values.items():
             if value is not None:
-                self._writer.add_scalar(name, value, record.proposal.number)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, record.proposal.number)
 
 
 def seconds_left(search: Search, summary: Summary) -> float | None:

@@ -1,0 +1,86 @@
+"""An encoder for trying a search out where no pretrained weights can be downloaded: a minute of training on its images.
+
+A frozen encoder of random weights would make stage 1 a comparison of noise. A few epochs end to end, together with a
+small decoder, give outputs that know edges, textures and the classes at hand; ImageNet's weights are far better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from fastnas.decoder import Decoder
+from fastnas.encoder import Encoder, make_encoder
+from fastnas.errors import FastnasError
+from fastnas.files import atomic_path
+from fastnas.network import Network
+from fastnas.search.images import SearchImages, train_crop
+from fastnas.search.settings import SearchSettings
+from fastnas.tasks.head import make_task
+from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
+from fastnas.zoo import ZOO
+
+STEPS, BATCH, LEARNING_RATE = 150, 16, 2e-3
+DECODER = ZOO["arch1"], 32
+"""The decoder that it is trained with, and its channels."""
+
+
+def warmed_up(
+    settings: SearchSettings, images: SearchImages, cache: Path, notify: Callable[[str, int, int], None]
+) -> Encoder:
+    """The encoder, trained now unless an earlier run of the same settings has left its weights in `cache`.
+
+    Raises:
+        FastnasError: the encoder is unknown, there are fewer images than a batch, or nothing can be stored.
+    """
+    how = settings.evaluation
+    about = [settings.data, settings.root, settings.task, settings.images, settings.seed, how.encoder]
+    about += [how.validation_share, how.stage1_crop, how.stage1_short_side, STEPS, BATCH, LEARNING_RATE]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
+    path = cache / "encoders" / f"{key}.safetensors"
+    encoder = make_encoder(how.encoder)
+    if not path.is_file():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            encoder = _train(make_encoder(how.encoder), settings, images, notify)
+        with atomic_path(path) as temporary:
+            save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, temporary)
+    try:
+        encoder.load_state_dict(load_file(path))
+    except Exception as error:  # safetensors' errors and torch's have no common class
+        raise FastnasError(f"the stored encoder {path} is damaged: remove it") from error
+    return encoder
+
+
+def _train(
+    encoder: Encoder, settings: SearchSettings, images: SearchImages, notify: Callable[[str, int, int], None]
+) -> Encoder:
+    how, head = settings.evaluation, make_task(images.task)
+    genotype, channels = DECODER
+    decoder = Decoder(genotype, encoder.channels, channels, 1, images.task.outputs)
+    network = Network(encoder, decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
+    crop = train_crop(images.task, how.stage1_crop, how.stage1_short_side, (how.scale_low, how.scale_high))
+    samples = SeededSamples([images.train], crop, settings.seed)
+    batches = EpochBatches(len(samples), min(BATCH, len(samples)), settings.seed)
+    network.train()
+    done = 0
+    while done < STEPS:
+        for batch in train_loader(samples, batches, workers=0):
+            (logits,) = network(batch["image"].contiguous(memory_format=torch.channels_last))
+            optimiser.zero_grad()
+            head.loss(logits, batch).backward()
+            optimiser.step()
+            schedule.step()
+            done += 1
+            notify("the encoder's weights", done, STEPS)
+            if done == STEPS:
+                break
+        batches.epoch += 1
+    return encoder

@@ -1,0 +1,244 @@
+"""Staged evaluation: pure, on stored encoder outputs that are the encoder's, and every switch does what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastnas.errors import FastnasError
+from fastnas.genotype import Genotype
+from fastnas.search import evaluate as module
+from fastnas.search.evaluate import CandidateFailed, Evaluator
+from fastnas.search.features import content_key, load_features
+from fastnas.search.images import train_crop
+from fastnas.search.prepare import prepare
+from fastnas.search.reward import reward
+from fastnas.search.settings import EvaluationSettings, SearchSettings
+from fastnas.tasks import Segmentation
+from fastnas.tasks.head import make_task
+from fastnas.train.loading import SeededSamples, derived_seed
+from fastnas.zoo import ZOO
+
+SMALL = EvaluationSettings(
+    encoder_weights="none", channels=8, validation_share=0.25, stage1_epochs=1, stage1_batch=6, stage1_crop=64,
+    stage1_short_side=64, stage2_batch=6, stage2_crop=64, stage2_short_side=64,
+)  # fmt: skip
+SETTINGS = SearchSettings(images=16, evaluation=SMALL)
+GENOTYPE = ZOO["arch2"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def make(cache: Path, task: str = "segmentation", **changes: object) -> Evaluator:
+    torch.manual_seed(0)  # the random encoder
+    settings = dataclasses.replace(SETTINGS, task=task, evaluation=dataclasses.replace(SMALL, **changes))
+    return prepare(settings, cache=cache)
+
+
+@pytest.fixture(scope="module")
+def evaluator(cache: Path) -> Evaluator:
+    return make(cache)
+
+
+def changed(evaluator: Evaluator, **changes: object) -> Evaluator:
+    return dataclasses.replace(evaluator, settings=dataclasses.replace(evaluator.settings, **changes))
+
+
+def test_stored_features_are_the_encoders_outputs(evaluator: Evaluator) -> None:
+    crop = train_crop(evaluator.images.task, 64, 64, (SMALL.scale_low, SMALL.scale_high))
+    sample = SeededSamples([evaluator.images.train], crop, derived_seed(SETTINGS.seed, 4))[0, 5]
+    with torch.inference_mode():
+        outputs = evaluator.encoder(sample["image"][None])
+    stored = evaluator.train.inputs(torch.tensor([5]), drawn=(0, 1, 2, 3))
+    assert [each.shape for each in stored] == [each.shape for each in outputs]
+    for ours, theirs in zip(stored, outputs, strict=True):
+        assert ours.is_contiguous(memory_format=torch.channels_last)
+        # float16 has 11 bits; batches of another size round otherwise in the last of float32's.
+        torch.testing.assert_close(ours, theirs.as_subclass(torch.Tensor), rtol=1e-3, atol=1e-3)
+    mask = evaluator.train.batch(torch.tensor([5]))["mask"]
+    assert torch.equal(mask[0], sample["mask"].as_subclass(torch.Tensor)[2::4, 2::4])
+    assert (len(evaluator.train), len(evaluator.val)) == (12, 4)
+
+
+def test_outputs_that_nobody_draws_are_not_read(evaluator: Evaluator) -> None:
+    inputs = evaluator.train.inputs(torch.arange(3), drawn=(1,))
+    assert [bool(each.any()) for each in inputs] == [False, True, False, False]
+    assert [tuple(each.shape) for each in inputs] == [(3, 24, 16, 16), (3, 32, 8, 8), (3, 96, 4, 4), (3, 320, 2, 2)]
+
+
+def test_features_are_computed_once(cache: Path, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnas.search.features._compute", lambda *_: pytest.fail("computed again"))
+    again = make(cache)
+    assert all(torch.equal(a, b) for a, b in zip(evaluator.train.maps, again.train.maps, strict=True))
+
+
+def test_the_key_changes_with_encoder_data_and_settings(evaluator: Evaluator) -> None:
+    encoder, data = evaluator.encoder, evaluator.images.train
+    keys = [content_key(encoder, data, {"crop": 64}), content_key(encoder, data, {"crop": 65})]
+    keys.append(content_key(encoder, evaluator.images.val, {"crop": 64}))
+    weight = next(encoder.parameters())
+    old = weight.clone()
+    weight.mul_(1.001)
+    keys.append(content_key(encoder, data, {"crop": 64}))
+    weight.copy_(old)
+    assert len(set(keys)) == 4
+    assert content_key(encoder, data, {"crop": 64}) == keys[0]
+
+
+def test_damaged_features_are_named(tmp_path: Path) -> None:
+    (tmp_path / "about.json").write_text('{"outputs": 4}')
+    with pytest.raises(FastnasError, match="are damaged"):
+        load_features(tmp_path)
+
+
+def test_an_evaluation_is_a_pure_function(evaluator: Evaluator) -> None:
+    first = evaluator.evaluate(GENOTYPE, seed=3)
+    torch.manual_seed(99)
+    evaluator.evaluate(Genotype.random(random.Random(0)), seed=1)
+    state = torch.get_rng_state()
+    second = evaluator.evaluate(GENOTYPE, seed=3)
+    assert (first.stage1, first.stage2, first.scores) == (second.stage1, second.stage2, second.scores)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert evaluator.evaluate(GENOTYPE, seed=4).stage1 != first.stage1
+    assert 0 < first.stage1 < 1
+    assert first.stage2 is not None
+    assert first.reward == first.stage2
+    assert first.seconds.keys() == {"stage1", "stage2"}
+
+
+def test_the_encoder_is_not_changed_by_a_candidate(evaluator: Evaluator) -> None:
+    before = {name: value.clone() for name, value in evaluator.encoder.state_dict().items()}
+    evaluator.evaluate(GENOTYPE, seed=0)
+    assert all(torch.equal(before[name], value) for name, value in evaluator.encoder.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in evaluator.encoder.parameters())
+
+
+def test_the_stop_rule_stands_between_the_stages(evaluator: Evaluator) -> None:
+    asked: list[float] = []
+    stages: list[str] = []
+    stopped = evaluator.evaluate(GENOTYPE, 0, lambda stage1: bool(asked.append(stage1)), stages.append)
+    assert asked == [stopped.stage1]
+    assert stopped.stage2 is None
+    assert stopped.reward == stopped.stage1
+    assert stages == ["stage 1"]
+    assert changed(evaluator, stage2_epochs=0).evaluate(GENOTYPE, 0).stage2 is None
+
+
+def test_the_reward_is_the_geometric_mean(evaluator: Evaluator) -> None:
+    scores = evaluator.evaluate(GENOTYPE, 0).scores
+    parts = [scores[f"stage1/{name}"] for name in ("mean_iou", "frequency_weighted_iou", "mean_accuracy")]
+    result = evaluator.evaluate(GENOTYPE, 0, lambda _: False)
+    assert result.reward == pytest.approx(math.prod(parts) ** (1 / 3))
+
+
+def test_background_counts_only_where_there_is_none() -> None:
+    mask = torch.tensor([[[0, 0, 1, 2]]])
+    logits = torch.nn.functional.one_hot(torch.tensor([[[0, 1, 1, 1]]]), 3).permute(0, 3, 1, 2).float()
+    batch = {"image": torch.zeros(1, 3, 1, 4), "mask": mask}
+    found = []
+    for first in ("background", "sky"):
+        task = Segmentation((first, "a", "b"), ((0, 0, 0),) * 3)
+        metrics = make_task(task).metrics()
+        metrics.update(logits, batch)
+        found.append(reward(task, metrics)[1]["mean_accuracy"])
+    assert found == [0.5, 0.5]
+    assert reward(task, metrics)[1]["mean_iou"] == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
+
+
+def test_polyak_scores_the_average(evaluator: Evaluator) -> None:
+    """With decay 0 the average is the last weights, so the switch must change nothing."""
+    plain = changed(evaluator, polyak=False).evaluate(GENOTYPE, 0)
+    assert changed(evaluator, polyak_stage1=0.0, polyak_stage2=0.0).evaluate(GENOTYPE, 0).scores == plain.scores
+    averaged = evaluator.evaluate(GENOTYPE, 0)
+    assert averaged.stage1 != plain.stage1
+    assert averaged.stage2 != plain.stage2
+
+
+def test_auxiliary_cells_train_beside_the_decoder(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs: list[int] = []
+    original = Evaluator._loss
+    monkeypatch.setattr(
+        Evaluator, "_loss", lambda self, out, batch: outputs.append(len(out)) or original(self, out, batch)
+    )
+    evaluator.evaluate(GENOTYPE, 0)
+    assert set(outputs) == {4}
+    outputs.clear()
+    changed(evaluator, auxiliary=False).evaluate(GENOTYPE, 0)
+    assert set(outputs) == {1}
+
+
+def test_distillation_pulls_towards_the_teacher(evaluator: Evaluator) -> None:
+    """A teacher that knows one class alone makes a strongly distilled candidate predict it everywhere."""
+    logits = torch.zeros(len(evaluator.train), 16, 16, 11, dtype=torch.float16)
+    logits[..., 4] = 8
+    taught = dataclasses.replace(evaluator, train=dataclasses.replace(evaluator.train, teacher=logits))
+    alone = evaluator.evaluate(GENOTYPE, 0, lambda _: False)
+    assert changed(taught, distillation=False).evaluate(GENOTYPE, 0, lambda _: False).scores == alone.scores
+    strong = changed(taught, distillation_weight=100.0, stage1_epochs=4).evaluate(GENOTYPE, 0, lambda _: False)
+    assert strong.stage1 < alone.stage1
+    assert taught.evaluate(GENOTYPE, 0, lambda _: False).stage1 != alone.stage1
+
+
+@pytest.mark.parametrize("what", ["loss", "memory", "host memory"])
+def test_failures_are_named(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def fail(*_: object) -> torch.Tensor:
+        if what == "loss":
+            return torch.tensor(math.nan, requires_grad=True)
+        if what == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Evaluator, "_loss", fail)
+    with pytest.raises(CandidateFailed, match="nan" if what == "loss" else "out of memory"):
+        evaluator.evaluate(GENOTYPE, 0)
+
+
+def test_a_bug_is_no_failure_of_the_candidate(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "reward", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluator.evaluate(GENOTYPE, 0)
+
+
+def test_a_cell_of_zeros_can_be_judged(evaluator: Evaluator) -> None:
+    zero = Genotype.parse("[[[3, 3], [3, 2], [3, 0]], [10, [0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]]]")
+    assert 0 <= evaluator.evaluate(zero, 0).reward < 0.5
+
+
+@pytest.mark.parametrize("task", ["depth", "pose"])
+def test_other_tasks(cache: Path, task: str) -> None:
+    result = make(cache, task).evaluate(GENOTYPE, 0)
+    assert result.stage2 is not None
+    assert 0 <= result.stage1 <= 1
+    assert 0 <= result.stage2 <= 1
+    names = {name for name in result.scores if "/" not in name}
+    assert names == ({"delta1", "delta2", "delta3"} if task == "depth" else {"PCKh@0.5"})
+
+
+def test_training_learns(evaluator: Evaluator) -> None:
+    """With encoder outputs that say which class is where, the reward comes near 1 after some epochs."""
+    told = changed(evaluator, stage1_epochs=12, auxiliary=False)
+    for name in ("train", "val"):
+        features = getattr(evaluator, name)
+        classes = torch.nn.functional.one_hot(features.labels["mask"].long(), 24).half()
+        told = dataclasses.replace(told, **{name: dataclasses.replace(features, maps=(classes, *features.maps[1:]))})
+    assert (
+        told.evaluate(ZOO["arch0"], 0, lambda _: False).stage1
+        > 3 * evaluator.evaluate(ZOO["arch0"], 0, lambda _: False).stage1
+    )
