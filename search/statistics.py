@@ -109,7 +109,7 @@ def series(runs: Iterable[SearchRun]) -> dict[str, list[SearchRun]]:
 def contenders(runs: Sequence[SearchRun]) -> dict[str, list[SearchRun]]:
     """The series in which a strategy learns, and random search under the same settings; all where none learns."""
     learning = {_setting_key(run) for run in runs if run.settings.policy.strategy != "random"}
-    return {label: group for label, group in series(runs).items() if not learning or _setting_key(group[0]) in learning}
+    return series(run for run in runs if not learning or _setting_key(run) in learning)
 
 
 def blocks(runs: Sequence[SearchRun], stage: Stage, size: int) -> list[list[float]]:
@@ -152,7 +152,7 @@ class Comparison:
 
 def comparisons(runs: Sequence[SearchRun]) -> list[Comparison]:
     """The last third of each learning series against that of random search under the same settings."""
-    groups, found = series(runs), []
+    groups, found = contenders(runs), []
     for first, learning in groups.items():
         for second, random in groups.items():
             strategies = learning[0].settings.policy.strategy, random[0].settings.policy.strategy
