@@ -137,6 +137,18 @@ def test_flip_is_on_for_pose_alone(models: dict[str, Path]) -> None:
     assert figures("pose") == figures("pose", "--flip")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["floats", "bytes"])
+def test_an_artifact_scores_as_its_model(layout: str, models: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = models["depth"]  # no ties between classes that rounding could break
+    made = CliRunner().invoke(main, ["export", str(model), "--res", "256", "--input", layout, "--out", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    (artifact,) = (path.parent for path in tmp_path.rglob("model.json"))
+    one, other = (json.loads(run(path, "--limit", 3, "--json").stdout)["metrics"] for path in (model, artifact))
+    assert other == pytest.approx(one, abs=1e-3)
+
+
 def test_tables_fit_the_terminal() -> None:
     values = {"mean_iou": 0.5, **{f"iou/class{i}": i / 20 for i in range(20)}, "iou/none": float("nan")}
     console = Console(file=io.StringIO(), width=60)
