@@ -8,6 +8,7 @@ lie at the same path on every node.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import os
@@ -37,7 +38,7 @@ class Cluster:
         capacity: evaluations that run at a time; follows the cluster when nodes come and go.
 
     Args:
-        evaluator: on the CPU; each process takes it to its own device.
+        evaluator: of this process; each of the cluster's takes a copy to its own device.
         view: is told what is sent out.
         address: `HOST:PORT` of a running cluster's head, `auto`, or `local` to start Ray on this machine.
         cpus: CPUs of one evaluation, which are also its threads.
@@ -133,11 +134,19 @@ def _evaluate(shared: list[Any], job: Job, share: dict[str, float]) -> Outcome:
 
 
 def _portable(evaluator: Evaluator) -> Evaluator:
-    """The evaluator without the decoded images that this process happens to keep."""
+    """The evaluator on the CPU, without the decoded images that this process happens to keep."""
+    cpu = torch.device("cpu")
     train, val = (
         Kept(part.whole) if isinstance(part, Kept) else part for part in (evaluator.images.train, evaluator.images.val)
     )
-    return dataclasses.replace(evaluator, images=SearchImages(train, val))
+    return dataclasses.replace(
+        evaluator,
+        images=SearchImages(train, val),
+        encoder=copy.deepcopy(evaluator.encoder).to(cpu),
+        train=evaluator.train.to(cpu),
+        val=evaluator.val.to(cpu),
+        device=cpu,
+    )
 
 
 def _placed(evaluator: Evaluator, device: torch.device) -> Evaluator:

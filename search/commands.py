@@ -13,6 +13,7 @@ import click
 from fastnas.errors import FastnasError
 
 if TYPE_CHECKING:
+    from fastnas.search.driver import Workers
     from fastnas.search.settings import SearchSettings
 
 SYNTHETIC_HOURS = 8 / 60
@@ -72,12 +73,37 @@ class Duration(click.ParamType[float]):
     type=click.Path(file_okay=False, path_type=Path),
     help="Continue the run in this folder with its own settings; --candidates or --time give it a new budget.",
 )
+@click.option(
+    "--ray",
+    "address",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Evaluate on a Ray cluster: on all of this machine, or with ADDRESS (HOST:PORT or auto) a running one.",
+)
+@click.option("--ray-cpus", type=click.FloatRange(0.1), default=1.0, show_default=True, help="CPUs per evaluation.")
+@click.option(
+    "--ray-gpus",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="GPUs per evaluation; 0.5 puts two on one.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Loader processes of stage 2.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of stored encoder outputs: ~/.cache/fastnas.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 def search(
-    resume: Path | None, out: Path | None, device: str, workers: int, cache: Path | None, as_json: bool, **options: Any
+    resume: Path | None,
+    out: Path | None,
+    address: str | None,
+    ray_cpus: float,
+    ray_gpus: float,
+    device: str,
+    workers: int,
+    cache: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     r"""Find an architecture.
 
@@ -90,6 +116,7 @@ def search(
     fastnas search --data voc --root VOCdevkit --time 4d
     fastnas search --data camvid --root CamVid --preset small --candidates 300 --out runs/camvid
     fastnas search --data camvid --root CamVid --strategy random --out runs/random
+    fastnas search --data camvid --root CamVid --ray head:6379 --ray-gpus 1
     fastnas search --resume runs/camvid
     """
     import torch
@@ -119,7 +146,13 @@ def search(
         def count(genotype: Any) -> dict[str, float]:
             return costs(genotype, evaluator.images.task, settings.evaluation.encoder, settings.limits, folder)
 
-        driver = Search(run, Here(evaluator, views), views, count)
+        if address is None:
+            where: Workers = Here(evaluator, views)
+        else:
+            from fastnas.search.cluster import Cluster
+
+            where = stack.enter_context(Cluster(evaluator, views, address, cpus=ray_cpus, gpus=ray_gpus))
+        driver = Search(run, where, views, count)
         terminal.search = driver
         driver.go_on()
     best = best_record(run.records)
