@@ -1,0 +1,175 @@
+"""What the camera's pipeline costs: end-to-end throughput with viewers, over that of the networks alone.
+
+    python benchmarks/camera_pipeline.py artifacts/arch2 --source bikes.mp4 --viewers 5
+    python benchmarks/camera_pipeline.py artifacts/arch2 --source bikes.mp4 --memory 600
+
+Rounds of the two alternate, so that a machine that gets busy slows both. On one that others use too, look at the second
+figure: the share of the inference thread's time in which the networks run; the rest is what the pipeline costs it.
+`--memory` runs the pipeline once for so many
+seconds and says how its memory grew. Viewers run in a process of their own, as browsers do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastnas.jetson import sidecar
+from fastnas.jetson.benchmark import parse_size
+from fastnas.jetson.broadcast import Broadcast
+from fastnas.jetson.controls import Controls
+from fastnas.jetson.engines import open_engine
+from fastnas.jetson.figures import Figures
+from fastnas.jetson.overlay import Drawer
+from fastnas.jetson.pipeline import Feed, Pipeline
+from fastnas.jetson.preprocess import Preprocessor
+from fastnas.jetson.sources import Mode, open_source, parse_address
+from fastnas.jetson.vision import Choice, Networks, check_tasks, input_size
+from fastnas.jetson.web import Server, Site
+
+VIEWERS = """
+import socket, sys, threading
+def watch():
+    connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    connection.sendall(b"GET /stream.mjpg HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
+    while connection.recv(1 << 20):
+        pass
+threads = [threading.Thread(target=watch) for _ in range(int(sys.argv[2]))]
+for thread in threads:
+    thread.start()
+"""
+
+
+def inference_alone(
+    artifacts: dict[str, Any], picture: Any, sizes: dict[str, Any], choice: Choice, seconds: float
+) -> float:
+    """Passes in a second of all networks over one picture, one network after the other, and nothing else."""
+    engines = [
+        open_engine(artifact, sizes[kind], choice.precision, choice.engine, choice.threads)
+        for kind, artifact in artifacts.items()
+    ]
+    for engine, (kind, artifact) in zip(engines, artifacts.items(), strict=True):
+        Preprocessor(artifact.sidecar.input, sizes[kind])(picture, engine.input)
+        engine.run()
+    passes, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for engine in engines:
+            engine.run()
+        passes += 1
+    rate = passes / (time.perf_counter() - start)
+    for engine in engines:
+        engine.close()
+    return rate
+
+
+def memory_mb() -> float:
+    """Resident memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+
+
+class Busy(Figures):
+    """Figures that also add up for how many milliseconds the networks ran."""
+
+    total = 0.0
+
+    def add_inference(self, milliseconds: float) -> None:
+        """See `Figures.add_inference`."""
+        self.total += milliseconds
+        super().add_inference(milliseconds)
+
+
+@contextmanager
+def camera(artifacts: dict[str, Any], choice: Choice, source: str, viewers: int, every: bool = False) -> Iterator[Busy]:
+    """The whole of it: source, networks, overlay, page and viewers; its live figures."""
+    figures, controls, broadcast = Busy(), Controls(list(artifacts)), Broadcast(max(viewers, 1))
+    address = parse_address(source)
+    pipeline = Pipeline(
+        Feed(lambda: open_source(address, Mode()), address.live, every, not address.live),
+        lambda size: Networks(artifacts, size, choice, lambda line: None),
+        Drawer(artifacts),
+        [broadcast],
+        controls,
+        figures,
+    )
+    with Server("127.0.0.1", 0, lambda guard: Site("benchmark", broadcast, controls, figures, guard)) as server:
+        pipeline.start()
+        watching = subprocess.Popen([sys.executable, "-c", VIEWERS, str(server.server_port), str(viewers)])
+        try:
+            while figures.shown < 5:
+                time.sleep(0.05)
+            yield figures
+        finally:
+            pipeline.stop()
+            pipeline.join()
+            watching.wait(10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifacts", nargs="+")
+    parser.add_argument("--source", default="test://")
+    parser.add_argument("--res", type=parse_size)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--viewers", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--memory", type=float, help="instead: run for so many seconds and watch memory")
+    options = parser.parse_args()
+    artifacts = check_tasks([sidecar.load(path) for path in options.artifacts])
+    choice = Choice(options.res, None, options.precision, options.engine, options.threads)
+
+    if options.memory:
+        with camera(artifacts, choice, options.source, options.viewers) as figures:
+            start, first = time.monotonic(), 0.0
+            while time.monotonic() - start < options.memory:
+                time.sleep(min(options.memory / 20, 30))
+                first = first or memory_mb()
+                seconds = time.monotonic() - start
+                print(f"{seconds:5.0f} s: {memory_mb():.1f} MB, {figures.shown} pictures", flush=True)
+            latency, inference = (figures.snapshot()[name] for name in ("latency_ms", "inference_ms"))
+            print(f"latency {latency}, inference {inference}, camera {figures.snapshot()['camera_fps']} FPS")
+            print(f"grew by {memory_mb() - first:+.1f} MB over {options.memory:.0f} s")
+        return
+
+    probe = open_source(parse_address(options.source), Mode())
+    picture = probe.read()
+    probe.close()
+    assert picture is not None
+    shape = (picture.shape[0], picture.shape[1])
+    sizes = {kind: input_size(each, options.res, shape, options.precision) for kind, each in artifacts.items()}
+    every = not parse_address(options.source).live  # a file faster than its own speed: only the networks limit it
+    alone, whole, shares = [], [], []
+    for number in range(options.rounds):
+        alone.append(inference_alone(artifacts, picture, sizes, choice, options.seconds))
+        with camera(artifacts, choice, options.source, options.viewers, every) as figures:
+            before, busy, start = figures.shown, figures.total, time.perf_counter()
+            time.sleep(options.seconds)
+            elapsed = time.perf_counter() - start
+            whole.append((figures.shown - before) / elapsed)
+            shares.append((figures.total - busy) / elapsed / 1000)
+        print(
+            f"round {number + 1}: networks alone {alone[-1]:.1f} FPS, end to end {whole[-1]:.1f} FPS "
+            f"({whole[-1] / alone[-1]:.1%}); the networks run {shares[-1]:.1%} of the time",
+            flush=True,
+        )
+    ratios = [one / other for one, other in zip(whole, alone, strict=True)]
+    print(
+        f"end to end with {options.viewers} viewers: {statistics.median(ratios):.1%} of the networks alone "
+        f"(median of {options.rounds}); "
+        f"the networks run {statistics.median(shares):.1%} of the time"
+    )
+
+
+if __name__ == "__main__":
+    main()
