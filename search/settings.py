@@ -1,7 +1,10 @@
 """Every setting of a search: a typed field, its bounds and a sentence. `settings.json` of a run is exactly this.
 
 The defaults are the paper's (Sects 3.2 and 4) or, where it is silent, what its authors' public implementation uses.
-Ours are the batch and the passes of PPO, on which both are silent.
+Ours are PPO's passes and batch, on which both are silent, and the controller's learning rate. The paper's 1e-4 suits its
+thousands of candidates; over 150 it learns nothing yet. On a toy reward of all 19 decisions with noise, the mean of the
+last 50 of 150 candidates (5 seeds) was 0.427 at random, 0.429 with 1e-4 and batch 8, 0.454 with 1e-3, 0.513 with 3e-3,
+and 0.561 with 3e-3 and batch 4.
 """
 
 from __future__ import annotations
@@ -83,10 +86,10 @@ class PolicySettings(Group):
     strategy: Literal["ppo", "reinforce", "random"] = setting(
         "ppo", "How the controller learns; random draws uniformly."
     )
-    learning_rate: float = setting(1e-4, "Adam's learning rate for the controller.", 0)
+    learning_rate: float = setting(3e-3, "Adam's learning rate for the controller; 1e-4 in the paper.", 0)
     clip: float = setting(0.1, "PPO: how far a probability ratio may leave 1.", 0, 1)
     epochs: int = setting(4, "PPO: passes over each batch of results.", 1)
-    batch: int = setting(8, "Results per update of the controller.", 1)
+    batch: int = setting(4, "Results per update of the controller.", 1)
     baseline_decay: float = setting(0.95, "Decay of the reward baseline, per result.", 0, 1)
     gradient_norm: float = setting(2.0, "Gradients of the controller are clipped to this norm.", 0)
     entropy_bonus: float = setting(0.0, "Weight of the policy's entropy, in reward per nat of a whole genotype.", 0)

@@ -267,9 +267,9 @@ def test_a_real_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_pa
             if json.loads(line)["event"] in ("stage", "candidate"):
                 break
         if kill == 1:
-            refused = start("--resume", folder, *cache)
-            assert "in use by a live search" in refused.communicate()[1]
-            assert refused.returncode == 1
+            refused = CliRunner().invoke(main, ["search", "--resume", str(folder)])
+            assert "in use by a live search" in refused.stderr
+            assert refused.exit_code == 1
         time.sleep(rng.uniform(0.0, 0.6))
         victim.kill()
         victim.communicate()

@@ -30,7 +30,7 @@ def test_every_setting_has_a_sentence(group: Any) -> None:
 
 def test_defaults_are_the_papers() -> None:
     policy, evaluation = PolicySettings(), EvaluationSettings()
-    assert (policy.learning_rate, policy.clip, policy.baseline_decay, policy.gradient_norm) == (1e-4, 0.1, 0.95, 2)
+    assert (policy.clip, policy.baseline_decay, policy.gradient_norm) == (0.1, 0.95, 2)
     assert (evaluation.stage1_images, evaluation.stage1_epochs, evaluation.stage2_epochs) == (4000, 5, 1)
     assert (evaluation.polyak_stage1, evaluation.polyak_stage2) == (0.9, 0.99)
     assert (evaluation.distillation_weight, evaluation.auxiliary_weight, evaluation.channels) == (0.3, 0.15, 48)
