@@ -175,9 +175,12 @@ def test_polyak_scores_the_average(evaluator: Evaluator) -> None:
 def test_auxiliary_cells_train_beside_the_decoder(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs: list[int] = []
     original = Evaluator._loss
-    monkeypatch.setattr(
-        Evaluator, "_loss", lambda self, out, batch: outputs.append(len(out)) or original(self, out, batch)
-    )
+
+    def counting(self: Evaluator, out: list[torch.Tensor], batch: dict[str, Any]) -> torch.Tensor:
+        outputs.append(len(out))
+        return original(self, out, batch)
+
+    monkeypatch.setattr(Evaluator, "_loss", counting)
     evaluator.evaluate(GENOTYPE, 0)
     assert set(outputs) == {4}
     outputs.clear()
