@@ -82,7 +82,9 @@ def fp16(model: onnx.ModelProto, judge: Judge, targets: tuple[str, ...], progres
     def passes(found: parity.Parity) -> bool:
         return found.finite and found.largest <= FP16_ERROR
 
-    half, found, kept = _reduce("fp16", model, lambda keep: to_fp16(model, keep), rounded, judge, passes, progress)
+    half, found, kept = _reduce(
+        "fp16", model, lambda keep: to_fp16(model, keep), rounded, judge, passes, _alone, progress
+    )
     smallest = min(judge.images, key=Tensor.numel)
     Judge(judge.network, [smallest], judge.head, judge.feed)(half)  # that it runs as it is
     return Variant("model.fp16.onnx", "fp16", targets, half, found, kept)
@@ -121,7 +123,7 @@ def quantised(
             return int8.quantise(model, ranges, scheme, keep)
 
         what = f"int8 for {scheme.target}"
-        result, found, kept = _reduce(what, model, make, lambda made: made, judge, passes, progress)
+        result, found, kept = _reduce(what, model, make, lambda made: made, judge, passes, _with_sources, progress)
         yield Variant(scheme.path, "int8", (scheme.target,), result, found, kept)
 
 
@@ -132,6 +134,7 @@ def _reduce(
     meaning: Callable[[onnx.ModelProto], onnx.ModelProto],
     judge: Judge,
     passes: Callable[[parity.Parity], bool],
+    together: Callable[[onnx.ModelProto, str], frozenset[str]],
     progress: Progress,
 ) -> tuple[onnx.ModelProto, parity.Parity, tuple[str, ...]]:
     """Make a model in reduced precision with as few operators in fp32 as `passes` allows.
@@ -143,12 +146,14 @@ def _reduce(
         meaning: a model that computes on a CPU what the reduced one stands for.
         judge: compares it.
         passes: whether its parity is enough.
+        together: the operators that must be kept for one of them to be exact.
         progress: receives lines.
 
     Returns:
         The reduced model, its parity, and what it keeps in fp32.
     """
     kept: frozenset[str] = frozenset()
+    chosen = 1
     while True:
         made = make(kept)
         meant = meaning(made)
@@ -163,8 +168,31 @@ def _reduce(
                 f"{what} is not accurate: {error} with {len(kept)} operators in fp32"
                 + (f"; the most comes from {worst[0]}" if worst else "")
             )
-        kept |= frozenset(worst[: max(1, len(kept))])
+        for name in worst[:chosen]:
+            kept |= together(model, name)
+        chosen *= 2
         progress(f"{what}: {len(kept)} operators stay in fp32, the worst is {worst[0]}")
+
+
+def _alone(model: onnx.ModelProto, name: str) -> frozenset[str]:
+    return frozenset({name})
+
+
+def _with_sources(model: onnx.ModelProto, name: str) -> frozenset[str]:
+    """An operator and those that make its inputs: a value between two is in float32 only if neither quantises it.
+
+    An activation is made together with the convolution before it.
+    """
+    producers = {node.output[0]: node for node in model.graph.node}
+    found: set[str] = set()
+    left = [(node, 1) for node in model.graph.node if node.name == name]
+    while left:
+        node, steps = left.pop()
+        found.add(node.name)
+        steps -= node.op_type not in ("Relu", "Clip")
+        if steps >= 0:
+            left += [(producers[value], steps) for value in node.input if value in producers]
+    return frozenset(found)
 
 
 def added_errors(model: onnx.ModelProto, reduced: onnx.ModelProto, array: NDArray[np.generic]) -> dict[str, float]:
@@ -176,12 +204,17 @@ def added_errors(model: onnx.ModelProto, reduced: onnx.ModelProto, array: NDArra
     """
     there = {value for value, kind in value_types(reduced).items() if kind == TensorProto.FLOAT}
     values = [node.output[0] for node in model.graph.node if node.output[0] in there]
-    runs = [_values(one, values, array) for one in (model, reduced)]
+    # An activation that became part of a quantiser has done its work only after it.
+    after = [f"{value}_DequantizeLinear_Output" for value in values]
+    found = _values(
+        reduced, [late if late in there else value for late, value in zip(after, values, strict=True)], array
+    )
+    runs = (_values(model, values, array), found)
     errors: dict[str, float] = {}
-    for name, wanted, found in zip(values, *runs, strict=True):
+    for name, wanted, given in zip(values, *runs, strict=True):
         scale = float(np.sqrt(np.mean(np.square(wanted, dtype=np.float64)))) or 1.0
         with np.errstate(invalid="ignore", over="ignore"):
-            error = float(np.sqrt(np.mean(np.square(found - wanted, dtype=np.float64)))) / scale
+            error = float(np.sqrt(np.mean(np.square(given - wanted, dtype=np.float64)))) / scale
         errors[name] = error if np.isfinite(error) else float("inf")
     added: dict[str, float] = {}
     hidden: dict[str, list[str]] = {}

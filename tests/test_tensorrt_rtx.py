@@ -15,12 +15,16 @@ import onnx
 import pytest
 
 from fastnas.data.voc import TASK
+from fastnas.deploy import int8
+from fastnas.deploy.artifact import sample_image
 from fastnas.deploy.capture import capture
+from fastnas.deploy.fp16 import to_fp16
 from fastnas.deploy.heads import give
 from fastnas.deploy.onnx_writer import to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.genotype import Genotype
 from fastnas.models import ModelSpec, build
+from fastnas.network import Network
 from tests.deploy_toys import seeds, toy_network, unsettle
 
 
@@ -81,3 +85,53 @@ def test_random_genotypes(trt: ModuleType, tmp_path: Path, seed: int) -> None:
 def test_heads(trt: ModuleType, tmp_path: Path, head: str) -> None:
     graph, _ = optimise(give(capture(toy_network(Genotype.random(random.Random(0)))), head))  # type: ignore[arg-type]
     parse_and_build(trt, to_onnx(graph), tmp_path / "model.onnx", (64, 96))
+
+
+def reduced(network: Network, size: tuple[int, int] = (64, 96)) -> dict[str, onnx.ModelProto]:
+    """The typed fp16 file and TensorRT's INT8 file."""
+    model = to_onnx(optimise(capture(network))[0])
+    ranges = int8.calibrate(model, [sample_image(network, size, seed).numpy() for seed in range(2)])
+    return {"fp16": to_fp16(model), "int8": int8.quantise(model, ranges, int8.TENSORRT)}
+
+
+@pytest.mark.parametrize(
+    "seed", [seed if seed < 3 else pytest.param(seed, marks=pytest.mark.slow) for seed in range(50)]
+)
+def test_reduced_precision(trt: ModuleType, tmp_path: Path, seed: int) -> None:
+    """Besides what the float32 file has: two casts in fp16; quantisers, and constants that they read, in INT8."""
+    network = toy_network(Genotype.random(random.Random(seed)), seed=seed)
+    size = [(64, 96), (32, 32), (512, 512), (1024, 512)][seed % 4]
+    full = parse_and_build(trt, to_onnx(optimise(capture(network))[0]), tmp_path / "fp32.onnx", size)
+    found = {
+        kind: parse_and_build(trt, model, tmp_path / f"{kind}.onnx", size) for kind, model in reduced(network).items()
+    }
+    assert found["fp16"] - full == Counter(CAST=2)
+    more = found["int8"] - full
+    if not more:  # a genotype of zero paths and pooled pixels alone
+        assert full["CONVOLUTION"] <= 3
+        return
+    assert set(more) == {"QUANTIZE", "DEQUANTIZE", "CONSTANT"}
+    assert more["QUANTIZE"] == more["DEQUANTIZE"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["arch0", "arch1", "arch2", "deeplabv3-aspp-mbv2", "rflw-mbv2"])
+def test_reduced_precision_at_full_size(trt: ModuleType, tmp_path: Path, name: str) -> None:
+    network = build(ModelSpec(name, TASK))
+    unsettle(network)
+    for kind, model in reduced(network).items():
+        parse_and_build(trt, model, tmp_path / f"{kind}.onnx", (512, 512))
+
+
+def test_int8_for_onnxruntime_is_refused(trt: ModuleType, tmp_path: Path) -> None:
+    """The reason why there are two INT8 files."""
+    network = toy_network(Genotype.random(random.Random(0)))
+    model = to_onnx(optimise(capture(network))[0])
+    ranges = int8.calibrate(model, [sample_image(network, (64, 96)).numpy()])
+    path = tmp_path / "model.onnx"
+    onnx.save(int8.quantise(model, ranges, int8.CPU), path)
+    logger = trt.Logger(trt.Logger.INTERNAL_ERROR)
+    builder = trt.Builder(logger)
+    parsed = builder.create_network(0)
+    parser = trt.OnnxParser(parsed, logger)
+    assert not parser.parse_from_file(str(path))
