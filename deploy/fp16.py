@@ -100,8 +100,8 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     """A float32 model that computes what a typed fp16 model means: every fp16 value rounded, and infinite beyond range.
 
     ONNX Runtime has no fp16 operators for most CPUs: it computes them in float32 and drops the casts between, so that
-    running the fp16 model itself says nothing about fp16. Here each fp16 value x (from float32 arithmetic, as a
-    GPU's tensor cores accumulate) is followed by arithmetic that ONNX Runtime has no reason to simplify: c - (c - x) with
+    running the fp16 model itself says nothing about fp16. Here each fp16 value x (from float32 arithmetic, as a GPU's
+    tensor cores accumulate) is followed by arithmetic that ONNX Runtime has no reason to simplify: c - (c - x) with
     c = (2^13 + 1) x is x rounded to nearest with 24 - 13 = 11 significant bits (Dekker, "A floating-point technique for
     extending the available precision", 1971); and what is then beyond fp16's range is infinite.
 
