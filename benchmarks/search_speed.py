@@ -88,9 +88,8 @@ def main() -> None:
     for name, way in ways.items():
         seconds = sum(map(way, genotypes)) / len(genotypes) / options.steps
         base = base or seconds
-        print(
-            f"{name:25} {1000 * seconds:6.0f} ms a step ({seconds / base:.2f}x), {3600 / (seconds * steps):6.0f} an hour"
-        )
+        hourly = 3600 / (seconds * steps)
+        print(f"{name:25} {1000 * seconds:6.0f} ms a step ({seconds / base:.2f}x), {hourly:6.0f} an hour")
     with profile(activities=[ProfilerActivity.CPU]) as found:
         stage1(genotypes[0], options)
     print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))

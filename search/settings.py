@@ -1,9 +1,9 @@
 """Every setting of a search: a typed field, its bounds and a sentence. `settings.json` of a run is exactly this.
 
 The defaults are the paper's (Sects 3.2 and 4) or, where it is silent, what its authors' public implementation uses.
-Ours are PPO's passes and batch, on which both are silent, and the controller's learning rate. The paper's 1e-4 suits
-its thousands of candidates; over 150 it learns nothing yet. On a toy reward of all 19 decisions with noise, the mean of the
-last 50 of 150 candidates (5 seeds) was 0.427 at random, 0.429 with 1e-4 and batch 8, 0.454 with 1e-3, 0.513 with 3e-3,
+Ours are PPO's passes and batch, on which both are silent, and the controller's learning rate: the paper's 1e-4 suits
+its thousands of candidates, and learns nothing from 150. On a noisy toy reward of all 19 decisions, the last 50 of 150
+candidates earned on average (5 seeds) 0.427 at random, 0.429 with 1e-4 and batch 8, 0.454 with 1e-3, 0.513 with 3e-3,
 and 0.561 with 3e-3 and batch 4.
 """
 

@@ -39,7 +39,7 @@ def warmed_up(
         FastnasError: the encoder is unknown, there are fewer images than a batch, or nothing can be stored.
     """
     how = settings.evaluation
-    about = [settings.data, settings.root, settings.task, settings.images, settings.seed, how.encoder]
+    about: list[object] = [settings.data, settings.root, settings.task, settings.images, settings.seed, how.encoder]
     about += [how.validation_share, how.stage1_crop, how.stage1_short_side, STEPS, BATCH, LEARNING_RATE]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
     path = cache / "encoders" / f"{key}.safetensors"
@@ -63,7 +63,7 @@ def _train(
     how, head = settings.evaluation, make_task(images.task)
     genotype, channels = DECODER
     decoder = Decoder(genotype, encoder.channels, channels, 1, images.task.outputs)
-    network = Network(encoder, decoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Network(encoder, decoder).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
     crop = train_crop(images.task, how.stage1_crop, how.stage1_short_side, (how.scale_low, how.scale_high))

@@ -75,7 +75,7 @@ def test_nobody_on_the_front_is_beaten() -> None:
     def beaten(r: Record) -> bool:
         return any(
             (o.stage1, -o.scores["latency"]) != (r.stage1, -r.scores["latency"])
-            and o.stage1 >= r.stage1
+            and (o.stage1 or 0) >= (r.stage1 or 0)
             and o.scores["latency"] <= r.scores["latency"]
             for o in records
         )

@@ -67,7 +67,7 @@ def draw_always(search: Search, genotypes: list[Genotype]) -> None:
             for proposal in original(count)
         ]
 
-    search.policy.propose = propose
+    search.policy.propose = propose  # type: ignore[method-assign]
 
 
 def twins() -> tuple[Genotype, Genotype, Genotype]:
@@ -212,7 +212,7 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
                     raise Killed
                 save(state)
 
-            run.save_state = fatal
+            run.save_state = fatal  # type: ignore[method-assign]
             with pytest.raises(Killed):
                 Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
     with Run.resume(tmp_path / "war") as run:
