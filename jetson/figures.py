@@ -74,6 +74,11 @@ class Figures:
         self.captured += 1
         self._camera.add(0.0)
 
+    def add_dropped(self, dropped: bool) -> None:
+        """A picture may have made room for a newer one; two threads tell."""
+        with self._lock:
+            self.dropped += dropped
+
     def add_inference(self, milliseconds: float) -> None:
         """The networks ran."""
         self._inference.add(milliseconds)

@@ -206,7 +206,7 @@ class Pipeline:
                 self._stop.wait(max(due - time.monotonic(), 0))
             figures.add_captured()
             if not self._controls.paused:
-                figures.dropped += self._frames.put(Frame(picture, time.monotonic()))
+                figures.add_dropped(self._frames.put(Frame(picture, time.monotonic())))
 
     def _reconnect(self, error: SourceLost) -> Optional[Source]:
         """Try to open the source again until it works or we stop."""
@@ -238,7 +238,7 @@ class Pipeline:
                     networks = self._open_networks(frame.picture.shape[:2])
                 seen = networks(frame.picture, self._controls.active())
                 self._figures.add_inference(seen.milliseconds)
-                self._seen.put((frame, seen))
+                self._figures.add_dropped(self._seen.put((frame, seen)))
         finally:
             if networks is not None:
                 networks.close()
