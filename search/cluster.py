@@ -12,6 +12,7 @@ import copy
 import dataclasses
 import logging
 import os
+import socket
 import warnings
 from typing import Any
 
@@ -71,6 +72,8 @@ class Cluster:
         self._out: dict[Any, Proposal] = {}
         if address == LOCAL:
             init = {"include_dashboard": False, **init}
+        else:
+            _require_answer(address)
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **init)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -115,6 +118,19 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Ask at an address of the form `HOST:PORT`: Ray itself would wait for minutes, and then end the process."""
+    host, colon, port = address.rpartition(":")
+    if address == "auto":
+        return
+    try:
+        if not (host and colon and port.isdigit()):
+            raise OSError("an address is HOST:PORT, or auto")
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise FastnasError(f"no Ray cluster at {address}: {error}; start one with: ray start --head") from error
 
 
 _unpacked: dict[str, Evaluator] = {}

@@ -178,11 +178,13 @@ def test_an_interrupted_search_goes_on(evaluator: Evaluator, settings: SearchSet
     assert sorted(record.proposal.number for record in records) == list(range(12))
 
 
-def test_an_error_in_an_evaluation_is_not_hidden(evaluator: Evaluator, settings: SearchSettings) -> None:
-    broken = dataclasses.replace(evaluator, train=dataclasses.replace(evaluator.train, maps=evaluator.train.maps[:2]))
+def test_an_error_in_an_evaluation_is_not_hidden(
+    evaluator: Evaluator, settings: SearchSettings, tmp_path: Path
+) -> None:
+    broken = dataclasses.replace(toy(evaluator, tmp_path), folder=tmp_path / "absent")
     with Cluster(broken, Quiet(), **SMALL) as cluster:
         cluster.submit(job(0, settings))
-        with pytest.raises(Exception, match="list index"):
+        with pytest.raises(FileNotFoundError, match="absent"):
             cluster.next()
 
 
