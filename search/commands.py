@@ -126,6 +126,7 @@ def search(
     from fastnas.search.driver import Here, Search
     from fastnas.search.history import Run
     from fastnas.search.prepare import cache_folder, prepare
+    from fastnas.search.report import write_report
     from fastnas.search.view import JsonLines, TensorBoard, Terminal, Views, best_record
 
     if resume is not None:
@@ -165,6 +166,8 @@ def search(
         f"{best.proposal.number}:\n{best.genotype}",
         soft_wrap=True,
     )
+    page, _ = write_report((run.folder,), None, (), None)
+    console.print(f"report: {page}", soft_wrap=True)
     data = "" if settings.data == "synthetic" else f" --data {settings.data} --root {settings.root}"
     console.print(f"next: fastnas train best@{run.folder}{data}", soft_wrap=True)
 
