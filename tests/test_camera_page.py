@@ -3,6 +3,7 @@
 import json
 import os
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.test_camera_process import port_of, wait_running
 
 BROWSER = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-DEVICES = {
+DEVICES: Any = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
     "phone": {
         "viewport": {"width": 390, "height": 844},
