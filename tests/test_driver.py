@@ -256,6 +256,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_a_real_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_path: Path) -> None:
     folder, cache, rng = tmp_path / "war", ("--cache", tmp_path / "cache"), random.Random(0)
     torch.save(mobilenet_v2(weights=None).state_dict(), tmp_path / "encoder.pth")  # both must have the same
