@@ -3,7 +3,7 @@
     python benchmarks/artifact_accuracy.py artifacts/arch2 --data camvid --root CamVid
 
 `fastnas eval ARTIFACT --precision int8` gives the full tables of one file; here are also the files for TensorRT, whose
-arithmetic ONNX Runtime follows: Q/DQ graphs mean the same everywhere, and fp16 is computed by `fastnas.deploy.fp16.rounded`.
+arithmetic ONNX Runtime follows: Q/DQ graphs mean the same everywhere, and fp16 is computed by `deploy.fp16.rounded`.
 """
 
 from __future__ import annotations
