@@ -25,7 +25,7 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-@main.command("jetson-bench")
+@main.command("jetson-bench", short_help="Measure latency, here or on a board over SSH.")
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...", type=click.Path())
 @click.option("--res", default="512", show_default=True, help="Resolution: 512, or HEIGHTxWIDTH.")
 @click.option("--sweep", metavar="FIRST:LAST:STEP", help="Square resolutions instead, such as 128:1024:128.")
@@ -129,7 +129,7 @@ def _print_changes(changes: Any) -> int:
     return REGRESSED if any(change.regressed for change in changes) else 0
 
 
-@main.command("doctor")
+@main.command("doctor", short_help="Say what this machine has, lacks, and how to fix it.")
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:

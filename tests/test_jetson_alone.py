@@ -136,7 +136,8 @@ def test_an_exported_network_gives_the_same_on_python_3_6_and_here(old_python, t
     for name, python in (("here", sys.executable), ("old", old_python)):
         command = [python, "-c", RUN_ARTIFACT, str(tmp_path / "arch1"), str(tmp_path / name)]
         environment = dict(os.environ, PYTHONPATH=str(copy_of_the_device_half(tmp_path / ("path-" + name))))
-        subprocess.run(command, env=environment, check=True)
+        # Away from the checkout, whose own fastnas `-c` would find first.
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True)
     here, old = np.load(tmp_path / "here.npy"), np.load(tmp_path / "old.npy")
     assert here.shape == (1, 21, 12, 16)
     np.testing.assert_allclose(here, old, rtol=0, atol=1e-4 * np.abs(here).max())
