@@ -30,7 +30,7 @@ from fastnas.deploy.optimise import optimise
 from fastnas.deploy.parity import open_session
 from fastnas.models import ModelSpec, build
 from fastnas.network import Network
-from fastnas.show import usual_task
+from fastnas.tasks.usual import usual_task
 
 NETWORKS = ("arch0", "arch1", "arch2", "deeplabv3-aspp-mbv2", "deeplabv3-mbv2", "rflw-mbv2")
 SWEEP = (128, 256, 384, 512, 768, 1024)

@@ -27,7 +27,7 @@ from fastnas.deploy.optimise import optimise
 from fastnas.deploy.parity import open_session
 from fastnas.models import ModelSpec, build
 from fastnas.network import Network
-from fastnas.show import usual_task
+from fastnas.tasks.usual import usual_task
 
 
 def files(network: Network) -> dict[str, bytes]:

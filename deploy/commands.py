@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fastnas.genotype import Genotype
-from fastnas.options import RESOLUTION
-from fastnas.show import USUAL, usual_task
+from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
+from fastnas.tasks.usual import usual_task
 
 if TYPE_CHECKING:
     from fastnas.deploy.artifact import Exported
@@ -33,22 +33,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Image size to check at; multiples of 32. The file takes every such size.",
 )
-@click.option(
-    "--task",
-    type=click.Choice(list(USUAL)),
-    default="segmentation",
-    show_default=True,
-    help="Task of a network that is not a model file: 21 VOC classes, 16 MPII joints, or depth.",
-)
-@click.option("--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's.")
+@USUAL_TASK
+@ENCODER
 @click.option(
     "--encoder-weights",
     default="none",
     show_default=True,
     help="Weights of the backbone of a network that is not a model file: imagenet, none, or a file.",
 )
-@click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder.")
-@click.option("--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separables.")
+@CHANNELS
+@SEP_REPEATS
 @click.option(
     "--input",
     "layout",

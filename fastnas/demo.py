@@ -32,7 +32,7 @@ def demo(out: Path) -> None:
     from fastnas.drawing import draw, save
     from fastnas.models import ModelSpec, build
     from fastnas.published import TABLE_1
-    from fastnas.show import usual_task
+    from fastnas.tasks.usual import usual_task
     from fastnas.zoo import ZOO
 
     console = Console(highlight=False)

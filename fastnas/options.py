@@ -1,4 +1,4 @@
-"""Types of options that several commands share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import click
+
+from fastnas.tasks.usual import USUAL
 
 
 class Resolution(click.ParamType[tuple[int, int]]):
@@ -29,3 +31,20 @@ class Resolution(click.ParamType[tuple[int, int]]):
 
 
 RESOLUTION = Resolution()
+
+ENCODER = click.option(
+    "--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's."
+)
+CHANNELS = click.option(
+    "--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder."
+)
+SEP_REPEATS = click.option(
+    "--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separables."
+)
+USUAL_TASK = click.option(
+    "--task",
+    type=click.Choice(list(USUAL)),
+    default="segmentation",
+    show_default=True,
+    help="Task of a network that is not a model file: 21 VOC classes, 16 MPII joints, or depth.",
+)

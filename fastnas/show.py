@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,31 +14,22 @@ from rich.tree import Tree
 
 from fastnas.genotype import ENCODER_OUTPUTS, Genotype
 from fastnas.ops import OPERATIONS
-from fastnas.options import RESOLUTION
+from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
 from fastnas.plan import collected_sums, plan_cell
 
 if TYPE_CHECKING:
     from fastnas.counts import Counts, Difference
     from fastnas.models import ModelSpec
     from fastnas.network import Network
-    from fastnas.tasks import Task
-
-USUAL = {"segmentation": "voc", "pose": "mpii", "depth": "nyud"}
 
 
 @click.command(short_help="Describe, count and draw a network.")
 @click.argument("network", metavar="NAME|GENOTYPE|MODEL")
 @click.option("--res", "resolution", type=RESOLUTION, default="512", show_default=True, help="Image size to count at.")
-@click.option(
-    "--task",
-    type=click.Choice(list(USUAL)),
-    default="segmentation",
-    show_default=True,
-    help="Task of a network that is not a model file: 21 VOC classes, 16 MPII joints, or depth.",
-)
-@click.option("--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's.")
-@click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder.")
-@click.option("--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separables.")
+@USUAL_TASK
+@ENCODER
+@CHANNELS
+@SEP_REPEATS
 @click.option(
     "--draw",
     type=click.Path(file_okay=False, path_type=Path),
@@ -100,6 +90,7 @@ def _find(
     import torch
 
     from fastnas.models import ModelSpec, build
+    from fastnas.tasks.usual import usual_task
 
     if text.endswith(".safetensors"):
         from fastnas.checkpoint import load_model
@@ -110,12 +101,6 @@ def _find(
     with torch.device("meta"):
         network = build(spec)
     return ("genotype" if text.lstrip().startswith(("[", "{", "(")) else text), spec, network, None
-
-
-def usual_task(kind: str) -> Task:
-    """The task that the paper's tables have for a kind: VOC's 21 classes, MPII's 16 joints, NYUDv2's depth."""
-    task: Task = import_module(f"fastnas.data.{USUAL[kind]}").TASK
-    return task
 
 
 def _tree(name: str, spec: ModelSpec, header: dict[str, Any] | None) -> Tree:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastnas.errors import FastnasError
+from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS
 
 if TYPE_CHECKING:
     from fastnas.train.settings import RunSettings
@@ -27,12 +28,12 @@ MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "save_every",
 @click.option("--recipe", "recipe_name", help="By default the dataset's own: see docs/training.md.")
 @click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe.")
 @click.option("--epochs", type=click.IntRange(1), help="Length of a recipe of one phase.")
-@click.option("--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's.")
+@ENCODER
 @click.option(
     "--encoder-weights", default="imagenet", show_default=True, help="imagenet (download), a file, or none (random)."
 )
-@click.option("--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder.")
-@click.option("--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separables.")
+@CHANNELS
+@SEP_REPEATS
 @click.option(
     "--aux",
     type=click.Choice(["none", "clf", "cell"]),
