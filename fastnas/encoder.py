@@ -28,7 +28,7 @@ class Encoder(nn.Module):
     Attributes:
         channels: C_i of the features, shallow to deep.
         strides: s_i.
-        mean, std: of the input's normalisation, RGB in 0..1.
+        mean, std: of the input's normalisation, RGB in 0..1: ImageNet's, for every encoder.
     """
 
     def __init__(self, stages: Sequence[nn.Module], channels: Sequence[int]) -> None:
@@ -90,14 +90,25 @@ def _cut(name: str, classifier: Any) -> Encoder:
 
 
 class _TimmEncoder(Encoder):
-    """A timm model made with `features_only`, which returns its features itself."""
+    """A timm model made with `features_only`, which returns its features itself.
+
+    Images come normalised by ImageNet's statistics, as for every encoder; a model that was trained with others gets
+    them changed to its own.
+    """
 
     def __init__(self, backbone: Any) -> None:
         super().__init__([backbone], backbone.feature_info.channels())
-        config = backbone.pretrained_cfg
-        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        own = [tuple(backbone.pretrained_cfg[key]) for key in ("mean", "std")]
+        self.usual = own == [IMAGENET_MEAN, IMAGENET_STD]
+        own_mean, own_std, mean, std = (
+            torch.tensor(values)[:, None, None] for values in (*own, IMAGENET_MEAN, IMAGENET_STD)
+        )
+        self.register_buffer("scale", std / own_std, persistent=False)
+        self.register_buffer("shift", (mean - own_mean) / own_std, persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        if not self.usual:
+            images = images * self.scale + self.shift
         return list(self.stages[0](images))
 
 

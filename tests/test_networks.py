@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastnas.counts import count, public_definition
 from fastnas.decoder import Cell, Decoder
-from fastnas.encoder import ENCODERS, Encoder, make_encoder
+from fastnas.encoder import ENCODERS, Encoder, _TimmEncoder, make_encoder
 from fastnas.errors import FastnasError
 from fastnas.genotype import Genotype
 from fastnas.network import Network
@@ -258,6 +258,21 @@ def test_encoders_publish_channels_and_strides(name: str) -> None:
     outputs = encoder.eval()(image)
     assert tuple(x.shape[1] for x in outputs) == encoder.channels
     assert [(x.shape[2], x.shape[3]) for x in outputs] == [(96 // s, 64 // s) for s in encoder.strides]
+
+
+def test_a_backbone_with_other_statistics_gets_its_own() -> None:
+    import timm
+
+    name = "mobilenetv3_small_050.lamb_in1k"
+    config = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    torch.manual_seed(0)
+    backbone = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4), pretrained_cfg_overlay=config)
+    encoder = _TimmEncoder(backbone).eval()
+    pixels = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (encoder.mean, encoder.std))
+    expected = backbone.eval()((pixels - 0.5) / 0.5)
+    for ours, theirs in zip(encoder((pixels - mean) / std), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_unknown_encoders_are_named() -> None:
