@@ -96,6 +96,9 @@ class _TimmEncoder(Encoder):
     them changed to its own.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, backbone: Any) -> None:
         super().__init__([backbone], backbone.feature_info.channels())
         own = [tuple(backbone.pretrained_cfg[key]) for key in ("mean", "std")]
