@@ -183,15 +183,26 @@ def _hardtanh(given: dict[str, Any]) -> Converted:
     return Activation("relu6"), [given["self"]]
 
 
+def _per_channel(value: Any) -> Array | None:
+    """A constant [C, 1, 1] as [C]; None for anything else."""
+    if isinstance(value, torch.Tensor) and value.ndim == 3 and value.shape[1:] == (1, 1):
+        return _numpy(value.double().flatten())
+    return None
+
+
 def _add(given: dict[str, Any]) -> Converted:
+    if given["alpha"] == 1 and (known := _per_channel(given["other"])) is not None:
+        return Affine(np.ones_like(known), known), [given["self"]]
     if given["alpha"] != 1 or not isinstance(given["other"], str):
-        raise _Unsupported("of anything but two features")
+        raise _Unsupported("of anything but two features, or a feature and a constant per channel")
     return Add(), [given["self"], given["other"]]
 
 
 def _mul(given: dict[str, Any]) -> Converted:
+    if (known := _per_channel(given["other"])) is not None:
+        return Affine(known, np.zeros_like(known)), [given["self"]]
     if not isinstance(given["other"], str):
-        raise _Unsupported("by anything but a feature")
+        raise _Unsupported("by anything but a feature or a constant per channel")
     return Mul(), [given["self"], given["other"]]
 
 

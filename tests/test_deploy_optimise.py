@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -140,6 +141,16 @@ def test_baselines(name: str) -> None:
 @pytest.mark.parametrize("encoder", ["timm/mobilenetv3_small_050", "timm/resnet18d"])
 def test_encoders_of_timm(encoder: str) -> None:
     network = unsettle(build(ModelSpec("arch2", TASK, encoder=encoder, channels=8)))
+    graph, _ = optimise(capture(network))
+    assert error(graph, network) < 1e-5
+
+
+def test_an_encoder_with_statistics_of_its_own() -> None:
+    network = unsettle(build(ModelSpec("arch2", TASK, encoder="timm/mobilenetv3_small_050", channels=8)))
+    encoder: Any = network.encoder
+    encoder.usual = False
+    encoder.scale.copy_(torch.tensor([0.5, 0.4, 0.6])[:, None, None])
+    encoder.shift.copy_(torch.tensor([-0.1, 0.2, 0.3])[:, None, None])
     graph, _ = optimise(capture(network))
     assert error(graph, network) < 1e-5
 
