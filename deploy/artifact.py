@@ -183,7 +183,7 @@ def _linted(variant: Variant, options: Options) -> Variant:
 
 
 def _excused(options: Options) -> set[str]:
-    """Rules that the options break by name: a newer opset, and bytes as input. Both leave out TensorRT 8."""
+    """Rules that the options break by name: a newer opset, which leaves out TensorRT 8, and bytes as input, for ONNX Runtime."""
     excused = {"opset", "file_format"} if options.opset > DEFAULT_OPSET else set()
     return excused | ({"known_types"} if options.layout == "NHWC" else set())
 

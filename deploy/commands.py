@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     type=click.Choice(["floats", "bytes"]),
     default="floats",
     show_default=True,
-    help="Normalised floats [1, 3, H, W], or raw pixels [1, H, W, 3] (not for TensorRT 8).",
+    help="Normalised floats [1, 3, H, W], or raw pixels [1, H, W, 3] (ONNX Runtime alone).",
 )
 @click.option(
     "--head",
@@ -98,7 +98,7 @@ def export(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    r"""Write a network as an optimised, checked ONNX artifact.
+    """Write a network as an optimised, checked ONNX artifact.
 
     NAME is an architecture (arch0, arch1, arch2) or a baseline (rflw-mbv2, ...); MODEL is a .safetensors file, whose
     own header then decides the network; GENOTYPE is its text.
@@ -106,7 +106,7 @@ def export(
     \b
     fastnas export arch0 --fp16
     fastnas export model.safetensors --int8 --calibrate pictures/
-    fastnas export model.safetensors --res 360x480 --head labels
+    fastnas export model.safetensors --res 352x480 --head labels
     """
     from fastnas.deploy.artifact import Options, export
 

@@ -46,7 +46,7 @@ def show(
     draw: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Describe, count and draw a network.
+    """Describe, count and draw a network.
 
     NAME is an architecture (arch0, arch1, arch2) or a baseline (rflw-mbv2, ...); GENOTYPE is its text in the paper's or
     the public order; MODEL is a .safetensors file, whose own header then decides everything but --res.

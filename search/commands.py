@@ -105,7 +105,7 @@ def search(
     as_json: bool,
     **options: Any,
 ) -> None:
-    r"""Find an architecture.
+    """Find an architecture.
 
     Candidates are trained just enough to judge them: the decoder alone on stored encoder outputs, then, for those that
     do well, everything for an epoch. A controller learns from the rewards what to propose next. The run folder can be

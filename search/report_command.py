@@ -25,7 +25,7 @@ import click
 @click.option("--block", type=click.IntRange(1), help="Candidates per block of the reward distributions.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, block: int | None, as_json: bool) -> None:
-    r"""Show searches on one page: rewards, best networks, what helped.
+    """Show searches on one page: rewards, best networks, what helped.
 
     RUN is a folder of fastnas search; it may be running. Several are compared: runs that differ in their seed alone are
     taken together, a learning strategy is tested against random search under the same settings, and random searches

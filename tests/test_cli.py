@@ -131,3 +131,9 @@ def test_show_json_and_drawings(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     FROZEN.write_text(json.dumps(options(), indent=2) + "\n")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_examples_in_the_help_stay_one_a_line(name: str) -> None:
+    """Click keeps a block's lines behind the backspace character; in a raw docstring there is none, and it shows."""
+    assert "\\b" not in run(name, "--help").output
