@@ -143,14 +143,17 @@ def _network_flags(trt: Any, typed: bool) -> int:
 
 
 def _load_timings(config: Any, path: Optional[str]) -> None:
-    """Give the builder what earlier builds measured; a file of another TensorRT is ignored by TensorRT itself."""
+    """Give the builder what earlier builds measured; where TensorRT refuses the file it begins with an empty one."""
     if path is None:
         return
     known = b""
     if os.path.exists(path):
         with open(path, "rb") as file:
             known = file.read()
-    config.set_timing_cache(config.create_timing_cache(known), False)
+    cache = config.create_timing_cache(known)
+    if cache is None:  # damaged, or of another release
+        cache = config.create_timing_cache(b"")
+    config.set_timing_cache(cache, False)
 
 
 def _save_timings(config: Any, path: Optional[str]) -> None:

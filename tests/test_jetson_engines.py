@@ -144,6 +144,16 @@ def test_an_engine_of_another_tensorrt_is_rebuilt_and_says_why(tmp_path, toys):
     assert "TensorRT was 8.2.1.8, is 8.6.2.3" in lines[0]
 
 
+@pytest.mark.parametrize("left", [b"8.6.2.3tt", b"torn"])
+def test_timings_that_tensorrt_refuses_cost_no_build(tmp_path, left, toys):
+    """A board that was upgraded keeps its cache; `create_timing_cache` then gives None."""
+    timings = tmp_path / "cache" / "engines" / "timings"
+    timings.parent.mkdir(parents=True)
+    timings.write_bytes(left)
+    assert isinstance(contract(tmp_path, "10", toys["segmentation"]), dict)
+    assert timings.read_bytes().startswith(b"10.3.0.30")
+
+
 def test_a_truncated_engine_is_rebuilt(tmp_path, toys):
     contract(tmp_path, "8.6", toys["segmentation"])
     (engine,) = (tmp_path / "cache" / "engines").glob("*.engine")

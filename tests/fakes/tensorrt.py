@@ -120,7 +120,7 @@ class _TimingCache:
         self.data = data
 
     def serialize(self):
-        return _Memory(self.data + b"t")
+        return _Memory((self.data or __version__.encode()) + b"t")
 
 
 class _Config:
@@ -150,9 +150,12 @@ class _Config:
         self.shapes.update(profile.shapes)
 
     def create_timing_cache(self, serialized_timing_cache):
-        return _TimingCache(serialized_timing_cache)
+        fits = not serialized_timing_cache or serialized_timing_cache.startswith(__version__.encode())
+        return _TimingCache(serialized_timing_cache) if fits else None
 
     def set_timing_cache(self, cache, ignore_mismatch):
+        if not isinstance(cache, _TimingCache):
+            raise TypeError("set_timing_cache(): incompatible function arguments")
         self.timings = cache
 
     def get_timing_cache(self):
