@@ -24,7 +24,8 @@ TICK = 0.1
 """Seconds after which a waiting thread looks whether it should stop."""
 
 HANG = 5.0
-"""Seconds that we wait at the end for a camera whose driver hangs; its thread then dies with the process."""
+"""Seconds that we wait at the end for a driver that hangs or an engine that is being built; the thread then dies with
+the process."""
 
 LATE = 0.5
 """A file that is so many seconds behind its own clock (after a pause) goes on from where it is."""
@@ -149,14 +150,14 @@ class Pipeline:
         self._stop.set()
 
     def join(self) -> None:
-        """Wait until all threads ended, with sinks and engines closed.
+        """Wait until all threads ended, with sinks and engines closed; not for ever for what cannot be interrupted.
 
         Raises:
             BaseException: what ended the first thread that failed.
         """
         capture, inference, drawing = self._threads
         drawing.join()
-        inference.join()
+        inference.join(HANG)
         capture.join(HANG)
         self._figures.ended = True
         if self._error is not None:

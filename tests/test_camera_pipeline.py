@@ -221,6 +221,28 @@ def test_a_camera_that_hangs_does_not_keep_us_from_ending(monkeypatch):
     release.set()
 
 
+def test_an_engine_that_is_being_built_does_not_keep_us_from_ending(monkeypatch):
+    """A build takes minutes, and Ctrl-C or `docker stop` is not to wait for it."""
+    monkeypatch.setattr(room, "HANG", 0.1)
+    building, release, networks = threading.Event(), threading.Event(), Networks()
+
+    def build(size):
+        building.set()
+        release.wait(20)
+        return networks
+
+    monkeypatch.setattr(networks, "open", build)
+    line, sink, _, _ = make(lambda: FakeSource(10000), networks)
+    line.start()
+    assert building.wait(5)
+    start = time.monotonic()
+    line.stop()
+    line.join()
+    assert time.monotonic() - start < 5
+    assert sink.closed
+    release.set()
+
+
 @pytest.mark.parametrize("fails", ["open", "run", "draw", "show"])
 def test_what_fails_ends_all_and_is_raised(fails, monkeypatch):
     networks = Networks(fail_at=3 if fails == "run" else None)
