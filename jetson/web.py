@@ -13,6 +13,7 @@ One connection is one request. Nothing of a request is ever used as a path.
 import io
 import json
 import os
+import select
 import socket
 import socketserver
 import sys
@@ -214,11 +215,17 @@ class Handler(BaseHTTPRequestHandler):
             while not site.broadcast.closed:
                 jpeg = site.broadcast.newer(number, 1)
                 if jpeg is None:
+                    if self._left():
+                        return
                     continue
                 number = jpeg.number
                 head = "--{}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Age-Ms: {:.1f}\r\n\r\n"
                 age = (time.monotonic() - jpeg.captured) * 1000
                 self.wfile.write(head.format(BOUNDARY, len(jpeg.data), age).encode() + jpeg.data + b"\r\n")
+
+    def _left(self) -> bool:
+        """Whether the client closed the connection: while no pictures come, no failed write tells."""
+        return bool(select.select([self.connection], [], [], 0)[0]) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _send_json(self, values: Any) -> None:
         self._send(200, json.dumps(values).encode(), "application/json")

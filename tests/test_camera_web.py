@@ -240,6 +240,21 @@ def test_viewers_are_bounded():
             time.sleep(0.05)
 
 
+def test_a_viewer_who_leaves_a_paused_picture_makes_room(camera):
+    """Reloading the page of a camera that is paused, lost, or still building its engine must not use up the places."""
+    stream = socket.create_connection(("127.0.0.1", camera.port))
+    stream.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    while camera.broadcast.viewers < 1:
+        time.sleep(0.01)
+    time.sleep(1.2)
+    assert camera.broadcast.viewers == 1  # who stays may watch on
+    stream.close()
+    due = time.monotonic() + 5
+    while camera.broadcast.viewers and time.monotonic() < due:
+        time.sleep(0.05)
+    assert camera.broadcast.viewers == 0
+
+
 def test_connections_are_bounded(monkeypatch):
     monkeypatch.setattr(web, "OTHER_CONNECTIONS", 2)
     with Camera(viewers=1) as camera:
