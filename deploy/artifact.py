@@ -183,7 +183,7 @@ def _linted(variant: Variant, options: Options) -> Variant:
 
 
 def _excused(options: Options) -> set[str]:
-    """Rules that the options break by name: a newer opset, which leaves out TensorRT 8, and bytes as input, for ONNX Runtime."""
+    """Rules that the options break by name: a newer opset leaves out TensorRT 8, and bytes as input all of TensorRT."""
     excused = {"opset", "file_format"} if options.opset > DEFAULT_OPSET else set()
     return excused | ({"known_types"} if options.layout == "NHWC" else set())
 

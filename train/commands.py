@@ -86,7 +86,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     fastnas train arch0 --data camvid --root CamVid
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train --resume runs/arch0-camvid
-    """  # noqa: D301 - click needs the real control character
+    """
     from fastnas.train.loop import STATE
     from fastnas.train.settings import RunSettings
 

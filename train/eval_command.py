@@ -73,7 +73,7 @@ def evaluate_command(
     fastnas eval runs/arch0-camvid/model.safetensors --data camvid --root CamVid
     fastnas eval model.safetensors --data voc --root VOCdevkit --flip --scales 0.5,0.75,1,1.25,1.5
     fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --pictures pictures
-    """  # noqa: D301 - click needs the real control character
+    """
     from lightning_fabric import Fabric
     from rich.console import Console
     from rich.progress import Progress
