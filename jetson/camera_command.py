@@ -98,15 +98,22 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
     address, wanted = parse_address(source), parse_mode(mode)
     if address.live and (options["loop"] or options["every_frame"]):
         raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(address))
-    probe = open_source(address, wanted)  # here, so that a wrong source is said at once, before any engine is built
+    opened = [open_source(address, wanted)]  # here, so that a wrong source is said before any engine is built
     try:
-        _run(found, choice, address, wanted, probe, options)
+        _run(found, choice, address, wanted, opened, options)
     finally:
-        probe.close()
+        for source in opened:
+            source.close()
 
 
-def _run(found: Dict[str, Any], choice: Any, address: Any, mode: Any, first: Any, options: Dict[str, Any]) -> None:
-    """Put the parts together, run until the end or a signal, and say what it came to."""
+def _run(
+    found: Dict[str, Any], choice: Any, address: Any, mode: Any, opened: List[Any], options: Dict[str, Any]
+) -> None:
+    """Put the parts together, run until the end or a signal, and say what it came to.
+
+    `opened` holds the first source; the pipeline takes it out, and its thread alone then reads and closes it: OpenCV
+    does not survive a release while another thread reads.
+    """
     from fastnas.jetson.broadcast import Broadcast
     from fastnas.jetson.controls import Controls
     from fastnas.jetson.figures import Figures
@@ -124,7 +131,7 @@ def _run(found: Dict[str, Any], choice: Any, address: Any, mode: Any, first: Any
         figures.message = line
         click.echo(line, err=True)
 
-    opened = [first]
+    first = opened[0]
 
     def reopen() -> Any:
         return opened.pop() if opened else open_source(address, mode)

@@ -42,7 +42,8 @@ class Controls:
 
     def active(self) -> Tuple[str, ...]:
         """The kinds of task to run now."""
-        return self.kinds if self._task == ALL else (self._task,)
+        task = self._task  # read once: the page may change it meanwhile
+        return self.kinds if task == ALL else (task,)
 
     def take_snapshot_wish(self) -> bool:
         """Whether a snapshot is wanted; the wish is then spent."""
