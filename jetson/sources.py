@@ -263,7 +263,12 @@ def _open_v4l2(address: Address, mode: Mode) -> Source:
     )
     for name, value in wanted:
         capture.set(name, value)
-    return Capture(capture, "V4L2 {} {}x{} at {:g} FPS, MJPG".format(address, *mode), True)
+    name = "V4L2 {}".format(address)
+    if capture.isOpened():  # what it gives, which may be something else: it takes the nearest mode that it has
+        width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        code = int(capture.get(cv2.CAP_PROP_FOURCC))
+        name += " {}x{}, {}".format(width, height, "".join(chr(code >> shift & 127) for shift in (0, 8, 16, 24)))
+    return Capture(capture, name, True)
 
 
 def _open_csi(number: int, mode: Mode) -> Source:

@@ -206,3 +206,32 @@ def test_without_any_gstreamer_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(sources, "opencv_has", lambda name: False)
     with pytest.raises(JetsonError, match="apt-get install gstreamer1.0-tools"):
         open_source(parse_address("csi://0"), Mode())
+
+
+def test_a_camera_that_takes_another_mode_says_which(monkeypatch):
+    """Asked for 1280x720 in JPEG, a plain camera gives 640x480 in YUYV: the page must not claim otherwise."""
+    import cv2
+
+    given = {
+        cv2.CAP_PROP_FRAME_WIDTH: 640.0,
+        cv2.CAP_PROP_FRAME_HEIGHT: 480.0,
+        cv2.CAP_PROP_FPS: 15.0,
+        cv2.CAP_PROP_FOURCC: float(cv2.VideoWriter.fourcc(*"YUYV")),
+    }
+
+    class Plain:
+        def __init__(self, *device):
+            pass
+
+        def set(self, name, value):
+            return False
+
+        def get(self, name):
+            return given[name]
+
+        def isOpened(self):
+            return True
+
+    monkeypatch.setattr(cv2, "VideoCapture", Plain)
+    source = sources.open_source(sources.Address("v4l2", "/dev/video7"), sources.Mode())
+    assert (source.pipeline, source.fps) == ("V4L2 /dev/video7 640x480, YUYV", 15.0)
