@@ -75,6 +75,9 @@ class TensorRTEngine(Engine):
         """Allocate the memory, check names, shapes and types, and bind."""
         cuda, spec = self._cuda, self._artifact.sidecar
         self._context = self._engine.create_execution_context()
+        if self._context is None:
+            message = "there is not enough memory to run {}; close other programs or take a smaller size"
+            raise JetsonError(message.format(spec.name))
         tensors = _Tensors(trt, self._engine, self._context)
         tensors.expect(spec.input.name, spec.output.name, spec.input.dtype)
         tensors.set_input_shape(spec.input.name, shape)

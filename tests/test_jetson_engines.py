@@ -120,6 +120,11 @@ def test_int8_is_refused_on_a_tx2(tmp_path, toys):
     assert "has no INT8 instructions; use --precision fp16" in found
 
 
+def test_no_memory_to_run_is_one_line(tmp_path, toys):
+    found = contract(tmp_path, "8.2", toys["segmentation"], FAKE_TENSORRT_FAULT="memory")
+    assert "ERROR there is not enough memory to run" in found
+
+
 def test_no_driver_is_one_line(tmp_path, toys):
     assert "no usable NVIDIA driver" in contract(tmp_path, "8.2", toys["segmentation"], FAKE_NO_DRIVER="1")
 
