@@ -34,6 +34,9 @@ from fastnas.network import Network
 MULTIPLE = 32
 """Height and width must be multiples of it: what the deepest encoder feature divides them by."""
 
+INT8_OPSET = 13
+"""The first opset whose quantisers have a scale for each channel."""
+
 DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
 
 
@@ -267,6 +270,8 @@ def _check(options: Options, spec: ModelSpec) -> None:
         )
     if options.int8 and options.calibrate is None:
         raise FastnasError("INT8 needs pictures to find its ranges with: add --calibrate DIR")
+    if options.int8 and options.opset < INT8_OPSET:
+        raise FastnasError(f"INT8 needs opset {INT8_OPSET} or newer for a scale of each channel, not {options.opset}")
     if options.head == "labels" and spec.task.kind != "segmentation":
         raise FastnasError(f"only segmentation has labels; a {spec.task.kind} model is exported with its plain output")
 
