@@ -1,4 +1,4 @@
-"""Health check of every image: exit 0 if the live page of `fastnas camera` answers, whatever it answers.
+"""Health check of every image: exit 0 while `fastnas camera` shows pictures, or its user paused them.
 
 $FASTNAS_PAGE is the page's address. docker/run.sh switches the check off for commands that have no page, so that
 nothing wakes up in the middle of a measurement.
@@ -6,14 +6,11 @@ nothing wakes up in the middle of a measurement.
 
 import os
 import sys
-import urllib.error
 import urllib.request
 
-PAGE = os.environ.get("FASTNAS_PAGE", "http://127.0.0.1:8080/")
+HEALTH = os.environ.get("FASTNAS_PAGE", "http://127.0.0.1:8080/").rstrip("/") + "/health"  # it asks for no token
 
 try:
-    urllib.request.urlopen(PAGE, timeout=3).close()
-except urllib.error.HTTPError:
-    pass  # it asks for a token: it is alive
+    urllib.request.urlopen(HEALTH, timeout=3).close()
 except OSError as error:
-    sys.exit(f"{PAGE}: {error}")
+    sys.exit(f"{HEALTH}: {error}")

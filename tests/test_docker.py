@@ -360,7 +360,7 @@ class Page(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def do_GET(self):
-        self.send_response(self.status)
+        self.send_response(self.status if self.path == "/health" else 401)
         self.end_headers()
 
     def log_message(self, *_):
@@ -373,12 +373,13 @@ def health(address):
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("status", [200, 403])
-def test_a_page_that_answers_is_well_even_if_it_wants_a_token(status):
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_a_camera_is_well_while_it_shows_pictures(status, code):
+    """The page itself may want a token; a camera that was lost still serves the page, but is not well."""
     server = HTTPServer(("127.0.0.1", 0), partial(Page, status))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        assert health(f"http://127.0.0.1:{server.server_port}/").returncode == 0
+        assert health(f"http://127.0.0.1:{server.server_port}/").returncode == code
     finally:
         server.shutdown()
         server.server_close()
