@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from fastnas.tasks.usual import USUAL
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Resolution(click.ParamType[tuple[int, int]]):
@@ -31,6 +34,25 @@ class Resolution(click.ParamType[tuple[int, int]]):
 
 
 RESOLUTION = Resolution()
+
+
+def _present(_: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a GPU that is not there before anything is begun."""
+    if value == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise click.BadParameter("PyTorch finds no CUDA GPU on this machine (fastnas doctor says why)", param=param)
+    return value
+
+
+def accelerator(name: str) -> Callable[[Command], Command]:
+    """The option, called `name`, of where tensors are computed: `auto`, `cpu` or `cuda`."""
+    choices = click.Choice(["auto", "cpu", "cuda"])
+    return click.option(
+        name, type=choices, default="auto", show_default=True, callback=_present, help="Where it is computed."
+    )
+
 
 ENCODER = click.option(
     "--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from fastnas.errors import FastnasError
+from fastnas.options import accelerator
 
 if TYPE_CHECKING:
     from fastnas.search.driver import Workers
@@ -89,7 +90,7 @@ class Duration(click.ParamType[float]):
     show_default=True,
     help="GPUs per evaluation; 0.5 puts two on one.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@accelerator("--device")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Loader processes of stage 2.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of stored encoder outputs: ~/.cache/fastnas.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")

@@ -137,3 +137,26 @@ if __name__ == "__main__":
 def test_examples_in_the_help_stay_one_a_line(name: str) -> None:
     """Click keeps a block's lines behind the backspace character; in a raw docstring there is none, and it shows."""
     assert "\\b" not in run(name, "--help").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("train", "arch0", "--accelerator", "gpu7"), "'gpu7' is not one of"),
+        (("train", "arch0", "--accelerator", "cuda"), "no CUDA GPU"),
+        (("train", "arch0", "--devices", "0"), "neither a number of processes"),
+        (("train", "arch0", "--devices", "all"), "neither a number of processes"),
+        (("eval", "model.safetensors", "--accelerator", "gpu7"), "'gpu7' is not one of"),
+        (("search", "--device", "gpu7", "--out", "never"), "'gpu7' is not one of"),
+        (("search", "--device", "cuda", "--out", "never"), "no CUDA GPU"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused_before_anything_begins(
+    arguments: tuple[str, ...], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING
 import click
 
 from fastnas.errors import FastnasError
-from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS
+from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, accelerator
 
 if TYPE_CHECKING:
     from fastnas.train.settings import RunSettings
 
 MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "save_every", "channels_last", "compile", "as_json")
 """Parameters that say nothing about the result, so that a resumed run may have others."""
+
+
+def _devices(_: click.Context, __: click.Parameter, text: str) -> str:
+    if text != "auto" and not (text.isdecimal() and int(text) >= 1):
+        raise click.BadParameter(f"{text!r} is neither a number of processes from 1 nor auto")
+    return text
 
 
 @click.command(short_help="Train a network fully.")
@@ -56,8 +62,14 @@ MACHINE = ("resume", "workers", "accelerator", "devices", "nodes", "save_every",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, data order and transforms.")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loader processes.")
-@click.option("--accelerator", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--devices", default="1", show_default=True, help="Processes on this machine: a number, or auto.")
+@accelerator("--accelerator")
+@click.option(
+    "--devices",
+    default="1",
+    show_default=True,
+    callback=_devices,
+    help="Processes on this machine: a number, or auto.",
+)
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines (start it on each).")
 @click.option(
     "--precision",
