@@ -638,6 +638,9 @@ class TestFolder:
         [
             ([], "must hold an object"),
             ({"kind": "segmentation"}, "dataset.json: a segmentation task has the fields"),
+            ({"kind": "segmentation", "classes": 3}, "classes must be a list of names"),
+            ({"kind": "segmentation", "classes": "road"}, "classes must be a list of names"),
+            ({"kind": "segmentation", "classes": [1, 2]}, "classes must be a list of names"),
             ({"kind": "depth", "minimum": 1, "maximum": 2, "unit": 0}, "unit must be metres"),
             ({"kind": "pose", "joints": ["a"], "skeleton": [], "mirror": [0]}, "open the dataset keypoints"),
         ],

@@ -40,7 +40,10 @@ def load(root: Path, split: str, kind: str) -> PairDataset:
     if not isinstance(unit, (int, float)) or not unit > 0:
         raise FastnasError(f"{described}: unit must be metres per step of the stored depth, not {unit!r}")
     if values.get("kind") == "segmentation" and "classes" in values:
-        values.setdefault("colours", colour_map(len(values["classes"])))
+        classes = values["classes"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise FastnasError(f"{described}: classes must be a list of names, not {classes!r:.80}")
+        values.setdefault("colours", colour_map(len(classes)))
     try:
         task = task_from_dict(values)
     except FastnasError as error:
