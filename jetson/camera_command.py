@@ -102,8 +102,8 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
     try:
         _run(found, choice, address, wanted, opened, options)
     finally:
-        for source in opened:
-            source.close()
+        for unused in opened:
+            unused.close()
 
 
 def _run(

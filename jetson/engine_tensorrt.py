@@ -7,7 +7,7 @@ import numpy as np
 from fastnas.jetson.engine_build import BuildOrder, make_logger
 from fastnas.jetson.engine_cache import EngineCache
 from fastnas.jetson.engines import Engine, Progress
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import JetsonError, Unsupported
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.sidecar import Artifact, ModelFile, Size
 
@@ -39,7 +39,7 @@ class TensorRTEngine(Engine):
         device = self._cuda.Device(0)
         capability = tuple(device.compute_capability())
         if precision == "int8" and capability in NO_INT8:
-            raise JetsonError("{} has no INT8 instructions; use --precision fp16".format(device.name()))
+            raise Unsupported("{} has no INT8 instructions; use --precision fp16".format(device.name()))
         cache, name = EngineCache(), "{}-{}-{}x{}".format(artifact.sidecar.name, precision, *size)
         file, flags, typed = choose_graph(trt, artifact, precision, size)
         shape = artifact.sidecar.input.shape(size)

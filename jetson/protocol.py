@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnas.jetson.decode import decoder_for
 from fastnas.jetson.engines import Engine, open_engine
+from fastnas.jetson.errors import Unsupported
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.preprocess import Preprocessor
 from fastnas.jetson.sensors import Recorder
@@ -123,6 +124,13 @@ def measure(
         settings: how.
         machine: this machine.
         progress: receives lines for people.
+
+    Returns:
+        A row for each subject but those that this device cannot run, which are told: an artifact with an INT8 file is
+        measured on a TX2 in its other precisions.
+
+    Raises:
+        Unsupported: it can run none.
     """
     rows = [Row(subject) for subject in subjects]
     idle, load = _idle_power(machine), _load()
@@ -130,13 +138,19 @@ def measure(
     for number in range(rounds):
         passes = settings.passes // rounds + (number < settings.passes % rounds)
         # Every other round goes backwards: who came first while the machine was cool then comes last.
-        for row in rows if number % 2 == 0 else rows[::-1]:
+        for row in rows[:] if number % 2 == 0 else rows[::-1]:
             _, size, precision = row.subject
             name = row.subject.artifact.sidecar.name
             progress("round {}/{}: {} {} {}x{}".format(number + 1, rounds, name, precision, *size))
-            with open_engine(
-                row.subject.artifact, size, precision, settings.engine, settings.threads, progress
-            ) as engine:
+            try:
+                engine = open_engine(row.subject.artifact, size, precision, settings.engine, settings.threads, progress)
+            except Unsupported as error:
+                rows.remove(row)
+                if not rows:
+                    raise
+                progress("left out: {} {}: {}".format(name, precision, error.message))
+                continue
+            with engine:
                 row.about = engine.about
                 _measure_once(row, engine, pictures, passes, settings.seconds, machine)
     for row in rows:

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from fastnas.jetson import benchmark, protocol, report, sidecar
 from fastnas.jetson.commands import main
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.engines import open_engine
+from fastnas.jetson.errors import JetsonError, Unsupported
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.sensors import Recorder, total_power
 from tests.jetson_toys import toy_artifacts
@@ -160,6 +161,26 @@ def test_rounds_go_forth_and_back_and_all_passes_are_kept(toys):
         ):
             assert whole >= pre + post > 0
             assert whole >= inference > 0
+
+
+def test_what_the_board_cannot_run_is_left_out_and_told(toys, monkeypatch):
+    """An artifact with an INT8 file on a TX2: hours of other measurements must not be lost for it."""
+
+    def open_there(artifact, size, precision, *rest):
+        if precision == "int8":
+            raise Unsupported("NVIDIA Tegra X2 has no INT8 instructions; use --precision fp16")
+        return open_engine(artifact, size, precision, *rest)
+
+    monkeypatch.setattr(protocol, "open_engine", open_there)
+    settings = protocol.Settings(passes=4, rounds=2, engine="onnxruntime")
+    artifact, said = sidecar.load(toys["segmentation"]), []
+    subjects = [protocol.Subject(artifact, (64, 96), precision) for precision in ("int8", "fp32")]
+    rows = protocol.measure(subjects, benchmark.load_pictures(None), settings, Machine("/none"), said.append)
+    assert [row.subject.precision for row in rows] == ["fp32"]
+    assert len(rows[0].samples["compute"]) == 4
+    assert len([line for line in said if "has no INT8" in line]) == 1
+    with pytest.raises(Unsupported):
+        protocol.measure(subjects[:1], benchmark.load_pictures(None), settings, Machine("/none"))
 
 
 def test_a_nan_in_the_output_is_suspect(toys, monkeypatch):
