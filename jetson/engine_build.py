@@ -46,7 +46,7 @@ class BuildOrder(NamedTuple):
     timing_cache: Optional[str] = None
 
     def trtexec(self) -> str:
-        """The command of NVIDIA's own tool that builds the same."""
+        """The command of NVIDIA's own tool, from 8.4 on, that builds the same."""
         words = ["trtexec", "--onnx=" + self.onnx, "--saveEngine=" + self.engine]
         words.append("--shapes={}:{}".format(self.input, "x".join(map(str, self.shape))))
         words.append("--memPoolSize=workspace:{}".format(self.workspace_mb))

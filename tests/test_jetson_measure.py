@@ -77,6 +77,8 @@ def test_an_orin_is_read(tmp_path):
     assert machine.sensors.clocks()["gpu"]["pinned"]
     assert machine.sensors.throttle_events() == 2
     assert machine.swap_mb == 0
+    newer = board(tmp_path / "newer", "orin", **{"etc/nv_tegra_release": "# R36 (release), REVISION: 5.0, GCID: 1"})
+    assert newer.jetpack == "6.2.2"  # docker/run.sh has an image for it, so doctor must know it
 
 
 def test_what_is_not_there_is_absent_and_never_zero(tmp_path):
