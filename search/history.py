@@ -114,16 +114,17 @@ class Run:
 
     @classmethod
     def start(cls, folder: str | os.PathLike[str], settings: SearchSettings) -> Run:
-        """Make a new run folder.
+        """Make a new run folder, or take one whose run has no candidate yet.
 
         Raises:
-            FastnasError: it holds a run already, finished or live, or cannot be written.
+            FastnasError: it holds a run with candidates already, finished or live, or cannot be written.
         """
         folder = Path(folder)
         with _readable_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = _lock(folder)
-            if (folder / "settings.json").exists():
+            # Settings alone are of a search that never got as far as a candidate, say for want of its data.
+            if (folder / "settings.json").exists() and os.fstat(file.fileno()).st_size:
                 file.close()
                 raise FastnasError(
                     f"{folder} holds a search already; continue it with --resume, or name another folder"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,13 @@ def test_a_run_is_not_started_over_another(tmp_path: Path) -> None:
     with pytest.raises(FastnasError, match="--resume"):
         Run.start(folder, SETTINGS)
     assert read_records(folder) == [record(0)]
+
+
+def test_a_run_that_failed_before_its_first_candidate_is_started_anew(tmp_path: Path) -> None:
+    Run.start(tmp_path, SETTINGS).close()
+    with Run.start(tmp_path, replace(SETTINGS, root="found")) as run:
+        run.append(record(0))
+    assert read_settings(tmp_path).root == "found"
 
 
 def test_a_folder_without_a_run_is_not_resumed(tmp_path: Path) -> None:
