@@ -127,7 +127,7 @@ def search(
     from fastnas.search.driver import Here, Search
     from fastnas.search.history import Run
     from fastnas.search.prepare import cache_folder, prepare
-    from fastnas.search.report import write_report
+    from fastnas.search.report import training_command, write_report
     from fastnas.search.view import JsonLines, TensorBoard, Terminal, Views, best_record
 
     if resume is not None:
@@ -167,10 +167,9 @@ def search(
         f"{best.proposal.number}:\n{best.genotype}",
         soft_wrap=True,
     )
-    page, _ = write_report((run.folder,), None, (), None)
+    page, _ = write_report((run.folder,))
     console.print(f"report: {page}", soft_wrap=True)
-    data = "" if settings.data == "synthetic" else f" --data {settings.data} --root {settings.root}"
-    console.print(f"next: fastnas train best@{run.folder}{data}", soft_wrap=True)
+    console.print(f"next: {training_command(run.folder, settings)}", soft_wrap=True)
 
 
 def _headline(run: Any) -> str:

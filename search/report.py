@@ -32,6 +32,7 @@ from fastnas.models import ModelSpec
 from fastnas.search import figures, statistics
 from fastnas.search.constraints import accuracy, pareto_front
 from fastnas.search.history import Record
+from fastnas.search.settings import SearchSettings
 from fastnas.search.statistics import STAGES, SearchRun
 from fastnas.tasks.head import make_task
 
@@ -297,10 +298,15 @@ def _next_command(folders: Sequence[Path], runs: Sequence[SearchRun]) -> str:
     """How to train the best network of all."""
     leaders = {i: ranked[0] for i, run in enumerate(runs) if (ranked := statistics.distinct(run.records))}
     leader = min(leaders, key=lambda i: statistics.rank(leaders[i]), default=0)
-    settings = runs[leader].settings
-    words = ["fastnas", "train", f"best@{folders[leader]}", "--data", settings.data]
+    return training_command(folders[leader], runs[leader].settings)
+
+
+def training_command(folder: Path, settings: SearchSettings) -> str:
+    """How to train the best network of a run fully: on the data and with the encoder that it was searched for."""
+    words = ["fastnas", "train", f"best@{folder}", "--data", settings.data]
     words += ["--root", settings.root] if settings.root else []
     words += ["--task", settings.task] if settings.task else []
+    words += ["--encoder", settings.evaluation.encoder] if settings.evaluation.encoder != ModelSpec.encoder else []
     return shlex.join(words)
 
 

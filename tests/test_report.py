@@ -15,6 +15,8 @@ from PIL import Image
 from fastnas.checkpoint import save_model
 from fastnas.cli import main
 from fastnas.models import ModelSpec, build
+from fastnas.search.presets import override, preset
+from fastnas.search.report import training_command
 from fastnas.search.statistics import distinct, read_run
 from fastnas.tasks import Segmentation
 from tests.search_toys import settings, write_run
@@ -101,6 +103,12 @@ def test_the_numbers_are_those_of_the_histories(runs: Path, tmp_path: Path) -> N
     front = numbers["pareto"]["latency"]
     assert [n["scores"]["latency"] for n in front] == sorted(n["scores"]["latency"] for n in front)
     assert numbers["connections"]["best"][0][4] is None
+
+
+def test_the_next_command_has_all_that_the_search_had() -> None:
+    settings = override(preset("tiny"), ("data=nyud", "root=my data", "task=depth", "evaluation.encoder=resnet50"))
+    command = training_command(Path("runs/a b"), settings)
+    assert command == "fastnas train 'best@runs/a b' --data nyud --root 'my data' --task depth --encoder resnet50"
 
 
 def test_the_next_command_is_on_the_page(runs: Path, tmp_path: Path) -> None:
