@@ -272,4 +272,6 @@ def _root(text: str, data: str) -> tuple[str, str]:
 
 
 def _file_name(architecture: str) -> str:
-    return "genotype" if architecture.lstrip().startswith(("[", "{", "(")) else architecture
+    if architecture.lstrip().startswith(("[", "{", "(")):
+        return "genotype"
+    return architecture.rstrip("/").replace("/", "-")  # of best@RUN
