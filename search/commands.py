@@ -141,7 +141,7 @@ def search(
         stack.enter_context(run)
         console.print(_headline(run), soft_wrap=True)
         terminal = stack.enter_context(Terminal(console))
-        board = stack.enter_context(TensorBoard(run.folder, len(run.records)))
+        board = stack.enter_context(TensorBoard(run.folder, run.records))
         views = Views(*([JsonLines()] if as_json else []), terminal, board)
         evaluator = prepare(settings, cache=folder, device=chosen, workers=workers, notify=views.preparing)
 

@@ -196,11 +196,12 @@ class JsonLines:
 class TensorBoard:
     """Rewards and times by candidate, into `FOLDER/tensorboard`; a context manager."""
 
-    def __init__(self, folder: Path, start: int) -> None:
+    def __init__(self, folder: Path, records: Sequence[Record]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
-        self._best: float | None = None
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=len(records))
+        done = (r.reward for r in records if r.status == "done" and r.reward is not None)
+        self._best: float | None = max(done, default=None)
 
     def __enter__(self) -> TensorBoard:
         return self
