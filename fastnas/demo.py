@@ -1,12 +1,16 @@
-"""`fastnas demo`: build the paper's networks, run them on generated scenes, count them, draw them."""
+"""`fastnas demo`: the paper's networks, then the whole way from a search to a camera, told on one page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fastnas.errors import FastnasError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @click.command(short_help="Run everything that is here, end to end, in minutes.")
@@ -15,16 +19,41 @@ from fastnas.errors import FastnasError
     type=click.Path(file_okay=False, path_type=Path),
     default="runs/demo",
     show_default=True,
-    help="Folder for the pictures.",
+    help="Folder for all that it makes; a second run goes on where the first ended.",
 )
-def demo(out: Path) -> None:
+@click.option(
+    "--minutes",
+    type=click.FloatRange(6, 1440),
+    default=10,
+    show_default=True,
+    help="About how long on two idle cores: what search and training get.",
+)
+def demo(out: Path, minutes: float) -> None:
     """Run everything that is here, end to end, in minutes.
 
-    Builds the networks of the paper's Table 1, runs each on a batch of generated scenes, prints their counts beside the
-    published ones, and draws the paper's three architectures.
+    Counts and draws the networks of the paper's Table 1; then searches a network on generated scenes, trains it for
+    segmentation, depth and pose, exports, measures and runs it on a clip, and tells that on one page, index.html. Every
+    step is a command that is printed first, and a finished one is kept: after Ctrl-C, run it again to go on.
     """
-    import torch
     from rich.console import Console
+
+    from fastnas.demo_page import write_page
+    from fastnas.demo_stages import Sizes, plan, run, write_scenes
+    from fastnas.files import locked
+
+    console, sizes = Console(highlight=False), Sizes.of(minutes)
+    with locked(out, "running the demo"):
+        _paper(out, console)
+        with console.status("writing pictures and a clip of the scenes"):
+            write_scenes(out, sizes)
+        run(plan(out, sizes), console)
+        page = write_page(out)
+    console.print(f"\nThe whole story, with pictures: {page}", soft_wrap=True)
+
+
+def _paper(out: Path, console: Console) -> None:
+    """The paper's networks: counts beside the published ones, and drawings."""
+    import torch
     from rich.table import Table
 
     from fastnas.counts import count
@@ -35,7 +64,6 @@ def demo(out: Path) -> None:
     from fastnas.tasks.usual import usual_task
     from fastnas.zoo import ZOO
 
-    console = Console(highlight=False)
     scenes = open_dataset("synthetic")
     batch = torch.stack([scenes[i]["image"] for i in range(2)]).float() / 255
     table = Table(title="512x512 images, 21 classes; 'paper' is its Table 1", title_justify="left", title_style="")
@@ -63,4 +91,3 @@ def demo(out: Path) -> None:
         figure = draw(genotype, name)
         for ending in ("svg", "png"):
             save(figure, out / f"{name}.{ending}")
-    console.print(f"The three architectures are drawn in {out}. Next: fastnas show arch0 --res 512")

@@ -54,7 +54,7 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
     Args:
         name: one of `ENCODERS`, or `timm/NAME`.
         weights: `imagenet` downloads the library's own, `none` starts at random, anything else is a file in the
-            library's key names (its classifier, if there, is ignored).
+            library's key names (its classifier, if there, is ignored), or, but for timm, in those of `Encoder`.
 
     Raises:
         FastnasError: no such encoder; the weights cannot be downloaded, read or do not fit.
@@ -68,9 +68,12 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
         classifier = _download(name, lambda: make(weights=default))
     else:
         classifier = make(weights=None)
-        if weights != "none":
-            _load(classifier, Path(weights), name)
-    return _cut(name, classifier)
+    encoder = _cut(name, classifier)
+    if weights not in ("imagenet", "none"):
+        state = read_weights(Path(weights))
+        ours = any(key.startswith("stages.") for key in state)
+        _load_state(encoder if ours else classifier, state, Path(weights), name)
+    return encoder
 
 
 _TORCHVISION: dict[str, tuple[Callable[..., nn.Module], Any]] = {
@@ -172,10 +175,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FastnasError(f"{path} does not hold a dictionary of tensors")
     return state
-
-
-def _load(classifier: nn.Module, path: Path, name: str) -> None:
-    _load_state(classifier, read_weights(path), path, name)
 
 
 def _load_state(classifier: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:

@@ -30,3 +30,6 @@ TABLE_1: dict[str, Row] = {
     "arch2": Row(77.3, 3.47, 2.9, 64),
 }
 """Our name of a network -> its row."""
+
+TX2_MS: dict[str, tuple[float, float]] = {"arch0": (109.36, 0.39), "arch1": (67.57, 0.54), "arch2": (64.60, 0.33)}
+"""The same table's time on a Jetson TX2 at 512x512: mean and std, ms."""
