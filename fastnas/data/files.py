@@ -177,7 +177,7 @@ def _picture(path: Path) -> Image.Image:
         return Image.open(path)
     except FileNotFoundError as error:
         raise FastnasError(f"{path} is missing") from error
-    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for files of every wrong kind
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL raises
         raise FastnasError(f"{path} is not a picture, or is damaged: {error}") from error
 
 
