@@ -136,7 +136,7 @@ def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tenso
         raise FastnasError(
             f"{path} is a safetensors file, but not a fastnas model: it has no fastnas header"
         ) from error
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or not 1 <= version <= FORMAT:
         raise FastnasError(
             f"{path} has format {version!r}, written by fastnas {header.get('version')}; "
             f"this is fastnas {__version__}, which reads up to {FORMAT}: upgrade fastnas"

@@ -95,8 +95,7 @@ class LazyGroup(click.Group):
             if ctx.params.get("debug") or (error.name or "").split(".")[0] == "fastnas":
                 raise
             raise click.ClickException(
-                f"{error.name} is not installed; run: pip install 'fastnas[dev]', "
-                "or fastnas doctor to see what is missing"
+                f"{error.name} is not installed; run: pip install 'fastnas[cpu]' (fastnas doctor says more)"
             ) from error
 
 

@@ -14,9 +14,8 @@ import torchvision
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
+from fastnas.normalisation import MEAN, STD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 STRIDES = (4, 8, 16, 32)
 ENCODERS = ("mobilenet_v2", "resnet50", "resnet101", "resnet152")
 """Names of the built-in encoders; `timm/NAME` adds those of timm."""
@@ -36,8 +35,8 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.channels = tuple(channels)
         self.strides: tuple[int, ...] = STRIDES
-        self.mean = IMAGENET_MEAN
-        self.std = IMAGENET_STD
+        self.mean = MEAN
+        self.std = STD
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[N, 3, H, W] -> the features."""
@@ -105,10 +104,8 @@ class _TimmEncoder(Encoder):
     def __init__(self, backbone: Any) -> None:
         super().__init__([backbone], backbone.feature_info.channels())
         own = [tuple(backbone.pretrained_cfg[key]) for key in ("mean", "std")]
-        self.usual = own == [IMAGENET_MEAN, IMAGENET_STD]
-        own_mean, own_std, mean, std = (
-            torch.tensor(values)[:, None, None] for values in (*own, IMAGENET_MEAN, IMAGENET_STD)
-        )
+        self.usual = own == [MEAN, STD]
+        own_mean, own_std, mean, std = (torch.tensor(values)[:, None, None] for values in (*own, MEAN, STD))
         self.register_buffer("scale", std / own_std, persistent=False)
         self.register_buffer("shift", (mean - own_mean) / own_std, persistent=False)
 

@@ -88,6 +88,13 @@ def test_newer_version(saved: Path) -> None:
         load_model(saved)
 
 
+@pytest.mark.parametrize("version", [0, -1, True, "1", None])
+def test_a_format_that_never_was(saved: Path, version: Any) -> None:
+    rewrite(saved, {"format": version})
+    with pytest.raises(FastnasError, match="has format"):
+        load_model(saved)
+
+
 def test_wrong_shape(saved: Path) -> None:
     header = read_header(saved)
     rewrite(saved, {"model": {**header["model"], "channels": 16}})

@@ -12,8 +12,6 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from fastnas.data.transforms import (
-    MEAN,
-    STD,
     collate,
     denormalise,
     eval_transform,
@@ -21,6 +19,7 @@ from fastnas.data.transforms import (
     warp,
 )
 from fastnas.errors import FastnasError
+from fastnas.normalisation import MEAN, STD
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
 
 BODY = Pose(

@@ -22,11 +22,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from fastnas.errors import FastnasError
+from fastnas.normalisation import MEAN, STD
 from fastnas.tasks import IGNORE, Pose, Task
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""ImageNet's statistics of RGB in 0..1: what the pre-trained encoders expect."""
 
 Sample = dict[str, Any]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
