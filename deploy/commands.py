@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fastnas.genotype import Genotype
+from fastnas.genotype import Genotype, is_genotype_text
 from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
 from fastnas.tasks.usual import usual_task
 
@@ -141,7 +141,7 @@ def _find(
         return Path(text).stem, model.spec, model.network, bool(model.header["recipe"])
     spec = ModelSpec(text, usual_task(task), encoder, channels, sep_repeats)
     name = text
-    if text.lstrip().startswith(("[", "{", "(")):
+    if is_genotype_text(text):
         name = f"genotype-{hashlib.sha256(str(Genotype.parse(text)).encode()).hexdigest()[:8]}"
     return name, spec, build(spec, encoder_weights), False
 

@@ -133,6 +133,11 @@ class Genotype:
         return Genotype(min(_equal_connections(self.connections)), min(_equal_cells(self.cell)))
 
 
+def is_genotype_text(text: str) -> bool:
+    """Whether a text is meant as a genotype rather than as a name; it may still be a wrong one."""
+    return text.lstrip().startswith(("[", "{", "("))
+
+
 def connection_structures() -> Iterator[Connections]:
     """Every distinct connection structure, once, in canonical form: 1,225 of them.
 

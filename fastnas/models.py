@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
+
+import torch
 
 from fastnas.baselines import BASELINES, baseline_encoder, make_baseline
 from fastnas.best import PREFIX, best_of
 from fastnas.decoder import Auxiliary, Decoder
 from fastnas.encoder import make_encoder
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
+from fastnas.genotype import Genotype, is_genotype_text
 from fastnas.network import Network
 from fastnas.tasks import Task, task_from_dict
 from fastnas.zoo import ZOO
@@ -99,7 +101,7 @@ def parse_architecture(name: str) -> Genotype:
         return ZOO[name]
     if name.startswith(PREFIX):
         return best_of(name)
-    if name.lstrip().startswith(("[", "{", "(")):
+    if is_genotype_text(name):
         return Genotype.parse(name)
     raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")
 
@@ -122,6 +124,7 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
     return Network(encoder, decoder)
 
 
-def without_auxiliary(spec: ModelSpec) -> ModelSpec:
-    """The same model as it is evaluated and exported."""
-    return replace(spec, aux="none")
+def blueprint(spec: ModelSpec) -> Network:
+    """The network of a description without weights (on torch's meta device): enough to count it, made in a moment."""
+    with torch.device("meta"):
+        return build(spec)

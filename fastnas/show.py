@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
-from fastnas.genotype import ENCODER_OUTPUTS, Genotype
+from fastnas.genotype import ENCODER_OUTPUTS, Genotype, is_genotype_text
 from fastnas.ops import OPERATIONS
 from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
 from fastnas.plan import collected_sums, plan_cell
@@ -87,9 +87,7 @@ def _find(
     text: str, task: str, encoder: str, channels: int, sep_repeats: int
 ) -> tuple[str, ModelSpec, Network, dict[str, Any] | None]:
     """A display name, the description, the network, and the header if it was a file."""
-    import torch
-
-    from fastnas.models import ModelSpec, build
+    from fastnas.models import ModelSpec, blueprint
     from fastnas.tasks.usual import usual_task
 
     if text.endswith(".safetensors"):
@@ -98,9 +96,7 @@ def _find(
         model = load_model(text)
         return Path(text).stem, model.spec, model.network, model.header
     spec = ModelSpec(text, usual_task(task), encoder, channels, sep_repeats)
-    with torch.device("meta"):
-        network = build(spec)
-    return ("genotype" if text.lstrip().startswith(("[", "{", "(")) else text), spec, network, None
+    return ("genotype" if is_genotype_text(text) else text), spec, blueprint(spec), None
 
 
 def _tree(name: str, spec: ModelSpec, header: dict[str, Any] | None) -> Tree:

@@ -6,6 +6,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import click
 
+from fastnas.jetson.options import ENGINE, THREADS
+
 SOURCES = """\b
 What --source takes:
   /dev/video0, or 0        a USB or other V4L2 camera
@@ -42,13 +44,8 @@ def _numbers(text: str, count: int, example: str) -> List[float]:
     type=click.Choice(["fp32", "fp16", "int8"]),
     help="Of the engines.",
 )
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    help="tensorrt, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or auto: TensorRT where it is installed.",
-)
-@click.option("--threads", default=0, type=click.IntRange(0), help="Of ONNX Runtime on a CPU; 0 is its own choice.")
+@ENGINE
+@THREADS
 @click.option("--alpha", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Strength of the overlay.")
 @click.option("--web/--no-web", default=True, show_default=True, help="Serve the live page.")
 @click.option(

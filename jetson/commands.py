@@ -6,6 +6,7 @@ import click
 
 from fastnas.jetson import __version__
 from fastnas.jetson.camera_command import camera
+from fastnas.jetson.options import ENGINE, THREADS
 
 SUSPECT = 3
 REGRESSED = 4
@@ -36,13 +37,8 @@ def _say(line: str) -> None:
     type=click.Choice(["fp32", "fp16", "int8"]),
     help="May be repeated; without it every precision that an artifact has.",
 )
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    help="tensorrt, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or auto: TensorRT where it is installed.",
-)
-@click.option("--threads", default=0, type=click.IntRange(0), help="Of ONNX Runtime on a CPU; 0 is its own choice.")
+@ENGINE
+@THREADS
 @click.option("--passes", default=100, show_default=True, type=click.IntRange(1), help="Timed passes of each network.")
 @click.option(
     "--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds that they are spread over."

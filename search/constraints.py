@@ -21,7 +21,7 @@ from fastnas.counts import count
 from fastnas.errors import MissingPackage
 from fastnas.files import atomic_path
 from fastnas.genotype import Genotype
-from fastnas.models import ModelSpec, build
+from fastnas.models import ModelSpec, blueprint, build
 from fastnas.search.history import Record
 from fastnas.search.settings import LimitSettings
 from fastnas.tasks import Task
@@ -33,14 +33,14 @@ Costs = dict[str, float]
 
 
 def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, cache: Path) -> Costs:
-    """What the limits ask about, and no more: counting takes a moment, measuring seconds.
+    """What a candidate costs once deployed: always counted, which takes a moment; measured only where it is asked for.
 
     Returns:
         `parameters`; `madds`, multiply-adds of one image; `latency`, milliseconds, if a limit or the reward needs it.
     """
     spec = ModelSpec(str(genotype.canonical()), task, encoder)
     size = (limits.resolution, limits.resolution)
-    counts = count(build(spec), size)
+    counts = count(blueprint(spec), size)
     found: Costs = {"parameters": float(counts.parameters), "madds": float(counts.multiply_adds)}
     if limits.latency is not None or limits.target_latency is not None:
         found["latency"] = latency(spec, size, cache)

@@ -114,7 +114,7 @@ class Search:
         run: its folder, held.
         workers: where candidates are evaluated.
         view: is told of every record.
-        costs: what a genotype costs; None where no limit asks for it.
+        costs: what a genotype costs, for limits, the reward and the report; None to leave it out.
     """
 
     def __init__(

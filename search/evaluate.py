@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,10 +141,7 @@ class Evaluator:
                 loss = self._loss(outputs, self._moved(self.train.batch(chosen)))
                 if how.distillation and (targets := self.train.targets(chosen)) is not None:
                     loss = loss + how.distillation_weight * _distance(outputs[0], targets.to(self.device))
-                optimiser.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(decoder.parameters(), how.gradient_norm)
-                optimiser.step()
+                self._step(loss, {decoder: optimiser})
                 if average is not None:
                     average.update_parameters(decoder)
                 total += loss.detach()
@@ -156,12 +153,12 @@ class Evaluator:
         how, task = self.settings, self.images.task
         network = Network(copy.deepcopy(self.encoder).requires_grad_(True), decoder)
         network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimisers = (
-            self._adam(decoder),
-            torch.optim.SGD(
+        optimisers: dict[nn.Module, torch.optim.Optimizer] = {
+            network.decoder: self._adam(decoder),
+            network.encoder: torch.optim.SGD(
                 network.encoder.parameters(), how.encoder_lr, how.encoder_momentum, weight_decay=how.weight_decay
             ),
-        )
+        }
         average = _average(network, how.polyak_stage2) if how.polyak else None
         crop = train_crop(task, how.stage2_crop, how.stage2_short_side, (how.scale_low, how.scale_high))
         samples = SeededSamples([self.images.train], crop, derived_seed(seed, 2))
@@ -172,17 +169,21 @@ class Evaluator:
             total = torch.zeros((), device=self.device)
             for batch in self._loaded(train_loader(samples, batches, self.workers)):
                 loss = self._loss(network(batch["image"]), batch)
-                for optimiser in optimisers:
-                    optimiser.zero_grad()
-                loss.backward()
-                for part, optimiser in zip((network.decoder, network.encoder), optimisers, strict=True):
-                    nn.utils.clip_grad_norm_(part.parameters(), how.gradient_norm)
-                    optimiser.step()
+                self._step(loss, optimisers)
                 if average is not None:
                     average.update_parameters(network)
                 total += loss.detach()
             _require_finite(float(total), f"the loss of stage 2, epoch {epoch + 1},")
         return self._score_images(network if average is None else average.module)
+
+    def _step(self, loss: Tensor, optimisers: Mapping[nn.Module, torch.optim.Optimizer]) -> None:
+        """Update every part by its optimiser, its gradient's norm clipped on its own."""
+        for optimiser in optimisers.values():
+            optimiser.zero_grad()
+        loss.backward()
+        for part, optimiser in optimisers.items():
+            nn.utils.clip_grad_norm_(part.parameters(), self.settings.gradient_norm)
+            optimiser.step()
 
     def _loss(self, outputs: list[Tensor], batch: dict[str, Any]) -> Tensor:
         """The task's loss, and a share of that of the auxiliary heads."""

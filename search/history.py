@@ -101,6 +101,12 @@ class Record:
         return cls(proposal, **values)
 
 
+def rank(record: Record) -> tuple[bool, float]:
+    """Sorts judged candidates, the best first: by reward, those that went through all stages before the others."""
+    assert record.reward is not None
+    return record.status != "done", -record.reward
+
+
 class Run:
     """A run folder, held for writing by this process. Made by `start` or `resume`; a context manager."""
 

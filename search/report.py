@@ -31,7 +31,7 @@ from fastnas.genotype import Genotype
 from fastnas.models import ModelSpec
 from fastnas.search import figures, statistics
 from fastnas.search.constraints import accuracy, pareto_front
-from fastnas.search.history import Record
+from fastnas.search.history import Record, rank
 from fastnas.search.settings import SearchSettings
 from fastnas.search.statistics import STAGES, SearchRun
 from fastnas.tasks.head import make_task
@@ -287,7 +287,7 @@ def _networks(runs: Sequence[SearchRun]) -> list[tuple[str, Record]]:
     for run in runs:
         for record in statistics.distinct(run.records):
             found.setdefault(record.genotype.canonical(), (run.name, record))
-    return sorted(found.values(), key=lambda entry: statistics.rank(entry[1]))
+    return sorted(found.values(), key=lambda entry: rank(entry[1]))
 
 
 def _priced(every: Sequence[tuple[str, Record]], cost: str) -> list[Record]:
@@ -297,7 +297,7 @@ def _priced(every: Sequence[tuple[str, Record]], cost: str) -> list[Record]:
 def _next_command(folders: Sequence[Path], runs: Sequence[SearchRun]) -> str:
     """How to train the best network of all."""
     leaders = {i: ranked[0] for i, run in enumerate(runs) if (ranked := statistics.distinct(run.records))}
-    leader = min(leaders, key=lambda i: statistics.rank(leaders[i]), default=0)
+    leader = min(leaders, key=lambda i: rank(leaders[i]), default=0)
     return training_command(folders[leader], runs[leader].settings)
 
 

@@ -20,7 +20,7 @@ from scipy import stats
 from fastnas.errors import FastnasError
 from fastnas.genotype import BLOCKS, ENCODER_OUTPUTS, Genotype
 from fastnas.ops import OPERATIONS
-from fastnas.search.history import Record, read_records, read_settings
+from fastnas.search.history import Record, rank, read_records, read_settings
 from fastnas.search.settings import SearchSettings
 
 Stage = Literal["stage1", "stage2"]
@@ -187,11 +187,6 @@ def distinct(records: Iterable[Record]) -> list[Record]:
         if record.reward is not None and record.status != "reused":
             found.setdefault(record.genotype.canonical(), record)
     return sorted(found.values(), key=rank)
-
-
-def rank(record: Record) -> tuple[bool, float]:
-    """Sorts the best candidate first, as `distinct` does."""
-    return record.status != "done", -_reward(record)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from fastnas.genotype import Genotype
 from fastnas.search.driver import Search, View
-from fastnas.search.history import Record
+from fastnas.search.history import Record, rank
 
 RECENT = 8
 """Rows of the live table."""
@@ -72,10 +72,7 @@ class Summary:
 
 def best_record(records: Sequence[Record]) -> Record | None:
     """The highest reward: of those that went through all stages, if any did."""
-    for status in ("done", "stopped"):
-        if chosen := [r for r in records if r.status == status]:
-            return max(chosen, key=lambda r: r.reward or 0.0)
-    return None
+    return min((record for record in records if record.status in ("done", "stopped")), key=rank, default=None)
 
 
 class Views:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastnas.errors import FastnasError
+from fastnas.genotype import is_genotype_text
 from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, accelerator
 
 if TYPE_CHECKING:
@@ -272,6 +273,6 @@ def _root(text: str, data: str) -> tuple[str, str]:
 
 
 def _file_name(architecture: str) -> str:
-    if architecture.lstrip().startswith(("[", "{", "(")):
+    if is_genotype_text(architecture):
         return "genotype"
     return architecture.rstrip("/").replace("/", "-")  # of best@RUN
