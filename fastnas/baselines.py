@@ -16,7 +16,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from fastnas.encoder import Encoder, make_encoder
 from fastnas.errors import FastnasError
-from fastnas.layers import resize
+from fastnas.layers import DepthwiseConv2d, resize
 from fastnas.network import Network
 
 WIDTH = 256
@@ -165,6 +165,8 @@ def dilate(encoder: Encoder, output_stride: int) -> None:
                 kernel = module.kernel_size[0]
                 module.dilation = (rate, rate)
                 module.padding = (rate * (kernel // 2),) * 2
+                if type(module) is nn.Conv2d and module.groups == module.in_channels:
+                    module.__class__ = DepthwiseConv2d  # the same, but for how a CPU computes its gradients
                 if module.stride != (1, 1):
                     module.stride = (1, 1)
                     # The 1x1 convolution of a ResNet's shortcut has a stride beside that of the 3x3 one: count it once.
