@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -52,6 +53,29 @@ def accelerator(name: str) -> Callable[[Command], Command]:
     return click.option(
         name, type=choices, default="auto", show_default=True, callback=_present, help="Where it is computed."
     )
+
+
+def keep_settings(changeable: Collection[str]) -> None:
+    """Refuse options of the running command that a resumed run cannot change.
+
+    Args:
+        changeable: names of the parameters that may be given beside `--resume`.
+    """
+    context = click.get_current_context()
+    for param in context.command.params:
+        given = context.get_parameter_source(str(param.name)) is click.core.ParameterSource.COMMANDLINE
+        if given and param.name not in changeable:
+            raise click.UsageError(f"--resume continues a run as it was begun: leave out {param.opts[0]}")
+
+
+def lasting(path: str) -> str:
+    """A folder or file as a run's settings keep it, so that it is found from any working directory."""
+    return str(Path(path).expanduser().absolute())
+
+
+def lasting_file(source: str) -> str:
+    """A file likewise; anything else, such as `imagenet` or `torchvision/NAME`, as it is."""
+    return lasting(source) if Path(source).expanduser().is_file() else source
 
 
 ENCODER = click.option(

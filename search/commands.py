@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from fastnas.errors import FastnasError
-from fastnas.options import accelerator
+from fastnas.options import accelerator, keep_settings, lasting, lasting_file
 
 if TYPE_CHECKING:
     from fastnas.search.driver import Workers
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 SYNTHETIC_HOURS = 8 / 60
 OTHER_CANDIDATES = 500
+CHANGEABLE = (
+    "resume", "candidates", "hours", "address", "ray_cpus", "ray_gpus", "device", "workers", "cache", "as_json",
+)  # fmt: skip
+"""Parameters that a resumed search may have others of: its budget, and the machine it goes on with."""
 
 
 class Duration(click.ParamType[float]):
@@ -30,7 +34,7 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Text -> hours."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-        if not match:
+        if not match or not float(match[1]):
             self.fail(f"{value!r} is not a time such as 90s, 10m, 2h or 1d", param, ctx)
         return float(match[1]) * self._UNITS[match[2]]
 
@@ -131,7 +135,10 @@ def search(
     from fastnas.search.view import JsonLines, TensorBoard, Terminal, Views, best_record
 
     if resume is not None:
-        run = _resume(resume, out, options)
+        keep_settings(CHANGEABLE)
+        run = Run.resume(resume)
+        if options["candidates"] is not None or options["hours"] is not None:
+            run.extend(options["candidates"], options["hours"])
     else:
         run = Run.start(out or Path("runs/search"), _settings(options))
     settings, folder = run.settings, cache or cache_folder()
@@ -202,13 +209,15 @@ def _settings(options: dict[str, Any]) -> SearchSettings:
     from fastnas.search.presets import override, preset
 
     synthetic = options["data"] == "synthetic"
+    weights = options["encoder_weights"] or ("scenes" if synthetic else "imagenet")
     given = {
-        "data": options["data"], "root": options["root"], "task": options["task"], "seed": options["seed"],
+        "data": options["data"], "root": options["root"] and lasting(options["root"]), "task": options["task"],
+        "seed": options["seed"],
         "candidates": options["candidates"], "hours": options["hours"],
         "policy.strategy": options["strategy"], "stop.rule": options["stop_rule"],
         "evaluation.encoder": options["encoder"],
-        "evaluation.encoder_weights": options["encoder_weights"] or ("scenes" if synthetic else None),
-        "evaluation.teacher": options["teacher"],
+        "evaluation.encoder_weights": lasting_file(weights),
+        "evaluation.teacher": options["teacher"] and lasting_file(options["teacher"]),
         "evaluation.polyak": False if options["no_polyak"] else None,
         "evaluation.auxiliary": False if options["no_aux"] else None,
         "evaluation.distillation": False if options["no_distillation"] else None,
@@ -221,21 +230,3 @@ def _settings(options: dict[str, Any]) -> SearchSettings:
     settings = preset(options["preset_name"] or ("tiny" if synthetic else "paper"))
     assignments = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     return override(settings, (*assignments, *options["assignments"]))
-
-
-def _resume(folder: Path, out: Path | None, options: dict[str, Any]) -> Any:
-    """The run in a folder; nothing but its budget may be changed."""
-    from dataclasses import replace
-
-    from fastnas.search.history import Run
-
-    budget = {name: options[name] for name in ("candidates", "hours") if options[name] is not None}
-    fixed = [name for name, value in options.items() if name not in ("candidates", "hours", "data") and value]
-    if out is not None or fixed or options["data"] != "synthetic":
-        raise click.UsageError(
-            "--resume continues a run with its own settings: give only a new budget, --candidates or --time"
-        )
-    run = Run.resume(folder)
-    if budget:
-        run.settings = replace(run.settings, **budget)
-    return run

@@ -101,7 +101,8 @@ class Evaluator:
             notify: told when a stage begins.
 
         Raises:
-            CandidateFailed: it ran out of memory, or its loss or reward is no number any more.
+            CandidateFailed: it ran out of memory, its loss is no number any more, or PyTorch cannot compute it.
+            FastnasError: the GPU failed, or nothing in meta-val can be measured; no other candidate would do better.
         """
         result, how = Evaluation(), self.settings
         with _failures_named(), torch.random.fork_rng(devices=_cuda(self.device)):
@@ -216,7 +217,11 @@ class Evaluator:
 
     def _reward(self, metrics: Any) -> tuple[float, dict[str, float]]:
         value, scores = reward(self.images.task, metrics)
-        _require_finite(value, "the reward")
+        if not math.isfinite(value):
+            raise FastnasError(
+                f"the images held out for the reward show nothing that {', '.join(scores)} could be measured on: "
+                "use more of them (--set evaluation.validation_share=0.3), or other data"
+            )
         return value, scores
 
     def _adam(self, decoder: nn.Module) -> torch.optim.Optimizer:
@@ -265,12 +270,17 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 @contextmanager
 def _failures_named() -> Iterator[None]:
-    """Turn what torch and Python say when memory runs out into a candidate's failure."""
+    """Turn what torch and Python say into a candidate's failure, unless it would meet all that follow too."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise CandidateFailed("out of memory") from error
+    except torch.AcceleratorError as error:  # the process cannot use its GPU again
+        raise FastnasError(f"the GPU failed: {_first_line(error)}; continue with --resume") from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise CandidateFailed("out of memory") from error
+        short_of_memory = "can't allocate memory" in str(error)
+        raise CandidateFailed("out of memory" if short_of_memory else _first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -135,9 +135,9 @@ class Run:
                 raise FastnasError(
                     f"{folder} holds a search already; continue it with --resume, or name another folder"
                 )
-            with atomic_path(folder / "settings.json") as path:
-                path.write_text(settings.to_json())
-        return cls(folder, settings, file, [])
+            run = cls(folder, settings, file, [])
+            run._save_settings()
+        return run
 
     @classmethod
     def resume(cls, folder: str | os.PathLike[str]) -> Run:
@@ -153,6 +153,15 @@ class Run:
             records, whole = _parse(folder)
             file.truncate(whole)
         return cls(folder, settings, file, records)
+
+    def extend(self, candidates: int | None, hours: float | None) -> None:
+        """Give the search a new budget in place of its own; see `SearchSettings`."""
+        self.settings = dataclasses.replace(self.settings, candidates=candidates, hours=hours)
+        self._save_settings()
+
+    def _save_settings(self) -> None:
+        with atomic_path(self.folder / "settings.json") as path:
+            path.write_text(self.settings.to_json())
 
     def append(self, record: Record) -> None:
         """Add a candidate to the history; when this returns, it is on disk.

@@ -25,7 +25,7 @@ from fastnas.genotype import Genotype
 from fastnas.models import ModelSpec, parse_architecture
 from fastnas.search.driver import Here, Job, Outcome, Search
 from fastnas.search.evaluate import CandidateFailed, Evaluation
-from fastnas.search.history import Record, Run, read_records
+from fastnas.search.history import Record, Run, read_records, read_settings
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
 from fastnas.search.view import Summary, Views
 from fastnas.tasks import Depth
@@ -220,6 +220,16 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
     assert plain(tmp_path / "war") == plain(tmp_path / "peace")
 
 
+def test_a_new_budget_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, candidates=3, hours=1.0)
+    Run.start(tmp_path, settings).close()
+    with Run.resume(tmp_path) as run:
+        run.extend(5, None)
+        Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
+    assert len(read_records(tmp_path)) == 5
+    assert read_settings(tmp_path) == dataclasses.replace(settings, candidates=5, hours=None)
+
+
 def plain(folder: Path) -> list[Record]:
     """The history without its times."""
     return [dataclasses.replace(record, seconds={}, finished=0.0) for record in read_records(folder)]
@@ -294,7 +304,10 @@ def test_a_real_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_pa
         (["--set", "colour"], "write it as NAME=VALUE"),
         (["--set", "policy.clip=7"], "setting clip must be from 0 to 1"),
         (["--resume", "absent"], "is not a run folder"),
-        (["--resume", "absent", "--strategy", "random"], "continues a run with its own settings"),
+        (["--resume", "absent", "--strategy", "random"], "continues a run as it was begun: leave out --strategy"),
+        (["--resume", "absent", "--seed", "0"], "leave out --seed"),
+        (["--resume", "absent", "--data", "synthetic"], "leave out --data"),
+        (["--time", "0s"], "'0s' is not a time"),
     ],
 )
 def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], complaint: str) -> None:

@@ -219,6 +219,36 @@ def test_failures_are_named(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatc
         evaluator.evaluate(GENOTYPE, 0)
 
 
+def test_what_pytorch_cannot_compute_is_a_failure_with_its_reason(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> torch.Tensor:
+        raise RuntimeError("could not create a primitive\nmore of it")
+
+    monkeypatch.setattr(Evaluator, "_loss", fail)
+    with pytest.raises(CandidateFailed, match=r"^could not create a primitive$"):
+        evaluator.evaluate(GENOTYPE, 0)
+
+
+def test_a_broken_gpu_ends_the_search(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> torch.Tensor:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Evaluator, "_loss", fail)
+    with pytest.raises(FastnasError, match=r"the GPU failed: CUDA error: an illegal.*--resume") as error:
+        evaluator.evaluate(GENOTYPE, 0)
+    assert not isinstance(error.value, CandidateFailed)
+
+
+def test_images_that_show_nothing_to_measure_end_the_search(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "reward", lambda *_: (math.nan, {"PCK@0.2": math.nan}))
+    with pytest.raises(FastnasError, match=r"nothing that PCK@0.2 could be measured on") as error:
+        evaluator.evaluate(GENOTYPE, 0)
+    assert not isinstance(error.value, CandidateFailed)
+
+
 def test_a_bug_is_no_failure_of_the_candidate(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "reward", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -12,7 +12,7 @@ import click
 
 from fastnas.errors import FastnasError
 from fastnas.genotype import is_genotype_text
-from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, accelerator
+from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, accelerator, keep_settings, lasting, lasting_file
 
 if TYPE_CHECKING:
     from fastnas.train.settings import RunSettings
@@ -104,7 +104,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     from fastnas.train.settings import RunSettings
 
     if resume is not None:
-        _refuse_other_settings()
+        keep_settings(MACHINE)
         folder, settings = resume, RunSettings.load(resume)
     else:
         if architecture is None:
@@ -116,19 +116,6 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
                 f"{folder} already holds a run: continue it with --resume {folder}, or give another --out"
             )
     _run(folder, settings, resume is not None, **options)  # type: ignore[arg-type]
-
-
-def _refuse_other_settings() -> None:
-    """A resumed run keeps its settings: only options of the machine may be given again."""
-    context = click.get_current_context()
-    given = [
-        param
-        for param in context.command.params
-        if param.name not in MACHINE
-        and context.get_parameter_source(str(param.name)) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise click.UsageError(f"--resume continues a run as it was begun: leave out {given[0].opts[0]}")
 
 
 def _run(
@@ -258,18 +245,18 @@ def _settings(
     heads = aux or ("none" if architecture in BASELINES else "cell")
     spec = ModelSpec(architecture, goal, encoder, channels, sep_repeats, heads)  # type: ignore[arg-type]
     return RunSettings(
-        spec, recipe, by_name, val or data, encoder_weights, teacher, seed, limit, val_limit,
-        precision, accumulate, eval_every,
+        spec, recipe, by_name, val or data, lasting_file(encoder_weights), lasting_file(teacher), seed, limit,
+        val_limit, precision, accumulate, eval_every,
     )  # fmt: skip
 
 
 def _root(text: str, data: str) -> tuple[str, str]:
-    """`NAME=DIR` or `DIR` as the dataset's name and its folder, which a resumed run finds from anywhere."""
+    """`NAME=DIR` or `DIR` as the dataset's name and its folder."""
     from fastnas.data import NAMES
 
     name, equals, folder = text.partition("=")
     name, folder = (name, folder) if equals and name in NAMES else (data, text)
-    return name, str(Path(folder).expanduser().absolute())
+    return name, lasting(folder)
 
 
 def _file_name(architecture: str) -> str:
