@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,10 +163,15 @@ def _build_engines(result: Exported, resolution: tuple[int, int], progress: Call
 
 
 def _print(result: Exported, resolution: tuple[int, int], verbose: bool) -> None:
+    from fastnas.deploy import by_hand
+    from fastnas.jetson.sidecar import Artifact
+
     console = Console(highlight=False, file=sys.stdout)
     if verbose:
         console.print(_effects(result))
-        console.print("The same engines by hand:", *_by_hand(result, resolution), sep="\n", soft_wrap=True)
+        artifact = Artifact(str(result.folder), result.sidecar)
+        for line in by_hand.commands(artifact, resolution):
+            console.print(line, soft_wrap=True, markup=False)
     for file in result.sidecar.files:
         found = result.sidecar.parity[file.path]
         kept = f", {len(found['kept_in_fp32'])} operators in fp32" if found["kept_in_fp32"] else ""
@@ -180,34 +185,6 @@ def _print(result: Exported, resolution: tuple[int, int], verbose: bool) -> None
         f"{result.operators} operators, {result.multiply_adds / 1e9:.3f} G multiply-adds at "
         f"{resolution[0]}x{resolution[1]}; exported in {result.seconds:.1f} s"
     )
-
-
-def _by_hand(result: Exported, resolution: tuple[int, int]) -> Iterator[str]:
-    """NVIDIA's own commands that build, and compare with ONNX Runtime, each file that TensorRT takes."""
-    from fastnas.jetson.engine_build import BuildOrder
-
-    spec = result.sidecar.input
-    shape, flags = spec.shape(resolution), {"fp32": (), "fp16": ("FP16",), "int8": ("FP16", "INT8")}
-    for file in result.sidecar.files:
-        if "tensorrt" not in file.targets:
-            continue
-        # A typed fp16 graph needs no flag, and takes none on TensorRT 11; the float32 one makes fp16 up to 10.
-        typed = file.precision == "fp16"
-        path = result.folder / file.path
-        order = BuildOrder(
-            str(path), str(path.with_suffix(".engine")), spec.name, shape, () if typed else flags[file.precision], typed
-        )
-        yield order.trtexec()
-        sizes = f"{spec.name}:[{','.join(map(str, shape))}]"
-        yield " ".join(
-            [
-                f"polygraphy run {path} --trt --onnxrt --pool-limit workspace:{order.workspace_mb}M",
-                *(f"--{flag.lower()}" for flag in order.flags),
-                *(["--strongly-typed"] if typed else []),
-                *(f"--trt-{bound}-shapes {sizes}" for bound in ("min", "opt", "max")),
-                f"--input-shapes {sizes}",
-            ]
-        )
 
 
 def _effects(result: Exported) -> Table:

@@ -13,6 +13,7 @@ that exist decide what is done, never a version number:
 import ctypes
 import json
 import os
+import shlex
 import signal
 import sys
 from typing import Any, List, NamedTuple, Optional, Tuple
@@ -31,6 +32,7 @@ class BuildOrder(NamedTuple):
         flags: builder flags, such as `FP16`.
         typed: whether the graph's own types decide (a strongly typed network).
         workspace_mb: limit of the scratch memory.
+        pools: whether this TensorRT limits memory by pools (from 8.4 on) or by a number of its own.
         dla: number of the deep learning accelerator, or None; what it cannot run falls back to the GPU.
         timing_cache: path of measured tactics, read if it is there and written after; or None.
     """
@@ -42,17 +44,18 @@ class BuildOrder(NamedTuple):
     flags: Tuple[str, ...] = ()
     typed: bool = False
     workspace_mb: int = DEFAULT_WORKSPACE_MB
+    pools: bool = True
     dla: Optional[int] = None
     timing_cache: Optional[str] = None
 
     def trtexec(self) -> str:
-        """The command of NVIDIA's own tool, from 8.4 on, that builds the same."""
+        """The command of NVIDIA's own tool that builds the same."""
         words = ["trtexec", "--onnx=" + self.onnx, "--saveEngine=" + self.engine]
         words.append("--shapes={}:{}".format(self.input, "x".join(map(str, self.shape))))
-        words.append("--memPoolSize=workspace:{}".format(self.workspace_mb))
+        words.append(("--memPoolSize=workspace:{}" if self.pools else "--workspace={}").format(self.workspace_mb))
         words += ["--" + flag.lower() for flag in self.flags] + ["--stronglyTyped"] * self.typed
         words += [] if self.dla is None else ["--useDLACore={}".format(self.dla), "--allowGPUFallback"]
-        return " ".join(words)
+        return " ".join(map(shlex.quote, words))
 
 
 class BuildError(Exception):
@@ -73,7 +76,7 @@ def build(trt: Any, order: BuildOrder) -> bytes:
         errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise BuildError("TensorRT {} cannot parse the graph: {}".format(trt.__version__, "; ".join(errors)))
     config = builder.create_builder_config()
-    if hasattr(config, "set_memory_pool_limit"):
+    if order.pools:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_mb << 20)
     else:
         config.max_workspace_size = order.workspace_mb << 20
@@ -182,6 +185,9 @@ def main(arguments: List[str]) -> int:
             file.write(engine)
             file.flush()
             os.fsync(file.fileno())
+    except MemoryError:
+        sys.stderr.write("out of memory\n")
+        return 1
     except (BuildError, OSError) as error:
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return 1

@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from fastnas.jetson.engine_build import BuildOrder
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import MORE_MEMORY, JetsonError
 from fastnas.jetson.files import sha256_of, write_text
 
 SAY_EVERY_SECONDS = 10.0
@@ -93,9 +94,8 @@ class EngineCache:
             message = "cannot write the engine cache {} ({}); set FASTNAS_CACHE to a folder that can be written"
             raise JetsonError(message.format(self.folder, error.strerror)) from error
         try:
-            order = order._replace(engine=temporary, timing_cache=os.path.join(self.folder, "timings"))
-            say("the same by hand: " + order.trtexec())
-            _run_build(order, say)
+            say("the same by hand: " + order._replace(engine=stem + ".engine").trtexec())
+            _run_build(order._replace(engine=temporary, timing_cache=os.path.join(self.folder, "timings")), say)
             os.replace(temporary, stem + ".engine")
         finally:
             if os.path.exists(temporary):
@@ -130,12 +130,11 @@ def _run_build(order: BuildOrder, say: Callable[[str], None]) -> None:
                 child.wait()
         lines = _lines(log)
     if child.returncode == -signal.SIGKILL:
-        raise JetsonError(
-            "the build was killed, most likely for want of memory; close other programs, or add swap: "
-            "sudo fallocate -l 4G /swap && sudo chmod 600 /swap && sudo mkswap /swap && sudo swapon /swap"
-        )
+        raise JetsonError("the build was killed, most likely for want of memory; " + MORE_MEMORY)
     if child.returncode:
-        raise JetsonError("the engine was not built: " + (lines or ["exit {}".format(child.returncode)])[-1])
+        reason = (lines or ["exit {}".format(child.returncode)])[-1]
+        advice = "; " + MORE_MEMORY if re.search("(?i)out ?of ?memory", reason) else ""
+        raise JetsonError("the engine was not built: " + reason + advice)
     say("built in {:.0f} s".format(time.monotonic() - start))
 
 

@@ -1,5 +1,6 @@
 """TensorRT 8.0 to 11 with pycuda: page-locked and device memory allocated once, one stream, one owning thread."""
 
+import traceback
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from fastnas.jetson.engine_build import BuildOrder, make_logger
 from fastnas.jetson.engine_cache import EngineCache
 from fastnas.jetson.engines import Engine, Progress
-from fastnas.jetson.errors import JetsonError, Unsupported
+from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.sidecar import Artifact, ModelFile, Size
 
@@ -36,14 +37,31 @@ class TensorRTEngine(Engine):
         self, artifact: Artifact, size: Size, precision: str, progress: Progress, dla: Optional[int] = None
     ) -> None:
         trt, self._cuda = _import_tensorrt(), _import_cuda()
+        self._name = "{} {} at {}x{}".format(artifact.sidecar.name, precision, *size)
+        self._cuda_context = None  # type: Any
+        try:
+            self._open(trt, artifact, size, precision, progress, dla)
+        except BaseException as error:
+            # The frames of the failed calls hold what TensorRT made; it must go before the CUDA context does.
+            traceback.clear_frames(error.__traceback__)
+            self.close()
+            if isinstance(error, self._cuda.Error):
+                raise _explain(self._cuda, error, "preparing " + self._name) from error
+            raise
+
+    def _open(
+        self, trt: Any, artifact: Artifact, size: Size, precision: str, progress: Progress, dla: Optional[int]
+    ) -> None:
+        """Find or build the engine, enter the CUDA context, and load."""
         device = self._cuda.Device(0)
         capability = tuple(device.compute_capability())
         if precision == "int8" and capability in NO_INT8:
             raise Unsupported("{} has no INT8 instructions; use --precision fp16".format(device.name()))
         cache, name = EngineCache(), "{}-{}-{}x{}".format(artifact.sidecar.name, precision, *size)
         file, flags, typed = choose_graph(trt, artifact, precision, size)
-        shape = artifact.sidecar.input.shape(size)
-        order = BuildOrder(artifact.verified_path(file), "", artifact.sidecar.input.name, shape, flags, typed, dla=dla)
+        shape, pools = artifact.sidecar.input.shape(size), hasattr(trt, "MemoryPoolType")
+        path = artifact.verified_path(file)
+        order = BuildOrder(path, "", artifact.sidecar.input.name, shape, flags, typed, pools=pools, dla=dla)
         identity = {
             "graph": file.sha256,
             "flags": list(flags),
@@ -53,31 +71,25 @@ class TensorRTEngine(Engine):
             "GPU": "{} sm_{}{}".format(device.name(), *capability),
             "L4T": Machine().l4t,
         }
-        logger = make_logger(trt)
         path = cache.get(name, identity, order, progress)
-        self._context_owner = _make_current(device)
-        try:
-            self._runtime = trt.Runtime(logger)
-            self._engine = self._load(path)
-            if self._engine is None:
-                cache.forget(path)
-                self._engine = self._load(cache.get(name, identity, order, progress))
-            if self._engine is None:
-                raise JetsonError("TensorRT cannot load the engine that it built: {}".format(logger.last_error))
-            about = dict(identity, engine="tensorrt", version=trt.__version__, path=path)
-            super().__init__(artifact, size, about)
-            self._prepare(trt, shape)
-        except BaseException:
-            self.close()
-            raise
+        self._cuda_context = _make_current(device)
+        self._logger = make_logger(trt)
+        self._runtime = trt.Runtime(self._logger)
+        self._engine = self._load(path)
+        if self._engine is None:
+            cache.forget(path)
+            self._engine = self._load(cache.get(name, identity, order, progress))
+        if self._engine is None:
+            raise JetsonError("TensorRT cannot load the engine that it built: {}".format(self._logger.last_error))
+        super().__init__(artifact, size, dict(identity, engine="tensorrt", version=trt.__version__, path=path))
+        self._prepare(trt, shape)
 
     def _prepare(self, trt: Any, shape: Tuple[int, ...]) -> None:
         """Allocate the memory, check names, shapes and types, and bind."""
         cuda, spec = self._cuda, self._artifact.sidecar
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            message = "there is not enough memory to run {}; close other programs or take a smaller size"
-            raise JetsonError(message.format(spec.name))
+            raise JetsonError("there is not enough memory to run {}; {}".format(self._name, MORE_MEMORY))
         tensors = _Tensors(trt, self._engine, self._context)
         tensors.expect(spec.input.name, spec.output.name, spec.input.dtype)
         tensors.set_input_shape(spec.input.name, shape)
@@ -99,35 +111,47 @@ class TensorRTEngine(Engine):
             return self._runtime.deserialize_cuda_engine(file.read())
 
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
-        cuda, stream, marks = self._cuda, self._stream, self._marks
-        marks[0].record(stream)
-        cuda.memcpy_htod_async(self._device_input, self.input, stream)
-        marks[1].record(stream)
-        if not self._enqueue():
-            raise JetsonError("TensorRT refused to run {}".format(self._artifact.sidecar.name))
-        marks[2].record(stream)
-        cuda.memcpy_dtoh_async(self.output, self._device_output, stream)
-        marks[3].record(stream)
-        marks[3].synchronize()
-        copy_in, compute, copy_out = (first.time_till(second) for first, second in zip(marks, marks[1:]))
-        return copy_in, compute, copy_out
+        # No local names for what `close` frees: the traceback of an error would keep it alive beyond its context.
+        try:
+            self._marks[0].record(self._stream)
+            self._cuda.memcpy_htod_async(self._device_input, self.input, self._stream)
+            self._marks[1].record(self._stream)
+            if not self._enqueue():
+                raise JetsonError("TensorRT refused to run {}: {}".format(self._name, self._logger.last_error))
+            self._marks[2].record(self._stream)
+            self._cuda.memcpy_dtoh_async(self.output, self._device_output, self._stream)
+            self._marks[3].record(self._stream)
+            self._marks[3].synchronize()
+            return (
+                self._marks[0].time_till(self._marks[1]),
+                self._marks[1].time_till(self._marks[2]),
+                self._marks[2].time_till(self._marks[3]),
+            )
+        except self._cuda.Error as error:
+            raise _explain(self._cuda, error, "running " + self._name) from error
 
     def close(self) -> None:
-        """Free the memory and leave the CUDA context."""
-        for name in (
-            "_enqueue",
-            "_marks",
-            "_stream",
-            "_device_input",
-            "_device_output",
-            "_context",
-            "_engine",
-            "_runtime",
-        ):
+        """Free everything, each before what it stands on, and leave the CUDA context."""
+        for name in _HELD:
             self.__dict__.pop(name, None)
-        owner, self._context_owner = self._context_owner, None
-        if owner is not None:
-            owner.pop()
+        context, self._cuda_context = self._cuda_context, None
+        if context is not None:
+            context.pop()
+
+
+_HELD = (
+    "_enqueue",  # TensorRT, which frees its own device memory
+    "_context",
+    "_engine",
+    "_runtime",
+    "_marks",
+    "_stream",
+    "_device_input",
+    "_device_output",
+    "input",  # page-locked, as is the output: arrays that a caller still holds are freed when it lets go
+    "output",
+)
+"""The attributes that hold memory, in the order in which it is freed."""
 
 
 class _Tensors:
@@ -208,10 +232,21 @@ def _import_cuda() -> Any:
     return cuda
 
 
+def _explain(cuda: Any, error: Exception, doing: str) -> JetsonError:
+    """The line for an error of CUDA: what failed, while doing what, and what to do."""
+    if isinstance(error, cuda.MemoryError):
+        advice = MORE_MEMORY
+    elif isinstance(error, cuda.LaunchError):
+        advice = "start again; if it comes back, `sudo dmesg | tail` has the driver's reason, often heat or power"
+    else:
+        advice = "start again; if it comes back, fastnas doctor says whether CUDA, the driver and pycuda fit together"
+    return JetsonError("CUDA failed while {}: {}; {}".format(doing, error, advice))
+
+
 def _make_current(device: Any) -> Any:
-    """The device's primary context, current in this thread; older pycuda makes a new one."""
-    if hasattr(device, "retain_primary_context"):
-        context = device.retain_primary_context()
-        context.push()
-        return context
-    return device.make_context()
+    """The device's primary context, current in this thread; pycuda before 2020.1 can only make a new one."""
+    if not hasattr(device, "retain_primary_context"):
+        return device.make_context()  # which enters it
+    context = device.retain_primary_context()
+    context.push()
+    return context

@@ -370,11 +370,14 @@ def test_verbose_prints_the_commands_of_nvidias_tools(pictures: Path, tmp_path: 
     small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
     done = CliRunner().invoke(main, ["export", "arch1", "--fp16", "--verbose", *small])
     assert done.exit_code == 0, done.output
-    assert f"trtexec --onnx={tmp_path}/arch1/model.onnx" in done.output
-    typed = next(line for line in done.output.splitlines() if line.startswith("trtexec") and "fp16" in line)
-    assert "--shapes=image:1x3x64x96" in typed
-    assert typed.endswith("--stronglyTyped")
-    assert f"polygraphy run {tmp_path}/arch1/model.fp16.onnx --trt --onnxrt" in done.output
+    older, newer = done.output.split("By hand, with ")[1:]
+    trtexec, polygraphy = f"trtexec --onnx={tmp_path}/arch1/model", f"polygraphy run {tmp_path}/arch1/model"
+    size = "--shapes=image:1x3x64x96 --memPoolSize=workspace:256"
+    assert f"{trtexec}.onnx --saveEngine=arch1-fp16.engine {size} --fp16\n" in older
+    assert f"{polygraphy}.onnx --trt --onnxrt --pool-limit workspace:256M --tf32 --fp16 " in older
+    assert "--stronglyTyped" not in older
+    assert f"{trtexec}.fp16.onnx --saveEngine=arch1-fp16.engine {size} --stronglyTyped\n" in newer
+    assert "--fp16" not in newer
 
 
 def test_engine_without_tensorrt_is_one_line_and_the_artifact_stands(

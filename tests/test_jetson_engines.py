@@ -53,6 +53,25 @@ print(json.dumps({"sum": float(output.sum()), "header": header, "stages": stages
 """
 
 
+# Opens, runs and closes an engine, whatever fails; prints the error and what was freed, in order.
+LIFE = """
+import json, sys
+from fastnas.jetson import sidecar
+from fastnas.jetson.engines import open_engine
+from fastnas.jetson.errors import JetsonError
+from pycuda import driver
+
+line = ""
+try:
+    with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", "tensorrt") as engine:
+        engine.run()
+except JetsonError as error:
+    line = error.message
+freed = list(driver.freed)
+print(json.dumps([line, freed]))
+"""
+
+
 def environment(tmp_path, version, **more):
     paths = [os.path.join(TESTS, "fakes"), os.path.dirname(TESTS)]
     return dict(
@@ -99,7 +118,11 @@ def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toy
     assert found["header"]["shapes"] == {"image": [1, 3, 64, 96]}
     assert found["header"]["workspace"] == 256 << 20
     assert "there is none yet" in found["lines"][0]
-    assert "trtexec --onnx=" in found["lines"][1]
+    by_hand = found["lines"][1]
+    (engine,) = (tmp_path / "cache" / "engines").glob("*.engine")
+    assert "trtexec --onnx={}/model.onnx --saveEngine={} ".format(toys["segmentation"], engine) in by_hand
+    limit = "--workspace=256" if version in ("8.0", "8.2") else "--memPoolSize=workspace:256"
+    assert by_hand.endswith("--shapes=image:1x3x64x96 " + limit)
     assert found["again"] == []
     inference, copy_in, compute, copy_out = found["stages"]
     assert inference >= copy_in + compute + copy_out > 0
@@ -123,6 +146,37 @@ def test_int8_is_refused_on_a_tx2(tmp_path, toys):
 def test_no_memory_to_run_is_one_line(tmp_path, toys):
     found = contract(tmp_path, "8.2", toys["segmentation"], FAKE_TENSORRT_FAULT="memory")
     assert "ERROR there is not enough memory to run" in found
+
+
+def life(tmp_path, version, toy, **more):
+    command = [sys.executable, "-c", LIFE, toy]
+    done = subprocess.check_output(command, env=environment(tmp_path, version, **more), timeout=60)
+    return json.loads(done.decode())
+
+
+ALL_FREED = ["TensorRT", "stream", "device", "device", "pinned", "pinned", "context"]
+
+
+@pytest.mark.parametrize("more", [{}, {"FAKE_OLD_PYCUDA": "1"}])
+def test_everything_is_freed_before_what_it_stands_on(tmp_path, toys, more):
+    assert life(tmp_path, "8.2", toys["segmentation"], **more) == ["", ALL_FREED]
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "freed"),
+    [
+        ("context", "preparing toy-segmentation fp32 at 64x96: cuCtxCreate failed: out of memory; close other", []),
+        ("pinned", "preparing toy-segmentation fp32 at 64x96: cuMemHostAlloc failed: out", ["TensorRT", "context"]),
+        ("device", "cuMemAlloc failed: out of memory", ["TensorRT", "device", "pinned", "pinned", "context"]),
+        ("copy", "running toy-segmentation fp32 at 64x96: cuMemcpyHtoDAsync failed: invalid device", ALL_FREED),
+        ("launch", "unspecified launch failure; start again; if it comes back, `sudo dmesg", ALL_FREED),
+    ],
+)
+def test_an_error_of_cuda_is_one_line_and_leaks_nothing(tmp_path, toys, fault, text, freed):
+    line, found = life(tmp_path, "10", toys["segmentation"], FAKE_CUDA_FAULT=fault)
+    assert text in line
+    assert "\n" not in line
+    assert found == freed
 
 
 def test_no_driver_is_one_line(tmp_path, toys):
