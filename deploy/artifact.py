@@ -27,6 +27,7 @@ from fastnas.deploy.onnx_writer import DEFAULT_OPSET, INPUT, OUTPUT, require_ops
 from fastnas.deploy.optimise import Effect, optimise
 from fastnas.deploy.precision import Judge, Variant
 from fastnas.errors import FastnasError
+from fastnas.files import atomic_path
 from fastnas.jetson import sidecar
 from fastnas.models import ModelSpec
 from fastnas.network import Network
@@ -239,7 +240,8 @@ def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> side
             fresh.mkdir()
             files = []
             for variant in variants:
-                (fresh / variant.path).write_bytes(variant.model.SerializeToString())
+                with atomic_path(fresh / variant.path) as path:  # for its flush to disk, before the folder's name
+                    path.write_bytes(variant.model.SerializeToString())
                 files.append(sidecar.describe_file(str(fresh), variant.path, variant.precision, variant.targets))
             entry = entry._replace(files=tuple(files))
             sidecar.save(str(fresh), entry)

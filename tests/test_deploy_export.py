@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -134,12 +135,29 @@ def test_a_failed_check_leaves_the_old_artifact(
     assert [path.name for path in tmp_path.iterdir()] == ["arch2"]
 
 
+def test_files_are_on_the_disk_before_the_folder_has_its_name(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[tuple[int, int]] = set()
+    appeared: list[bool] = []
+
+    def fsync(descriptor: int) -> None:
+        flushed.add((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        appeared.append((tmp_path / "arch2").exists())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
+    files = {(path.stat().st_ino, path.stat().st_size) for path in (tmp_path / "arch2").iterdir()}
+    assert flushed == files
+    assert not any(appeared)
+
+
 def test_a_full_disk_leaves_nothing(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(FastnasError, match=r"^cannot write .*arch2: No space left on device$"):
+    with pytest.raises(FastnasError, match=r"^cannot write .*model.onnx: No space left on device$"):
         artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == []
 
