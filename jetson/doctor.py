@@ -16,12 +16,12 @@ from importlib.util import find_spec
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from fastnas.jetson.engine_cache import cache_folder
+from fastnas.jetson.errors import ADD_SWAP
 from fastnas.jetson.machine import MAX_OPSET, Machine
 from fastnas.jetson.sensors import read_text
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
-ADD_SWAP = "sudo fallocate -l 4G /swap && sudo chmod 600 /swap && sudo mkswap /swap && sudo swapon /swap"
 HOT_C = 80.0
 LOW_DISK_GB = 2.0
 SMALL_MEMORY_MB = 8500.0

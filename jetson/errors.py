@@ -9,3 +9,9 @@ class JetsonError(ClickException):
 
 class Unsupported(JetsonError):
     """This device cannot do it, whatever the user does; others may."""
+
+
+ADD_SWAP = "sudo fallocate -l 4G /swap && sudo chmod 600 /swap && sudo mkswap /swap && sudo swapon /swap"
+
+MORE_MEMORY = "close other programs, take a smaller size, or add swap: " + ADD_SWAP
+"""What to do where a board's memory does not suffice; its GPU uses the same."""

@@ -188,7 +188,8 @@ def test_no_driver_is_one_line(tmp_path, toys):
     [
         ("parse", "cannot parse the graph: No importer registered for op: Loop"),
         ("build", "could not build the engine: Could not find any implementation for node Resize_1"),
-        ("killed", "for want of memory; close other programs, or add swap"),
+        ("killed", "for want of memory; close other programs, take a smaller size, or add swap"),
+        ("exhausted", "OutOfMemory (no further information); close other programs, take a smaller size"),
     ],
 )
 def test_a_failed_build_is_one_line_and_leaves_nothing(tmp_path, fault, text, toys):

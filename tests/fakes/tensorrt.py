@@ -2,7 +2,8 @@
 
 Only names that the version documents exist, so that using another fails as it would on a board. An engine is the ONNX
 file behind a header; running it runs ONNX Runtime, so that results can be compared. FAKE_TENSORRT_FAULT makes builds
-fail: `parse`, `build`, `killed` (as the kernel does for want of memory) or `hang`; `memory` leaves none for running.
+fail: `parse`, `build`, `exhausted` (no GPU memory), `killed` (as the kernel does for want of memory) or `hang`; `memory`
+leaves none for running.
 """
 
 import enum
@@ -203,6 +204,9 @@ class Builder:
         if _FAULT == "build":
             self._logger.log(ILogger.ERROR, "Could not find any implementation for node Resize_1")
             return None
+        if _FAULT == "exhausted":
+            self._logger.log(ILogger.ERROR, "Requested amount of GPU memory: OutOfMemory (no further information)")
+            return None
         if _FAULT == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if _FAULT == "hang":
@@ -278,6 +282,11 @@ class _Engine:
 class _Context:
     def __init__(self, engine):
         self._engine, self._shape, self._addresses = engine, (), {}
+
+    def __del__(self):
+        from pycuda import driver
+
+        driver.note_freed("TensorRT")
 
     def _infer(self, addresses):
         from pycuda import driver

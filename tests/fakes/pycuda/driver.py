@@ -1,6 +1,9 @@
 """A stand-in for pycuda's driver: device memory is NumPy arrays by address, calls are counted, contexts are per thread.
 
-FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_NO_DRIVER makes `init` fail.
+FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_NO_DRIVER makes `init` fail; FAKE_OLD_PYCUDA has no primary
+context, as before 2020.1. FAKE_CUDA_FAULT makes a call fail: `context`, `pinned`, `device`, `copy` or `launch`.
+
+Whatever is freed is noted in `freed`, with what its memory stands on: freed outside a context it is `leaked ...`.
 """
 
 import os
@@ -10,11 +13,25 @@ import time
 import numpy as np
 
 calls = []
+freed = []
 _memory = {}
 _current = threading.local()
+_FAULT = os.environ.get("FAKE_CUDA_FAULT", "")
 
 
 class Error(Exception):
+    pass
+
+
+class MemoryError(Error):
+    pass
+
+
+class LogicError(Error):
+    pass
+
+
+class LaunchError(Error):
     pass
 
 
@@ -25,7 +42,12 @@ def init():
 
 def _need_context():
     if not getattr(_current, "depth", 0):
-        raise Error("invalid device context: no currently active context?")
+        raise LogicError("explicit_context_dependent failed: invalid device context - no currently active context?")
+
+
+def note_freed(what):
+    """Note that something was freed (the fake TensorRT's objects too)."""
+    freed.append(what if getattr(_current, "depth", 0) else "leaked " + what)
 
 
 class Device:
@@ -39,16 +61,26 @@ class Device:
         major, minor = os.environ.get("FAKE_COMPUTE", "8.7").split(".")
         return int(major), int(minor)
 
-    def retain_primary_context(self):
-        return Context()
+    def make_context(self):
+        context = Context()
+        context.push()
+        return context
+
+    if not os.environ.get("FAKE_OLD_PYCUDA"):
+
+        def retain_primary_context(self):
+            return Context()
 
 
 class Context:
     def push(self):
+        if _FAULT == "context":
+            raise MemoryError("cuCtxCreate failed: out of memory")
         _current.depth = getattr(_current, "depth", 0) + 1
 
     def pop(self):
         _current.depth -= 1
+        freed.append("context")
 
 
 class DeviceAllocation:
@@ -59,9 +91,15 @@ class DeviceAllocation:
     def __int__(self):
         return self._address
 
+    def __del__(self):
+        note_freed("device")
+
 
 class Stream:
     handle = 7
+
+    def __del__(self):
+        note_freed("stream")
 
 
 class Event:
@@ -70,7 +108,8 @@ class Event:
         self.at = time.perf_counter()
 
     def synchronize(self):
-        pass
+        if _FAULT == "launch":
+            raise LaunchError("cuEventSynchronize failed: unspecified launch failure")
 
     def time_till(self, other):
         return (other.at - self.at) * 1000
@@ -79,18 +118,36 @@ class Event:
 def mem_alloc(size):
     _need_context()
     calls.append("mem_alloc")
+    if _FAULT == "device" and calls.count("mem_alloc") == 2:
+        raise MemoryError("cuMemAlloc failed: out of memory")
     return DeviceAllocation(size)
+
+
+class _PageLocked:
+    """What a page-locked array stands on: freed with the last array."""
+
+    def __init__(self, shape, dtype):
+        self._array = np.empty(shape, dtype)
+        self.__array_interface__ = self._array.__array_interface__
+
+    def __del__(self):
+        note_freed("pinned")
 
 
 def pagelocked_empty(shape, dtype):
     _need_context()
     calls.append("pagelocked_empty")
-    return np.empty(shape, dtype)
+    if _FAULT == "pinned":
+        raise MemoryError("cuMemHostAlloc failed: out of memory")
+    return np.asarray(_PageLocked(shape, dtype))
 
 
 def memcpy_htod_async(dest, src, stream):
     _need_context()
     calls.append("htod")
+    if _FAULT == "copy":
+        del dest, src, stream  # a compiled function leaves no frame that would hold them
+        raise LogicError("cuMemcpyHtoDAsync failed: invalid device context")
     _memory[int(dest)][: src.nbytes] = src.reshape(-1).view(np.uint8)
 
 
