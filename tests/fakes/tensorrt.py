@@ -2,8 +2,8 @@
 
 Only names that the version documents exist, so that using another fails as it would on a board. An engine is the ONNX
 file behind a header; running it runs ONNX Runtime, so that results can be compared. FAKE_TENSORRT_FAULT makes builds
-fail: `parse`, `build`, `exhausted` (no GPU memory), `killed` (as the kernel does for want of memory) or `hang`; `memory`
-leaves none for running.
+fail: `parse`, `build`, `exhausted` (no memory on the GPU), `killed` (as the kernel does for want of memory) or `hang`;
+`memory` leaves none for running.
 """
 
 import enum
