@@ -106,6 +106,11 @@ def parse_architecture(name: str) -> Genotype:
     raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")
 
 
+def file_name(architecture: str) -> str:
+    """What a file or folder of an architecture is called: its name, or `genotype`."""
+    return "genotype" if is_genotype_text(architecture) else architecture.rstrip("/").replace("/", "-")
+
+
 def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
     """The network of a description.
 

@@ -192,10 +192,11 @@ def _as_json(
 
 def _draw(genotype: Genotype | None, name: str, strides: tuple[int, ...], folder: Path) -> list[Path]:
     from fastnas.drawing import draw, save
+    from fastnas.models import file_name
 
     assert genotype is not None
     figure = draw(genotype, name if name != "genotype" else str(genotype), strides)
-    pictures = [folder / f"{name}.svg", folder / f"{name}.png"]
+    pictures = [folder / f"{file_name(name)}.{kind}" for kind in ("svg", "png")]
     for picture in pictures:
         save(figure, picture)
     return pictures

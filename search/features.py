@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fastnas.data.dataset import DenseDataset
-from fastnas.data.transforms import Sample, collate
+from fastnas.data.transforms import Tensors, collate
 from fastnas.encoder import Encoder
 from fastnas.errors import FastnasError
 
@@ -95,7 +95,7 @@ def stored_features(
     cache: Path,
     key: str,
     encoder: Encoder,
-    samples: Iterable[Sample],
+    samples: Iterable[Tensors],
     count: int,
     *,
     teacher: Callable[[Tensor], Tensor] | None = None,
@@ -181,7 +181,7 @@ def weights_hash(module: nn.Module) -> str:
 def _compute(
     folder: Path,
     encoder: Encoder,
-    samples: Iterable[Sample],
+    samples: Iterable[Tensors],
     count: int,
     teacher: Callable[[Tensor], Tensor] | None,
     device: torch.device,
@@ -218,8 +218,8 @@ def _compute(
     (folder / "about.json").write_text(json.dumps(about))
 
 
-def _batches(samples: Iterable[Sample]) -> Iterator[Sample]:
-    waiting: list[Sample] = []
+def _batches(samples: Iterable[Tensors]) -> Iterator[Tensors]:
+    waiting: list[Tensors] = []
     for sample in samples:
         waiting.append(sample)
         if len(waiting) == COMPUTE_BATCH:

@@ -10,8 +10,7 @@ from torchvision.transforms import v2
 from fastnas.data import open_dataset
 from fastnas.data.dataset import DenseDataset, Sample
 from fastnas.data.split import meta_split
-from fastnas.data.transforms import Sample as Moved
-from fastnas.data.transforms import ScaleCrop, eval_transform, to_network, train_transform, warp
+from fastnas.data.transforms import ScaleCrop, Tensors, eval_transform, to_network, train_transform, warp
 from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Pose, Task
 from fastnas.train.settings import limited
@@ -73,9 +72,9 @@ class _Zoomed(v2.Transform):
         super().__init__()
         self.crop, self.short_side, self.scale = (crop, crop), short_side, scale
 
-    def forward(self, sample: Moved) -> Moved:
+    def forward(self, sample: Tensors) -> Tensors:
         zoom = self.short_side / min(sample["image"].shape[-2:])
-        moved: Moved = ScaleCrop(self.crop, (zoom * self.scale[0], zoom * self.scale[1]))(sample)
+        moved: Tensors = ScaleCrop(self.crop, (zoom * self.scale[0], zoom * self.scale[1]))(sample)
         return moved
 
 
@@ -86,7 +85,7 @@ class _Central(v2.Transform):
         super().__init__()
         self.crop, self.short_side = crop, short_side
 
-    def forward(self, sample: Moved) -> Moved:
+    def forward(self, sample: Tensors) -> Tensors:
         height, width = sample["image"].shape[-2:]
         zoom = self.short_side / min(height, width)
         # The middle of the image, (side - 1) / 2 in pixel centres, goes to the middle of the crop.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from fastnas.data.dataset import DenseDataset
-from fastnas.data.transforms import Sample
+from fastnas.data.transforms import Tensors
 from fastnas.encoder import Encoder, make_encoder
 from fastnas.search.evaluate import Evaluator
 from fastnas.search.features import CPU, Features, content_key, stored_features
@@ -89,7 +89,7 @@ def _features(
     key = content_key(encoder, data, settings_of_crops)
     samples, count = SeededSamples([data], crop, derived_seed(settings.seed, 4)), views * len(data)
 
-    def crops() -> Iterator[Sample]:
+    def crops() -> Iterator[Tensors]:
         for view in range(views):
             for index in range(len(data)):
                 yield samples[view, index]

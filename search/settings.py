@@ -112,9 +112,7 @@ class EvaluationSettings(Group):
     """How one candidate is trained and scored."""
 
     encoder: str = setting("mobilenet_v2", "Encoder by name.")
-    encoder_weights: str = setting(
-        "imagenet", "imagenet, scenes (a minute on generated ones), none, or a file."
-    )
+    encoder_weights: str = setting("imagenet", "imagenet, scenes (a minute on generated ones), none, or a file.")
     channels: int = setting(48, "Channels of the decoder.", 1)
     sep_repeats: int = setting(1, "Times a separable operation is repeated.", 1)
     teacher: str = setting("", "Teacher for distillation: MODEL.safetensors, MODEL.onnx or torchvision/NAME.")

@@ -20,6 +20,7 @@ import torch
 import torchvision
 from click.testing import CliRunner
 from lightning_fabric import Fabric
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -28,12 +29,13 @@ from fastnas.cli import main
 from fastnas.data.synthetic import TASKS, SyntheticScenes
 from fastnas.data.transforms import train_transform
 from fastnas.errors import FastnasError
+from fastnas.files import locked
 from fastnas.models import ModelSpec, build
 from fastnas.tasks.head import Score
 from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
 from fastnas.train.loop import MODEL, STATE, NoObserver, Options, Progress, Trainer, better
 from fastnas.train.recipes import RECIPES, Phase, Recipe
-from fastnas.train.settings import limited
+from fastnas.train.settings import RunSettings, limited
 from fastnas.train.teacher import load_teacher
 
 TINY = replace(
@@ -145,6 +147,35 @@ def test_a_folder_holds_one_run(tmp_path: Path) -> None:
     assert "already holds a run: continue it with --resume" in result.stderr
 
 
+def test_what_stops_the_first_process_stops_all_with_one_reason(tmp_path: Path) -> None:
+    with locked(tmp_path, "training"):
+        pair = [*COMMAND, *SMALL, "--devices", "2", "--out", str(tmp_path)]
+        done = subprocess.run(pair, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "another process is training in" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_data_that_shows_nothing_to_measure_is_said(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "image.png")
+    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+    (tmp_path / "dataset.json").write_text('{"kind": "segmentation", "classes": ["a", "b"]}')
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text(2 * "image.png mask.png\n")
+    data = ["--data", "folder", "--root", str(tmp_path), "--set", "batch=2", "--set", "crop=64,64", "--epochs", "1"]
+    arguments = ["train", *SMALL[:5], *data, "--workers", "0", "--accelerator", "cpu", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "folder shows nothing that mean_iou could be measured on" in result.stderr
+
+
+def test_the_split_to_train_on_is_not_the_one_to_evaluate(tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    here(*SMALL, "--data", "synthetic:train", "--epochs", "1", "--workers", "0", "--out", out)
+    settings = RunSettings.load(tmp_path / "run")
+    assert (settings.val, settings.recipe.phases[0].data) == ("synthetic", ("synthetic:train",))
+
+
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["train", "--resume", str(tmp_path), "--epochs", "3"])
     assert result.exit_code == 2
@@ -165,6 +196,7 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         (["--data", "coco", "--task", "segmentation", "--root", "/nowhere"], "/nowhere"),
         (["--set", "batch=64", "--limit", "63"], "has 63 samples, fewer than one batch of 64"),
         (["--set", "batch=3", "--accumulate", "2", "--limit", "3"], "3 images per process cannot be computed in 2"),
+        (["--set", "batch=1"], "batch norm needs at least 2 images at a time"),
         (["--teacher", "big.pt"], "teacher 'big.pt' is not a .safetensors or .onnx file"),
     ],
 )

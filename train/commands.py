@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+import math
+import shlex
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import is_genotype_text
 from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, accelerator, keep_settings, lasting, lasting_file
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train --resume runs/arch0-camvid
     """
+    from fastnas.models import file_name
     from fastnas.train.loop import STATE
     from fastnas.train.settings import RunSettings
 
@@ -110,7 +112,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
         if architecture is None:
             raise click.UsageError("Missing argument 'ARCHITECTURE', such as arch0")
         settings = _settings(architecture, **options)  # type: ignore[arg-type]
-        folder = out or Path("runs") / f"{_file_name(architecture)}-{options['data']}"
+        folder = out or Path("runs") / f"{file_name(architecture)}-{options['data']}"
         if (folder / STATE).exists():
             raise FastnasError(
                 f"{folder} already holds a run: continue it with --resume {folder}, or give another --out"
@@ -143,6 +145,7 @@ def _run(
     from fastnas.train.evaluate import for_json
     from fastnas.train.log import RunLog
     from fastnas.train.loop import MODEL, Options, Trainer
+    from fastnas.train.processes import in_first_process
     from fastnas.train.teacher import load_teacher
 
     recipe, precisions = settings.recipe, {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -157,7 +160,8 @@ def _run(
     fabric.launch()
     fabric.seed_everything(settings.seed, verbose=False)
     console = Console(highlight=False, stderr=as_json, quiet=not fabric.is_global_zero)
-    with locked(folder, "training") if fabric.is_global_zero else nullcontext():
+    with ExitStack() as held:
+        in_first_process(fabric, lambda: held.enter_context(locked(folder, "training")))
         network = build(settings.model, "none" if resumed else settings.encoder_weights)
         val = settings.open_val()
         teacher = None
@@ -173,8 +177,8 @@ def _run(
         )  # fmt: skip
         if resumed:
             trainer.restore()
-        elif fabric.is_global_zero:
-            settings.save(folder)
+        else:
+            in_first_process(fabric, lambda: settings.save(folder))
         console.print(f"training into {folder}: recipe {recipe.name}, {recipe.epochs} epochs, on {fabric.device}")
         if fabric.is_global_zero:
             log = RunLog(folder, console, trainer.head, val, recipe.val_size, recipe.epochs, trainer.progress)
@@ -185,12 +189,15 @@ def _run(
             trainer.run()
     best, score = trainer.progress.best, trainer.head.score(trainer.progress.rows[-1]).name
     model = folder / MODEL
+    if best is None or math.isnan(best):
+        raise FastnasError(f"trained {model}, but {settings.val} shows nothing that {score} could be measured on")
     if as_json and fabric.is_global_zero:
         rows = [for_json(row) for row in trainer.progress.rows]
         click.echo(json.dumps({"model": str(model), "score": score, "best": best, "epochs": rows}))
     console.print(f"best {score} {best:.4f}: {model}")
     root = settings.roots.get(settings.val.partition(":")[0])
-    console.print(f"next: fastnas eval {model} --data {settings.val}" + (f" --root {root}" if root else ""))
+    words = ["fastnas", "eval", str(model), "--data", settings.val, *(("--root", root) if root else ())]
+    console.print(f"next: {shlex.join(words)}", soft_wrap=True)
 
 
 def _settings(
@@ -224,12 +231,14 @@ def _settings(
     from fastnas.train.recipes import RECIPES, USUAL, override
     from fastnas.train.settings import RunSettings
 
-    by_name: dict[str, str] = dict(_root(root, data) for root in roots)
-    judge, _, split = (val or data).partition(":")
+    dataset = data.partition(":")[0]
+    by_name: dict[str, str] = dict(_root(root, dataset) for root in roots)
+    val = val or dataset
+    judge, _, split = val.partition(":")
     goal = open_dataset(judge, by_name.get(judge), split or "val", task).task
-    recipe_name = recipe_name or USUAL.get((data, goal.kind))
+    recipe_name = recipe_name or USUAL.get((dataset, goal.kind))
     if recipe_name not in RECIPES:
-        wrong = f"no recipe {recipe_name!r}" if recipe_name else f"{data} has no recipe of its own for {goal.kind}"
+        wrong = f"no recipe {recipe_name!r}" if recipe_name else f"{dataset} has no recipe of its own for {goal.kind}"
         raise FastnasError(f"{wrong}; there are {', '.join(RECIPES)}")
     recipe = override(RECIPES[recipe_name], assignments)
     if recipe.task != goal.kind:
@@ -240,12 +249,13 @@ def _settings(
                 f"recipe {recipe_name} has {len(recipe.phases)} phases: use --set phases.0.epochs=N and so on"
             )
         recipe = override(recipe, (f"phases.0.epochs={epochs}",))
-    if len(recipe.phases) == 1 and recipe.phases[0].data[0].partition(":")[0] != data:
+    own = recipe.phases[0].data[0]
+    if len(recipe.phases) == 1 and data not in (own, own.partition(":")[0]):
         recipe = replace(recipe, phases=(replace(recipe.phases[0], data=(data,)),))
     heads = aux or ("none" if architecture in BASELINES else "cell")
     spec = ModelSpec(architecture, goal, encoder, channels, sep_repeats, heads)  # type: ignore[arg-type]
     return RunSettings(
-        spec, recipe, by_name, val or data, lasting_file(encoder_weights), lasting_file(teacher), seed, limit,
+        spec, recipe, by_name, val, lasting_file(encoder_weights), lasting_file(teacher), seed, limit,
         val_limit, precision, accumulate, eval_every,
     )  # fmt: skip
 
@@ -257,9 +267,3 @@ def _root(text: str, data: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
     name, folder = (name, folder) if equals and name in NAMES else (data, text)
     return name, lasting(folder)
-
-
-def _file_name(architecture: str) -> str:
-    if is_genotype_text(architecture):
-        return "genotype"
-    return architecture.rstrip("/").replace("/", "-")  # of best@RUN

@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from fastnas.data import DenseDataset
-from fastnas.data.transforms import Sample, collate, worker_init
+from fastnas.data.transforms import Tensors, collate, worker_init
 from fastnas.errors import FastnasError
 
 Key = tuple[int, int]
@@ -27,7 +27,7 @@ def derived_seed(*parts: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-class SeededSamples(Dataset[Sample]):
+class SeededSamples(Dataset[Tensors]):
     """Samples of one or several datasets, each transformed under its own seed; keys are (epoch, index)."""
 
     def __init__(self, parts: list[DenseDataset], transform: v2.Transform, seed: int) -> None:
@@ -38,11 +38,11 @@ class SeededSamples(Dataset[Sample]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: Key) -> Tensors:
         epoch, index = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, epoch, index))
-            sample: Sample = self.transform(self.whole[index])
+            sample: Tensors = self.transform(self.whole[index])
         return sample
 
 
@@ -81,7 +81,7 @@ class EpochBatches(Sampler[list[Key]]):
             yield [(self.epoch, index) for index in indices[self.rank :: self.world]]
 
 
-def train_loader(samples: SeededSamples, batches: EpochBatches, workers: int) -> DataLoader[Sample]:
+def train_loader(samples: SeededSamples, batches: EpochBatches, workers: int) -> DataLoader[Tensors]:
     """The loader of one epoch; set `batches.epoch` and `batches.start` before iterating."""
     return DataLoader(
         samples,
@@ -93,20 +93,20 @@ def train_loader(samples: SeededSamples, batches: EpochBatches, workers: int) ->
     )
 
 
-class _Transformed(Dataset[Sample]):
+class _Transformed(Dataset[Tensors]):
     def __init__(self, dataset: DenseDataset, transform: v2.Transform, indices: range) -> None:
         self.dataset, self.transform, self.indices = dataset, transform, indices
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Tensors:
         return self.transform(self.dataset[self.indices[index]])
 
 
 def eval_loader(
     dataset: DenseDataset, transform: v2.Transform, batch: int, workers: int, rank: int = 0, world: int = 1
-) -> DataLoader[Sample]:
+) -> DataLoader[Tensors]:
     """Every sample once and in order; with several processes, every `world`-th from `rank` on."""
     return DataLoader(
         _Transformed(dataset, transform, range(rank, len(dataset), world)),

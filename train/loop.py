@@ -33,6 +33,7 @@ from fastnas.network import Network
 from fastnas.tasks.head import Batch, Score, TaskHead, make_task
 from fastnas.train.evaluate import evaluate
 from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, train_loader
+from fastnas.train.processes import in_first_process
 from fastnas.train.recipes import Optimiser, Phase, Recipe
 
 STATE = "state.pt"
@@ -260,11 +261,12 @@ class Trainer:
         self.progress.rows.append(row)
         if better(score, self.progress.best):
             self.progress.best = score.value
-            if self.fabric.is_global_zero:
-                known = {key: value for key, value in values.items() if math.isfinite(value)}
-                save_model(self.folder / MODEL, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=known)
-        if self.fabric.is_global_zero:
-            self.observer.epoch(row, self.evaluated)
+            in_first_process(self.fabric, lambda: self._save_model(values))
+        in_first_process(self.fabric, lambda: self.observer.epoch(row, self.evaluated))
+
+    def _save_model(self, values: Row) -> None:
+        known = {key: value for key, value in values.items() if math.isfinite(value)}
+        save_model(self.folder / MODEL, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=known)
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics on the validation data."""
@@ -296,8 +298,9 @@ class Trainer:
             FastnasError: a weight is no number any more, or the disk is full; the state that was there stays.
         """
         self._require_finite()
-        if not self.fabric.is_global_zero:
-            return
+        in_first_process(self.fabric, self._save)
+
+    def _save(self) -> None:
         state = {
             "network": self.raw.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
@@ -374,14 +377,16 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
     """The batch in equal parts.
 
     Raises:
-        FastnasError: it does not divide.
+        FastnasError: it does not divide, or leaves one image to a part.
     """
-    if parts == 1:
-        return [batch]
     size = len(batch["image"])
     if size % parts:
         raise FastnasError(f"a batch of {size} images per process cannot be computed in {parts} equal parts")
     share = size // parts
+    if share == 1:
+        raise FastnasError("batch norm needs at least 2 images at a time per process: use a larger --set batch")
+    if parts == 1:
+        return [batch]
     return [{key: value[i : i + share] for key, value in batch.items()} for i in range(0, size, share)]
 
 

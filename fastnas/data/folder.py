@@ -37,7 +37,7 @@ def load(root: Path, split: str, kind: str) -> PairDataset:
     if not isinstance(values, dict):
         raise FastnasError(f"{described} must hold an object such as {{'kind': 'segmentation', 'classes': [...]}}")
     unit = values.pop("unit", 1.0)
-    if not isinstance(unit, (int, float)) or not unit > 0:
+    if isinstance(unit, bool) or not isinstance(unit, (int, float)) or not unit > 0:
         raise FastnasError(f"{described}: unit must be metres per step of the stored depth, not {unit!r}")
     if values.get("kind") == "segmentation" and "classes" in values:
         classes = values["classes"]

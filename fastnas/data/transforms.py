@@ -25,7 +25,9 @@ from fastnas.errors import FastnasError
 from fastnas.normalisation import MEAN, STD
 from fastnas.tasks import IGNORE, Pose, Task
 
-Sample = dict[str, Any]
+Tensors = dict[str, Any]
+"""A `fastnas.data.dataset.Sample` on its way through the transforms, or a batch of them."""
+
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -82,7 +84,7 @@ class ScaleCrop(v2.Transform):
         super().__init__()
         self.size, self.scale, self.mirror = size, scale, mirror
 
-    def forward(self, sample: Sample) -> Sample:
+    def forward(self, sample: Tensors) -> Tensors:
         """Move all of `sample` by one random matrix."""
         (height, width), (out_height, out_width) = sample["image"].shape[-2:], self.size
         zoom = _uniform(*self.scale)
@@ -116,7 +118,7 @@ class PersonCrop(v2.Transform):
         self.task, self.size, self.scale = task, size, scale
         self.rotation, self.mirror, self.margin = rotation, mirror, margin
 
-    def forward(self, sample: Sample) -> Sample:
+    def forward(self, sample: Tensors) -> Tensors:
         """Move all of `sample` by one random matrix.
 
         Raises:
@@ -145,13 +147,13 @@ class PadToMultiple(v2.Transform):
         super().__init__()
         self.multiple = multiple
 
-    def forward(self, sample: Sample) -> Sample:
+    def forward(self, sample: Tensors) -> Tensors:
         """Pad all of `sample`."""
         height, width = (-(-side // self.multiple) * self.multiple for side in sample["image"].shape[-2:])
         return warp(sample, np.eye(3), (height, width))
 
 
-def warp(sample: Sample, matrix: Matrix, size: tuple[int, int], mirror: Sequence[int] = ()) -> Sample:
+def warp(sample: Tensors, matrix: Matrix, size: tuple[int, int], mirror: Sequence[int] = ()) -> Tensors:
     """A copy of `sample` with everything in it moved by a similarity `matrix` (old to new pixels) onto `size` (H, W).
 
     What comes from outside the old image has the mean colour, is ignored in the mask and missing in the depth. A matrix
@@ -184,7 +186,7 @@ def warp(sample: Sample, matrix: Matrix, size: tuple[int, int], mirror: Sequence
     return moved
 
 
-def collate(samples: Sequence[Sample]) -> Sample:
+def collate(samples: Sequence[Tensors]) -> Tensors:
     """A batch: every tensor and number of the samples stacked to [N, ...], names as a list.
 
     Raises:
@@ -193,7 +195,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
     if any(sample.keys() != samples[0].keys() for sample in samples):
         names = [sample["name"] for sample in samples]
         raise FastnasError(f"the samples {', '.join(names)} do not have the same labels and cannot share a batch")
-    batch: Sample = {}
+    batch: Tensors = {}
     for key, first in samples[0].items():
         values = [sample[key] for sample in samples]
         if isinstance(first, str):
