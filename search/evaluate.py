@@ -138,7 +138,7 @@ class Evaluator:
             total = torch.zeros((), device=self.device)
             for step in range(count // batch):
                 chosen = order[step * batch : (step + 1) * batch].to(self.train.maps[0].device)
-                outputs = decoder([each.to(self.device) for each in self.train.inputs(chosen, drawn)])
+                outputs = self._logits(decoder, [each.to(self.device) for each in self.train.inputs(chosen, drawn)])
                 loss = self._loss(outputs, self._moved(self.train.batch(chosen)))
                 if how.distillation and (targets := self.train.targets(chosen)) is not None:
                     loss = loss + how.distillation_weight * _distance(outputs[0], targets.to(self.device))
@@ -169,13 +169,19 @@ class Evaluator:
             batches.epoch = epoch
             total = torch.zeros((), device=self.device)
             for batch in self._loaded(train_loader(samples, batches, self.workers)):
-                loss = self._loss(network(batch["image"]), batch)
+                loss = self._loss(self._logits(network, batch["image"]), batch)
                 self._step(loss, optimisers)
                 if average is not None:
                     average.update_parameters(network)
                 total += loss.detach()
             _require_finite(float(total), f"the loss of stage 2, epoch {epoch + 1},")
         return self._score_images(network if average is None else average.module)
+
+    def _logits(self, module: nn.Module, inputs: Tensor | list[Tensor]) -> list[Tensor]:
+        """Float32 logits of the main head, and in training of the auxiliary ones, computed in the precision set."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            outputs = module(inputs)
+        return [each.float() for each in (outputs if isinstance(outputs, list) else [outputs])]
 
     def _step(self, loss: Tensor, optimisers: Mapping[nn.Module, torch.optim.Optimizer]) -> None:
         """Update every part by its optimiser, its gradient's norm clipped on its own."""
@@ -201,7 +207,7 @@ class Evaluator:
         with torch.inference_mode():
             for chosen in torch.arange(len(self.val)).split(VALIDATION_BATCH):
                 chosen = chosen.to(self.val.maps[0].device)
-                logits = decoder([each.to(self.device) for each in self.val.inputs(chosen, drawn)])
+                (logits,) = self._logits(decoder, [each.to(self.device) for each in self.val.inputs(chosen, drawn)])
                 metrics.update(logits, self._moved(self.val.batch(chosen)))
         return self._reward(metrics)
 
@@ -212,7 +218,8 @@ class Evaluator:
         crop = val_crop(task, how.stage2_crop, how.stage2_short_side)
         with torch.inference_mode():
             for batch in self._loaded(eval_loader(self.images.val, crop, VALIDATION_BATCH, self.workers)):
-                metrics.update(network(batch["image"]), batch)
+                (logits,) = self._logits(network, batch["image"])
+                metrics.update(logits, batch)
         return self._reward(metrics)
 
     def _reward(self, metrics: Any) -> tuple[float, dict[str, float]]:

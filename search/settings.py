@@ -129,6 +129,7 @@ class EvaluationSettings(Group):
     stage2_short_side: int = setting(400, "Shorter side images are brought to before stage 2's crop, in pixels.", 32)
     scale_low: float = setting(0.7, "Smallest random scale of the training images.", 0.1)
     scale_high: float = setting(1.4, "Largest random scale of the training images.", 0.1)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "bf16 multiplies in bfloat16: faster where hardware has it.")
     decoder_lr: float = setting(3e-3, "Adam's learning rate for the decoder.", 0)
     encoder_lr: float = setting(1e-3, "SGD's learning rate for the encoder, in stage 2.", 0)
     encoder_momentum: float = setting(0.9, "SGD's momentum for the encoder.", 0, 1)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from fastnas.decoder import Decoder
 from fastnas.errors import FastnasError
 from fastnas.genotype import Genotype
 from fastnas.search import evaluate as module
@@ -191,6 +192,15 @@ def test_auxiliary_cells_train_beside_the_decoder(evaluator: Evaluator, monkeypa
     outputs.clear()
     changed(evaluator, auxiliary=False).evaluate(GENOTYPE, 0)
     assert set(outputs) == {1}
+
+
+def test_bfloat16_computes_the_same_roughly_and_sums_in_float32(evaluator: Evaluator) -> None:
+    decoder = Decoder(GENOTYPE, evaluator.encoder.channels, 8, 1, evaluator.images.task.outputs).eval()
+    inputs = evaluator.train.inputs(torch.arange(4), drawn=tuple(int(i) for i in decoder.adapters))
+    (exact,), (rough,) = (changed(evaluator, precision=p)._logits(decoder, inputs) for p in ("fp32", "bf16"))
+    assert rough.dtype == torch.float32
+    difference = (rough - exact).abs().max()
+    assert 0 < difference < 0.03 * exact.abs().max()
 
 
 def test_distillation_pulls_towards_the_teacher(evaluator: Evaluator) -> None:
