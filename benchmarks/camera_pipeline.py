@@ -25,13 +25,14 @@ from typing import Any
 from fastnas.jetson import sidecar
 from fastnas.jetson.benchmark import parse_size
 from fastnas.jetson.broadcast import Broadcast
+from fastnas.jetson.cameras import open_source
 from fastnas.jetson.controls import Controls
 from fastnas.jetson.engines import open_engine
 from fastnas.jetson.figures import Figures
 from fastnas.jetson.overlay import Drawer
 from fastnas.jetson.pipeline import Feed, Pipeline
 from fastnas.jetson.preprocess import Preprocessor
-from fastnas.jetson.sources import Mode, open_source, parse_address
+from fastnas.jetson.sources import Mode, parse_address
 from fastnas.jetson.vision import Choice, Networks, check_tasks, input_size
 from fastnas.jetson.web import Server, Site
 

@@ -71,12 +71,16 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
     Several artifacts, one of each task, work on the same pictures. Pictures that come while the networks are busy are
     dropped, so that what you see is the present. The page is at http://localhost:8080; Ctrl-C ends.
     """
+    from functools import partial
+
     from fastnas.jetson import sidecar
     from fastnas.jetson.benchmark import parse_size
+    from fastnas.jetson.cameras import open_source
     from fastnas.jetson.engines import ENGINES
-    from fastnas.jetson.sources import open_source, parse_address, parse_mode
+    from fastnas.jetson.sources import parse_address, parse_mode
     from fastnas.jetson.track import Box
     from fastnas.jetson.vision import Choice, check_tasks
+    from fastnas.jetson.watch import Watch
 
     if options["engine"] not in ENGINES:
         raise click.BadParameter("choose from " + ", ".join(ENGINES), param_hint="--engine")
@@ -95,21 +99,26 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
     address, wanted = parse_address(source), parse_mode(mode)
     if address.live and (options["loop"] or options["every_frame"]):
         raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(address))
-    opened = [open_source(address, wanted)]  # here, so that a wrong source is said before any engine is built
+    reopen = Watch(partial(open_source, address, wanted)) if address.hangs else partial(open_source, address, wanted)
+    opened = [reopen()]  # here, so that a wrong source is said before any engine is built
     try:
-        _run(found, choice, address, wanted, opened, options)
+        _run(found, choice, address.live, opened, reopen, options)
     finally:
         for unused in opened:
             unused.close()
 
 
 def _run(
-    found: Dict[str, Any], choice: Any, address: Any, mode: Any, opened: List[Any], options: Dict[str, Any]
+    found: Dict[str, Any],
+    choice: Any,
+    live: bool,
+    opened: List[Any],
+    reopen: Callable[[], Any],
+    options: Dict[str, Any],
 ) -> None:
     """Put the parts together, run until the end or a signal, and say what it came to.
 
-    `opened` holds the first source; the pipeline takes it out, and its thread alone then reads and closes it: OpenCV
-    does not survive a release while another thread reads.
+    `opened` holds the first source; the pipeline takes it out, and closes it.
     """
     from fastnas.jetson.broadcast import Broadcast
     from fastnas.jetson.controls import Controls
@@ -117,7 +126,6 @@ def _run(
     from fastnas.jetson.overlay import Drawer
     from fastnas.jetson.pipeline import Feed, Pipeline, Sink
     from fastnas.jetson.recorder import Captures, Recording
-    from fastnas.jetson.sources import open_source
     from fastnas.jetson.vision import Networks
     from fastnas.jetson.web import Server, Site
 
@@ -129,9 +137,6 @@ def _run(
         click.echo(line, err=True)
 
     first = opened[0]
-
-    def reopen() -> Any:
-        return opened.pop() if opened else open_source(address, mode)
 
     say("source: {} at {:g} FPS".format(first.pipeline, first.fps))
     sinks: List[Sink] = [Captures(options["captures"], first.fps, controls, say)]
@@ -156,12 +161,13 @@ def _run(
             sinks.append(window)
             stack.callback(window.destroy)
         pipeline = Pipeline(
-            Feed(reopen, address.live, options["every_frame"], options["loop"]),
+            Feed(lambda: opened.pop() if opened else reopen(), live, options["every_frame"], options["loop"]),
             lambda size: Networks(found, size, choice, say),
             Drawer(found),
             sinks,
             controls,
             figures,
+            say,
         )
         with stopping_on_signals(pipeline.stop):
             pipeline.start()

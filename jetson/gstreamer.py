@@ -1,4 +1,4 @@
-"""GStreamer with and without OpenCV: the pipeline of a CSI camera, and a process that runs it."""
+"""GStreamer with and without OpenCV: the pipelines of cameras, and a process that runs one."""
 
 import re
 import subprocess
@@ -6,7 +6,14 @@ import tempfile
 from typing import List, Optional
 
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.machine import run_quietly
 from fastnas.jetson.preprocess import import_cv2
+
+APPSINK = "appsink drop=true max-buffers=1 sync=false"
+"""Where OpenCV takes pictures: the newest only."""
+
+DECODER = "nvv4l2decoder"
+"""A Jetson's hardware decoder of video."""
 
 
 def opencv_has(name: str) -> bool:
@@ -15,21 +22,37 @@ def opencv_has(name: str) -> bool:
     return found is not None and found.group(1) == "YES"
 
 
+def has_element(name: str) -> bool:
+    """Whether GStreamer on this machine has an element."""
+    return run_quietly(["gst-inspect-1.0", "--exists", name]) is not None
+
+
 def argus_pipeline(sensor: int, width: int, height: int, fps: float) -> List[str]:
     """From a CSI sensor to pictures in the order B, G, R; the board's hardware scales and converts."""
     return [
         "nvarguscamerasrc sensor-id={}".format(sensor),
         "video/x-raw(memory:NVMM),width={},height={},framerate={:.0f}/1,format=NV12".format(width, height, fps),
-        "nvvidconv",
-        "video/x-raw,format=BGRx",
-        "videoconvert",
-        "video/x-raw,format=BGR",
-    ]
+    ] + _TO_BGR
 
 
-def spell(parts: List[str]) -> str:
+def rtsp_pipeline(url: str) -> List[str]:
+    """From a network camera's H.264 or H.265, without its sound, to pictures in the order B, G, R."""
+    location = url.replace("\\", "%5C").replace('"', "%22")  # inside GStreamer's quotes
+    return [
+        'rtspsrc location="{}" protocols=tcp latency=100 drop-on-latency=true'.format(location),
+        "application/x-rtp,media=video",
+        "parsebin",
+        DECODER,
+    ] + _TO_BGR
+
+
+_TO_BGR = ["nvvidconv", "video/x-raw,format=BGRx", "videoconvert", "video/x-raw,format=BGR"]
+"""The board's converter knows no BGR, and the processor's no memory of the GPU."""
+
+
+def spell(parts: List[str], *more: str) -> str:
     """A pipeline as GStreamer writes it."""
-    return " ! ".join(parts)
+    return " ! ".join(parts + list(more))
 
 
 class PipeReader:
@@ -60,6 +83,10 @@ class PipeReader:
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else "it gave no reason"
+
+    def kill(self) -> None:
+        """End the process at once, and with it a read that waits for it in another thread."""
+        self._child.kill()
 
     def close(self) -> None:
         """End the process."""

@@ -114,6 +114,7 @@ class Pipeline:
         open_networks: called once in the inference thread with the pictures' size (H, W).
         draw: makes the finished picture of a picture, what was seen in it, and the overlay's strength.
         sinks: take it.
+        say: receives lines for people.
     """
 
     def __init__(
@@ -124,9 +125,11 @@ class Pipeline:
         sinks: Sequence[Sink],
         controls: Controls,
         figures: Figures,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._feed, self._open_networks, self._draw = feed, open_networks, draw
-        self._sinks, self._controls, self._figures = list(sinks), controls, figures
+        self._sinks, self._controls, self._figures, self._say = list(sinks), controls, figures, say
+        self._tries = 0
         self._stop = threading.Event()
         self._frames, self._seen = Slot(feed.every, self._stop), Slot(feed.every, self._stop)
         self._error: Optional[BaseException] = None
@@ -172,27 +175,29 @@ class Pipeline:
             self._stop.set()
 
     def _capture(self) -> None:
-        source: Optional[Source] = None
         try:
-            source = self._feed.open()
-            while source is not None and not self._stop.is_set():
-                self._figures.pipeline = source.pipeline
-                try:
-                    self._read_all(source)
-                except SourceLost as error:
-                    source.close()
-                    source = self._reconnect(error)
-                    continue
-                source.close()
-                source = self._feed.open() if self._feed.loop and not self._stop.is_set() else None
+            self._play(self._feed.open())
+            while self._feed.loop and not self._stop.is_set():
+                self._play(self._feed.open())
         finally:
-            if source is not None:
-                source.close()
             self._frames.close()
+
+    def _play(self, source: Optional[Source]) -> None:
+        """Hand on a source's pictures until it is over; one that is lost is opened again and again."""
+        while source is not None:
+            lost: Optional[SourceLost] = None
+            try:
+                self._read_all(source)
+            except SourceLost as error:
+                lost = error
+            finally:
+                source.close()
+            source = None if lost is None else self._reopen(lost)
 
     def _read_all(self, source: Source) -> None:
         """Hand on pictures until the source is over."""
         figures, due = self._figures, time.monotonic()
+        figures.pipeline = source.pipeline
         corrupt_before = figures.corrupt
         while not self._stop.is_set():
             if self._controls.paused and not self._feed.live:
@@ -202,6 +207,10 @@ class Pipeline:
             figures.corrupt = corrupt_before + source.corrupt
             if picture is None:
                 return
+            if figures.lost:
+                figures.lost, figures.message, self._tries = False, "connected again", 0
+                figures.reconnects += 1
+                self._say("connected again")
             if not self._feed.live and not self._feed.every:
                 due = max(due + 1 / source.fps, time.monotonic() - LATE)
                 self._stop.wait(max(due - time.monotonic(), 0))
@@ -209,24 +218,21 @@ class Pipeline:
             if not self._controls.paused:
                 figures.add_dropped(self._frames.put(Frame(picture, time.monotonic())))
 
-    def _reconnect(self, error: SourceLost) -> Optional[Source]:
-        """Try to open the source again until it works or we stop."""
-        tries = 0
+    def _reopen(self, error: Exception) -> Optional[Source]:
+        """Try to open a lost source again until it works, or we stop; None then."""
         while True:
-            pause = BACK_OFF[min(tries, len(BACK_OFF) - 1)]
-            self._figures.lost = True
+            pause = BACK_OFF[min(self._tries, len(BACK_OFF) - 1)]
+            self._tries += 1
             self._figures.message = "{}; trying again in {:g} s".format(error, pause)
+            if not self._figures.lost:
+                self._figures.lost = True
+                self._say("{}; trying again until it comes back".format(error))
             if self._stop.wait(pause):
                 return None
             try:
-                source = self._feed.open()
-            except JetsonError:
-                tries += 1
-                continue
-            self._figures.lost = False
-            self._figures.reconnects += 1
-            self._figures.message = "connected again"
-            return source
+                return self._feed.open()
+            except JetsonError as again:
+                error = again
 
     def _infer(self) -> None:
         networks: Optional[Networks] = None

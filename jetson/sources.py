@@ -1,4 +1,4 @@
-"""Pictures from cameras, streams, files and a test pattern, all opened by one kind of address.
+"""Pictures from cameras, streams, files and a test pattern, all named by one kind of address; `cameras` opens them.
 
     /dev/video0 or 0               a USB or other V4L2 camera
     csi://0                        a camera of the CSI connector, through NVIDIA's Argus
@@ -19,17 +19,10 @@ from typing import Any, Iterator, NamedTuple, Optional
 import numpy as np
 
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.gstreamer import PipeReader, argus_pipeline, opencv_has, spell
 from fastnas.jetson.preprocess import import_cv2
 
 FOLDER_FPS = 5.0
 """How fast the pictures of a folder follow each other."""
-
-FAILURES = 10
-"""So many failed reads in a row mean that the source is lost (a camera) or over (a file)."""
-
-RTSP_OPTIONS = "rtsp_transport;tcp|stimeout;5000000|timeout;5000000"
-"""For FFmpeg: no smeared pictures from lost packets, and 5 s (in µs, under its old and new name) until it gives up."""
 
 
 class SourceLost(Exception):
@@ -53,7 +46,12 @@ class Address(NamedTuple):
     @property
     def live(self) -> bool:
         """Whether pictures come when they come, instead of when they are asked for."""
-        return self.kind in ("v4l2", "csi", "rtsp", "test")
+        return self.hangs or self.kind == "test"
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a driver or a network stands behind it, which may never answer."""
+        return self.kind in ("v4l2", "csi", "rtsp")
 
     def __str__(self) -> str:
         """For people: without the password of a URL."""
@@ -82,8 +80,11 @@ class Source:
         """
         raise NotImplementedError
 
+    def interrupt(self) -> None:
+        """End a read that hangs in another thread, where that can be done."""
+
     def close(self) -> None:
-        """Give the device back."""
+        """Give the device back. For the thread that reads, for OpenCV does not survive it beside a read."""
 
 
 def parse_mode(text: str) -> Mode:
@@ -123,79 +124,6 @@ def parse_address(text: str) -> Address:
     if os.path.isfile(text):
         return Address("file", text)
     raise JetsonError("no camera, stream or file {!r}; see fastnas camera --help for what can be named".format(text))
-
-
-def open_source(address: Address, mode: Mode) -> Source:
-    """Open a source. `mode` counts for cameras and the test pattern; the others have a size and rate of their own.
-
-    Raises:
-        JetsonError: it cannot be opened.
-    """
-    if address.kind == "test":
-        return TestPattern(mode)
-    if address.kind == "folder":
-        return Folder(address.value)
-    if address.kind == "csi":
-        return _open_csi(int(address.value.partition("://")[2]), mode)
-    if address.kind == "v4l2":
-        return _open_v4l2(address, mode)
-    cv2 = import_cv2()
-    if address.kind == "rtsp":
-        if not opencv_has("FFMPEG"):
-            raise JetsonError("this OpenCV has no FFmpeg to read RTSP with; run: sudo apt-get install python3-opencv")
-        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", RTSP_OPTIONS)
-        return Capture(cv2.VideoCapture(address.value, cv2.CAP_FFMPEG), "FFmpeg {}, over TCP".format(address), True)
-    return Capture(cv2.VideoCapture(address.value), "OpenCV {}".format(address), False)
-
-
-class Capture(Source):
-    """What OpenCV can open."""
-
-    def __init__(self, capture: Any, pipeline: str, live: bool) -> None:
-        if not capture.isOpened():
-            raise JetsonError("cannot open {}".format(pipeline))
-        cv2 = import_cv2()
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        super().__init__(pipeline, fps if 1 <= fps <= 1000 else Mode().fps)
-        self._capture = capture
-        self._live = live
-
-    def read(self) -> Optional[np.ndarray]:
-        """See `Source.read`. A file is over when nothing readable follows."""
-        for _ in range(FAILURES):
-            found, picture = self._capture.read()
-            if found and is_picture(picture):
-                return picture
-            self.corrupt += bool(found)
-            if self._live:
-                time.sleep(0.01)
-        if self._live:
-            raise SourceLost("no more pictures from {}".format(self.pipeline))
-        return None
-
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._capture.release()
-
-
-class Pipe(Source):
-    """A GStreamer pipeline in a process of its own, for an OpenCV that was built without GStreamer."""
-
-    def __init__(self, pipeline: str, mode: Mode) -> None:
-        super().__init__("gst-launch-1.0 " + pipeline, mode.fps)
-        self._shape = (mode.height, mode.width, 3)
-        self._reader = PipeReader(pipeline)
-
-    def read(self) -> Optional[np.ndarray]:
-        """See `Source.read`."""
-        data = self._reader.read(self._shape[0] * self._shape[1] * 3)
-        if data is None:
-            raise SourceLost("{} ended: {}".format(self.pipeline, self._reader.complaint()))
-        return np.frombuffer(data, np.uint8).reshape(self._shape)
-
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._reader.close()
 
 
 class Folder(Source):
@@ -249,32 +177,3 @@ class TestPattern(Source):
 def is_picture(picture: Any) -> bool:
     """Whether it is what a source promises: a broken cable or file gives empty arrays and wrong shapes too."""
     return isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.size > 0
-
-
-def _open_v4l2(address: Address, mode: Mode) -> Source:
-    cv2 = import_cv2()
-    capture = cv2.VideoCapture(address.value, cv2.CAP_V4L2)
-    wanted = (
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG")),  # raw pictures of this size do not fit through USB 2
-        (cv2.CAP_PROP_FRAME_WIDTH, mode.width),
-        (cv2.CAP_PROP_FRAME_HEIGHT, mode.height),
-        (cv2.CAP_PROP_FPS, mode.fps),
-        (cv2.CAP_PROP_BUFFERSIZE, 1),
-    )
-    for name, value in wanted:
-        capture.set(name, value)
-    name = "V4L2 {}".format(address)
-    if capture.isOpened():  # what it gives, which may be something else: it takes the nearest mode that it has
-        width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        code = int(capture.get(cv2.CAP_PROP_FOURCC))
-        name += " {}x{}, {}".format(width, height, "".join(chr(code >> shift & 127) for shift in (0, 8, 16, 24)))
-    return Capture(capture, name, True)
-
-
-def _open_csi(number: int, mode: Mode) -> Source:
-    cv2 = import_cv2()
-    parts = argus_pipeline(number, mode.width, mode.height, mode.fps)
-    if not opencv_has("GStreamer"):
-        return Pipe(spell(parts), mode)
-    text = spell(parts + ["appsink drop=true max-buffers=1 sync=false"])
-    return Capture(cv2.VideoCapture(text, cv2.CAP_GSTREAMER), "GStreamer " + text, True)

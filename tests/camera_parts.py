@@ -3,12 +3,14 @@
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
 
 import numpy as np
 
+from fastnas.jetson import gstreamer
 from fastnas.jetson.sources import Source, SourceLost
 
 REAL_VIDEO = os.path.join(
@@ -36,6 +38,15 @@ def write_video(path, frames=40, size=(96, 160), fps=20.0):
         writer.write(frame)
     writer.release()
     return str(path)
+
+
+def fake_launcher(folder, script, monkeypatch):
+    """A machine whose OpenCV has no GStreamer, and whose gst-launch-1.0 is a shell script."""
+    path = folder / "gst-launch-1.0"
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", "{}:{}".format(folder, os.environ["PATH"]))
+    monkeypatch.setattr(gstreamer, "opencv_has", lambda name: False)
 
 
 class FakeSource(Source):

@@ -2,17 +2,17 @@
 
 import os
 import shutil
-import stat
 import time
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fastnas.jetson import gstreamer, sources
+from fastnas.jetson import cameras, gstreamer
+from fastnas.jetson.cameras import open_source, rtsp_options
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.sources import Mode, SourceLost, open_source, parse_address, parse_mode
-from tests.camera_parts import REAL_VIDEO, picture, write_video
+from fastnas.jetson.sources import Address, Mode, SourceLost, parse_address, parse_mode
+from tests.camera_parts import REAL_VIDEO, fake_launcher, picture, write_video
 
 
 def read_all(source):
@@ -155,7 +155,7 @@ class Unplugged:
 
 
 def test_an_unplugged_camera_is_lost_and_a_corrupt_picture_is_counted():
-    source: Any = sources.Capture(Unplugged(), "V4L2 /dev/video0", live=True)
+    source: Any = cameras.Capture(Unplugged(), "V4L2 /dev/video0", live=True)
     assert [int(source.read()[0, 0, 0]) for _ in range(2)] == [1, 2]
     assert source.corrupt == 1
     with pytest.raises(SourceLost, match="no more pictures from V4L2 /dev/video0"):
@@ -167,14 +167,6 @@ def test_the_pipeline_of_a_csi_camera():
     assert text.startswith("nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1920,height=1080,")
     assert "framerate=30/1,format=NV12" in text
     assert text.endswith("video/x-raw,format=BGR")
-
-
-def fake_launcher(folder, script, monkeypatch):
-    path = folder / "gst-launch-1.0"
-    path.write_text("#!/bin/sh\n" + script)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", "{}:{}".format(folder, os.environ["PATH"]))
-    monkeypatch.setattr(sources, "opencv_has", lambda name: False)
 
 
 def test_a_csi_camera_without_gstreamer_in_opencv(tmp_path, monkeypatch):
@@ -203,9 +195,70 @@ def test_closing_ends_the_process_of_a_csi_camera(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("gst-launch-1.0") is not None, reason="gst-launch-1.0 is on this machine")
 def test_without_any_gstreamer_the_line_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(sources, "opencv_has", lambda name: False)
+    monkeypatch.setattr(gstreamer, "opencv_has", lambda name: False)
     with pytest.raises(JetsonError, match="apt-get install gstreamer1.0-tools"):
         open_source(parse_address("csi://0"), Mode())
+
+
+@pytest.mark.parametrize(
+    ("avformat", "name"),
+    [
+        ("57.83.100", "stimeout"),  # FFmpeg 3.4 of JetPack 4
+        ("58.76.100", "stimeout"),  # 4.4 of JetPack 6
+        ("59.27.100", "timeout"),  # 5.1, of OpenCV's wheels
+    ],
+)
+def test_a_silent_stream_times_out_by_the_name_that_its_ffmpeg_knows(avformat, name):
+    """In FFmpeg 4 and before `timeout` means to wait for somebody to call, and no camera does."""
+    build = "    FFMPEG:                      YES\n      avformat:                  YES ({})\n".format(avformat)
+    assert rtsp_options(build) == "rtsp_transport;tcp|{};5000000".format(name)
+
+
+class Opened:
+    """What OpenCV opened: notes with which words."""
+
+    asked: Any = None
+
+    def __init__(self, *words):
+        Opened.asked = words
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, name):
+        return 25.0
+
+
+def test_a_network_camera_is_decoded_by_the_boards_hardware(monkeypatch):
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", Opened)
+    monkeypatch.setattr(gstreamer, "opencv_has", lambda name: True)
+    address = parse_address('rtsp://user:se"cret@host:554/live?a=1')
+    monkeypatch.setattr(gstreamer, "has_element", lambda name: name == "nvv4l2decoder")
+    shown = open_source(address, Mode()).pipeline
+    text, backend = Opened.asked
+    assert backend == cv2.CAP_GSTREAMER
+    assert text.startswith('rtspsrc location="rtsp://user:se%22cret@host:554/live?a=1" protocols=tcp ')
+    assert " ! parsebin ! nvv4l2decoder ! nvvidconv ! video/x-raw,format=BGRx ! videoconvert ! " in text
+    assert text.endswith("video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false")
+    assert shown == "GStreamer " + text.replace("user:se%22cret@", "")
+
+    monkeypatch.setattr(gstreamer, "has_element", lambda name: False)  # a PC
+    shown = open_source(address, Mode()).pipeline
+    assert Opened.asked == (address.value, cv2.CAP_FFMPEG)
+    assert shown == "FFmpeg rtsp://host:554/live?a=1, over TCP"
+
+
+def test_an_element_is_there_if_gstreamer_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "gst-inspect-1.0"
+    path.write_text('#!/bin/sh\n[ "$*" = "--exists nvv4l2decoder" ]\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", "{}:/bin".format(tmp_path))
+    assert gstreamer.has_element("nvv4l2decoder")
+    assert not gstreamer.has_element("omxh264dec")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not gstreamer.has_element("nvv4l2decoder")
 
 
 def test_a_camera_that_takes_another_mode_says_which(monkeypatch):
@@ -233,5 +286,5 @@ def test_a_camera_that_takes_another_mode_says_which(monkeypatch):
             return True
 
     monkeypatch.setattr(cv2, "VideoCapture", Plain)
-    source = sources.open_source(sources.Address("v4l2", "/dev/video7"), sources.Mode())
+    source = open_source(Address("v4l2", "/dev/video7"), Mode())
     assert (source.pipeline, source.fps) == ("V4L2 /dev/video7 640x480, YUYV", 15.0)
