@@ -132,7 +132,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
     """Say what this machine has, what is missing, and the command that fixes it. Exits with 1 if something fails."""
     import json
 
-    from fastnas.jetson.doctor import FAIL, examine, to_text
+    from fastnas.jetson.doctor import examine, to_text
+    from fastnas.jetson.findings import FAIL
     from fastnas.jetson.machine import Machine
 
     sections = examine(Machine())

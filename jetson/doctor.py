@@ -1,6 +1,5 @@
 """What this machine has, what is missing, and the command that fixes it.
 
-Every check yields findings: `ok`, `warn` (it works, but worse than it could) or `fail` (something will not work).
 Nothing large is imported: torch's version is read from the name of its installed folder.
 """
 
@@ -13,36 +12,24 @@ import re
 import shutil
 import sys
 from importlib.util import find_spec
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, List
 
+from fastnas.jetson.doctor_cuda import check_cuda
 from fastnas.jetson.engine_cache import cache_folder
 from fastnas.jetson.errors import ADD_SWAP
+from fastnas.jetson.findings import FAIL, OK, WARN, Finding, Findings, distribution_version, version_of
 from fastnas.jetson.machine import MAX_OPSET, Machine
 from fastnas.jetson.sensors import read_text
-
-OK, WARN, FAIL = "ok", "warn", "fail"
 
 HOT_C = 80.0
 LOW_DISK_GB = 2.0
 SMALL_MEMORY_MB = 8500.0
 
 
-class Finding(NamedTuple):
-    """One line: how it stands, what was looked at, what was seen, and the command that fixes it, if any."""
-
-    status: str
-    what: str
-    seen: str
-    fix: str = ""
-
-
-Findings = Iterator[Finding]
-
-
 def examine(machine: Machine) -> Dict[str, List[Finding]]:
     """All findings by section; which sections there are depends on whether this is a Jetson."""
     board = machine.l4t is not None
-    checks = {"machine": check_machine, "python": check_python, "engines": check_engines}
+    checks = {"machine": check_machine, "python": check_python, "CUDA": check_cuda, "engines": check_engines}
     checks.update({"power": check_power} if board else {"host": check_host})
     checks.update({"memory": check_memory, "cameras": check_cameras, "docker": check_docker})
     return {name: list(check(machine)) for name, check in checks.items()}
@@ -70,7 +57,7 @@ def check_machine(machine: Machine) -> Findings:
 def check_python(machine: Machine) -> Findings:
     """Python, NumPy and OpenCV."""
     yield Finding(OK, "Python", "{} ({})".format(platform.python_version(), sys.executable))
-    numpy, problem = _version_of("numpy")
+    numpy, problem = version_of("numpy")
     old_arm = machine.l4t is not None and machine.l4t.startswith("32.")
     if numpy is None:
         yield Finding(FAIL, "NumPy", problem, "pip3 install numpy")
@@ -79,7 +66,7 @@ def check_python(machine: Machine) -> Findings:
         yield Finding(WARN, "NumPy", "1.19.5 dies with an illegal instruction on this generation", fix)
     else:
         yield Finding(OK, "NumPy", numpy)
-    cv2, problem = _version_of("cv2")
+    cv2, problem = version_of("cv2")
     if cv2 is None:
         yield Finding(FAIL, "OpenCV", problem, "sudo apt-get install python3-opencv")
         return
@@ -91,19 +78,14 @@ def check_python(machine: Machine) -> Findings:
 
 
 def check_engines(machine: Machine) -> Findings:
-    """TensorRT with pycuda, and ONNX Runtime."""
-    board, tensorrt = machine.l4t is not None, _version_of("tensorrt")
-    onnxruntime = _version_of("onnxruntime")
+    """TensorRT, ONNX Runtime, and where built engines are kept."""
+    board, tensorrt = machine.l4t is not None, version_of("tensorrt")
+    onnxruntime = version_of("onnxruntime")
     if tensorrt[0] is None:
         fix = "sudo apt-get install python3-libnvinfer" if board else ""
         yield Finding(FAIL if board and onnxruntime[0] is None else WARN, "TensorRT", tensorrt[1], fix)
     else:
         yield Finding(OK, "TensorRT", tensorrt[0])
-        pycuda, problem = _version_of("pycuda")
-        if pycuda is None:
-            yield Finding(FAIL, "pycuda", problem + ", without it TensorRT is not used", "pip3 install pycuda")
-        else:
-            yield Finding(OK, "pycuda", pycuda)
     if onnxruntime[0] is None:
         yield Finding(OK if tensorrt[0] else FAIL, "ONNX Runtime", onnxruntime[1], "pip3 install onnxruntime")
     else:
@@ -244,27 +226,6 @@ def check_docker(machine: Machine) -> Findings:
     else:
         fix = "sudo apt-get install nvidia-container-toolkit && sudo nvidia-ctk runtime configure"
         yield Finding(WARN, "docker", "without NVIDIA's runtime: containers will not see the GPU", fix)
-
-
-def distribution_version(name: str) -> Optional[str]:
-    """The version of an installed distribution, by the names of its folders: nothing is imported, in any Python."""
-    wanted = re.sub(r"[-_.]+", "_", name).lower()
-    for folder in sys.path:
-        for path in glob.glob(os.path.join(glob.escape(folder or "."), "*.dist-info")):
-            found, _, version = os.path.basename(path)[: -len(".dist-info")].partition("-")
-            if re.sub(r"[-_.]+", "_", found).lower() == wanted:
-                return version
-    return None
-
-
-def _version_of(module: str) -> Tuple[Optional[str], str]:
-    """The version of a small module by importing it, or None and what went wrong."""
-    try:
-        found = __import__(module)
-    except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == module
-        return None, "is not installed" if missing else "does not load: {}".format(error)
-    return str(getattr(found, "__version__", None) or getattr(found, "VERSION_TEXT", "unknown version")), ""
 
 
 def _opencv_backends() -> List[str]:

@@ -2,12 +2,13 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
 
-from fastnas.jetson import doctor
+from fastnas.jetson import doctor, doctor_cuda, findings
 from fastnas.jetson.commands import main
 from fastnas.jetson.machine import Machine
 
@@ -35,9 +36,9 @@ def find(findings, what):
 def test_a_tx2_out_of_the_box_is_told_its_mode_and_clocks(board):
     machine = board("tx2")
     sections = doctor.examine(machine)
-    assert list(sections) == ["machine", "python", "engines", "power", "memory", "cameras", "docker"]
+    assert list(sections) == ["machine", "python", "CUDA", "engines", "power", "memory", "cameras", "docker"]
     assert find(sections["machine"], "L4T") == [
-        doctor.Finding("ok", "L4T", "32.7.1, JetPack 4.6.1 to 4.6.6, ONNX opset up to 13")
+        findings.Finding("ok", "L4T", "32.7.1, JetPack 4.6.1 to 4.6.6, ONNX opset up to 13")
     ]
     (mode,) = find(sections["power"], "power mode")
     assert (mode.status, mode.seen, mode.fix) == ("warn", "MAXP_CORE_ARM is not the highest", "sudo nvpmodel -m 0")
@@ -81,6 +82,85 @@ def test_missing_packages_fail_with_the_command(board, monkeypatch):
     assert failed["ONNX Runtime"] == "pip3 install onnxruntime"
 
 
+class Library:
+    """A CUDA library: its functions answer with a version, and starting it with an error."""
+
+    def __init__(self, version, problem=0):
+        self.version, self.problem = version, problem
+
+    def cuDriverGetVersion(self, number):  # noqa: N802 - CUDA's name
+        number._obj.value = self.version
+
+    cudaRuntimeGetVersion = cuDriverGetVersion  # noqa: N815
+
+    def cuInit(self, flags):  # noqa: N802
+        return self.problem
+
+
+def cuda(machine, monkeypatch, driver, runtime):
+    """Status, what was seen, and the fix, of the driver and the runtime."""
+    libraries = {"libcuda.so.1": driver, "libcudart.so": runtime}
+    monkeypatch.setattr(doctor_cuda, "_load", libraries.__getitem__)
+    monkeypatch.setattr(doctor_cuda, "_runtimes", lambda root: ["libcudart.so"])
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    return {finding.what: finding for finding in doctor_cuda.check_cuda(machine)}
+
+
+def test_cuda_of_a_board_in_order(board, monkeypatch):
+    found = cuda(board("orin"), monkeypatch, Library(12060), Library(12020))
+    assert found["CUDA driver"][:3] == ("ok", "CUDA driver", "for CUDA up to 12.6")
+    assert found["CUDA runtime"][:3] == ("ok", "CUDA runtime", "12.2 (libcudart.so)")
+
+
+def test_cuda_that_does_not_load_fails_on_a_board_and_warns_on_a_host(board, tmp_path, monkeypatch):
+    short, absent = "does not load: libcudart.so.10.2: file too short", "is not installed"
+    found = cuda(board("tx2"), monkeypatch, absent, short)
+    assert found["CUDA driver"][::3] == ("fail", "sudo apt-get install nvidia-l4t-cuda")
+    assert found["CUDA runtime"] == ("fail", "CUDA runtime", short, "sudo apt-get install nvidia-jetpack")
+    found = cuda(board("tx2", **{".dockerenv": ""}), monkeypatch, absent, short)
+    assert {finding.fix for finding in found.values()} == {doctor_cuda.IN_CONTAINER}
+    found = cuda(Machine(str(tmp_path / "host")), monkeypatch, absent, absent)
+    assert [finding.status for finding in found.values()] == ["warn", "warn"]
+    assert all(finding.fix for finding in found.values())
+
+
+def test_a_driver_that_does_not_start_and_one_that_is_too_old(board, monkeypatch):
+    found = cuda(board("orin"), monkeypatch, Library(12060, problem=803), Library(13000))
+    assert found["CUDA driver"][::3] == ("fail", "sudo reboot")
+    assert "error 803" in found["CUDA driver"].seen
+    assert found["CUDA runtime"].status == "fail"
+    assert "13.0 (libcudart.so) is newer than the driver, which knows CUDA 12.6" in found["CUDA runtime"].seen
+
+
+PYCUDA = """
+import sys
+from fastnas.jetson.doctor_cuda import _check_pycuda
+from fastnas.jetson.machine import Machine
+(found,) = _check_pycuda(Machine(sys.argv[1]))
+print("|".join(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "fakes", "status", "seen", "fix"),
+    [
+        ({}, True, "ok", "2022.1, compiled with CUDA 10.2", ""),
+        ({"FAKE_NO_DRIVER": "1"}, True, "fail", "compiled with CUDA 10.2: cuInit failed", "sudo reboot"),
+        ({"FAKE_BROKEN_PYCUDA": "1"}, True, "fail", "does not load: libcurand.so.10", "<=2022.1' --force-reinstall"),
+        ({}, False, "fail", "is not installed", "export PATH=/usr/local/cuda/bin:$PATH && pip3 install 'pycuda<"),
+    ],
+)
+def test_pycuda_is_loaded_not_only_found(board, tmp_path, more, fakes, status, seen, fix):
+    board("tx2")
+    paths = [os.path.dirname(TESTS)] + [os.path.join(TESTS, "fakes")] * fakes
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), PATH="/nowhere", **more)
+    command = [sys.executable, "-c", PYCUDA, str(tmp_path)]
+    found = subprocess.check_output(command, env=environment).decode().strip().split("|")
+    assert found[0] == status
+    assert seen in found[2]
+    assert fix in found[3]
+
+
 def test_an_opencv_without_gstreamer_is_a_warning_on_a_board(board, monkeypatch):
     monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GStreamer:   NO\n  v4l/v4l2:   YES (linux/videodev2.h)\n")
     seen = find(doctor.check_python(board("tx2")), "OpenCV")
@@ -92,9 +172,9 @@ def test_two_onnxruntimes_are_found_without_importing(tmp_path, monkeypatch):
     for name in ("onnxruntime-1.31.1.dist-info", "onnxruntime_gpu-1.31.1.dist-info"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert doctor.distribution_version("onnxruntime-gpu") == "1.31.1"
-    assert doctor.distribution_version("onnxruntime") == "1.31.1"
-    assert doctor.distribution_version("torch") is None
+    assert findings.distribution_version("onnxruntime-gpu") == "1.31.1"
+    assert findings.distribution_version("onnxruntime") == "1.31.1"
+    assert findings.distribution_version("torch") is None
 
 
 def test_a_camera_that_may_not_be_opened(board, tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+VERSION_TEXT = "2022.1"

@@ -1,7 +1,8 @@
 """A stand-in for pycuda's driver: device memory is NumPy arrays by address, calls are counted, contexts are per thread.
 
 FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_NO_DRIVER makes `init` fail; FAKE_OLD_PYCUDA has no primary
-context, as before 2020.1. FAKE_CUDA_FAULT makes a call fail: `context`, `pinned`, `device`, `copy` or `launch`.
+context, as before 2020.1; FAKE_BROKEN_PYCUDA does not load. FAKE_CUDA_FAULT makes a call fail: `context`, `pinned`,
+`device`, `copy` or `launch`.
 
 Whatever is freed is noted in `freed`, with what its memory stands on: freed outside a context it is `leaked ...`.
 """
@@ -11,6 +12,9 @@ import threading
 import time
 
 import numpy as np
+
+if os.environ.get("FAKE_BROKEN_PYCUDA"):
+    raise ImportError("libcurand.so.10: cannot open shared object file: No such file or directory")
 
 calls = []
 freed = []
@@ -38,6 +42,10 @@ class LaunchError(Error):
 def init():
     if os.environ.get("FAKE_NO_DRIVER"):
         raise Error("cuInit failed: no CUDA-capable device is detected")
+
+
+def get_version():
+    return (10, 2, 0)
 
 
 def _need_context():
