@@ -15,7 +15,7 @@ from fastnas.jetson.engines import Engine, open_engine
 from fastnas.jetson.errors import Unsupported
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.preprocess import Preprocessor
-from fastnas.jetson.sensors import Recorder
+from fastnas.jetson.sampler import Sampler, summarise_readings
 from fastnas.jetson.sidecar import Artifact, Size
 
 STAGES = ("pre", "copy_in", "compute", "copy_out", "inference", "post", "end_to_end")
@@ -60,7 +60,7 @@ class Row:
         self.subject = subject
         self.samples = {stage: [] for stage in STAGES}  # type: Dict[str, List[float]]
         self.about = {}  # type: Dict[str, Any]
-        self.sensors = {}  # type: Dict[str, Any]
+        self.sensors = {"seconds": 0.0, "frames": 0}  # type: Dict[str, Any]
         self.readings = []  # type: List[Dict[str, Any]]
         self.reasons = []  # type: List[str]
 
@@ -154,6 +154,7 @@ def measure(
                 row.about = engine.about
                 _measure_once(row, engine, pictures, passes, settings.seconds, machine)
     for row in rows:
+        row.sensors.update(summarise_readings(row.readings))
         if load is not None and load > 0.75 * (os.cpu_count() or 1):
             row.suspect("other work was running before (load {:.1f} on {} cores)".format(load, os.cpu_count()))
         _judge(row, settings, machine, idle)
@@ -173,7 +174,7 @@ def _measure_once(
         row.suspect("the output holds NaN or infinite values")
     events = machine.sensors.throttle_events()
     clock = time.perf_counter
-    with Recorder(machine.sensors) as recorder:
+    with Sampler(machine.sensors) as sampler:
         start, done = clock(), 0
         while (clock() - start < seconds) if seconds else (done < passes):
             picture = pictures[done % len(pictures)]
@@ -187,8 +188,9 @@ def _measure_once(
             _add(row, engine, (ready - begin) * 1e3, (end - ran) * 1e3, (end - begin) * 1e3)
             done += 1
         elapsed = clock() - start
-    row.sensors = dict(recorder.summary(), seconds=elapsed, frames=done)
-    row.readings.extend(recorder.readings)
+    before = row.sensors["seconds"]  # readings are placed in the time of the passes, all rounds together
+    row.readings += [dict(reading, seconds=before + reading["seconds"]) for reading in sampler.readings]
+    row.sensors.update(seconds=before + elapsed, frames=row.sensors["frames"] + done)
     if events is not None and (machine.sensors.throttle_events() or 0) > events:
         row.suspect("the board throttled because of over-current; use a stronger supply or a lower power mode")
 
@@ -250,9 +252,9 @@ def _idle_power(machine: Machine, seconds: float = 2.0) -> Optional[float]:
     """The board's watts before the work, or None where there is no power monitor (and then no waiting)."""
     if not machine.sensors.power():
         return None
-    with Recorder(machine.sensors) as recorder:
+    with Sampler(machine.sensors) as sampler:
         time.sleep(seconds)
-    power = recorder.summary()["power_w"]
+    power = summarise_readings(sampler.readings)["power_w"]
     return None if power is None else float(power)
 
 

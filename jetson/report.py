@@ -141,14 +141,15 @@ def _sensor_line(row: Dict[str, Any]) -> str:
     """What the sensors said during one row; nothing of those that are absent."""
     sensors = row["sensors"]
     parts = [
-        text.format(sensors[key])
+        text.format(**sensors)
         for key, text in (
-            ("power_w", "{:.1f} W"),
-            ("energy_mj", "{:.0f} mJ a frame"),
-            ("energy_above_idle_mj", "{:.0f} mJ above idle"),
-            ("temperature_c", "{:.0f} °C at most"),
-            ("gpu_mhz_min", "GPU at least {:.0f} MHz"),
-            ("memory_peak_mb", "{:.0f} MB in use on the machine"),
+            ("power_w", "{power_w:.1f} W, at most {power_w_max:.1f}"),
+            ("energy_mj", "{energy_mj:.0f} mJ a frame"),
+            ("energy_above_idle_mj", "{energy_above_idle_mj:.0f} mJ above idle"),
+            ("temperature_c", "{temperature_c:.0f} °C ({hottest}), at most {temperature_c_max:.0f}"),
+            ("gpu_mhz", "GPU {gpu_mhz:.0f} MHz, at least {gpu_mhz_min:.0f}"),
+            ("cpu_mhz", "CPU {cpu_mhz:.0f} MHz, at least {cpu_mhz_min:.0f}"),
+            ("memory_mb", "{memory_mb_max:.0f} MB in use on the machine"),
         )
         if sensors.get(key) is not None
     ]

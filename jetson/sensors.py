@@ -6,8 +6,6 @@ millivolts and milliamperes. `root` stands for `/`, so that recorded trees can b
 
 import glob
 import os
-import threading
-import time
 from typing import Any, Dict, List, Optional
 
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
@@ -44,6 +42,9 @@ class Sensors:
         self._root = root
         self._gpu = self._first_gpu()
         self._rails = self._find_rails()
+        zones = ((zone, read_text(zone + "/type")) for zone in self._glob("sys/class/thermal/thermal_zone*"))
+        self._zones = {zone + "/temp": name for zone, name in zones if name and name not in CONSTANT_ZONES}
+        self._cores = self._glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")
 
     def read(self) -> Dict[str, Any]:
         """All readings now: `power` W by rail, `temperature` °C by zone, `gpu_mhz`, `cpu_mhz`, `memory_mb` in use."""
@@ -69,22 +70,21 @@ class Sensors:
     def temperature(self) -> Dict[str, float]:
         """Degrees Celsius by thermal zone; a zone that is off (it refuses, or says -256) is left out."""
         found = {}
-        for zone in self._glob("sys/class/thermal/thermal_zone*"):
-            name, value = read_text(zone + "/type"), read_number(zone + "/temp", 1e-3)
-            if name and name not in CONSTANT_ZONES and value is not None and -50 < value < 200:
+        for path, name in self._zones.items():
+            value = read_number(path, 1e-3)
+            if value is not None and -50 < value < 200:
                 found[name] = value
         return found
 
     def cpu_mhz(self) -> Optional[float]:
         """The fastest core's clock."""
-        clocks = [
-            read_number(path, 1e-3) for path in self._glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")
-        ]
+        clocks = [read_number(path, 1e-3) for path in self._cores]
         return max((clock for clock in clocks if clock is not None), default=None)
 
     def memory_mb(self) -> Optional[float]:
         """Memory in use on the whole machine; the GPU of a Jetson uses the same."""
-        total, available = (self.meminfo().get(key) for key in ("MemTotal", "MemAvailable"))
+        meminfo = self.meminfo()
+        total, available = meminfo.get("MemTotal"), meminfo.get("MemAvailable")
         return None if total is None or available is None else (total - available) / 1024
 
     def meminfo(self) -> Dict[str, float]:
@@ -159,55 +159,3 @@ def _limits(folder: str, low: str, high: str, governor: str, scale: float) -> Di
         "governor": read_text(os.path.join(folder, governor)),
         "pinned": minimum is not None and minimum == maximum,
     }
-
-
-class Recorder:
-    """Reads the sensors at a steady rate in a thread of its own, between `with` and its end.
-
-    Attributes:
-        readings: what was read, each with `seconds` since the start.
-    """
-
-    def __init__(self, sensors: Sensors, hertz: float = 10.0) -> None:
-        self.readings = []  # type: List[Dict[str, Any]]
-        self._sensors = sensors
-        self._period = 1 / hertz
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._record, name="sensors", daemon=True)
-
-    def __enter__(self) -> "Recorder":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _record(self) -> None:
-        start = time.perf_counter()
-        while True:
-            now = time.perf_counter() - start
-            self.readings.append(dict(self._sensors.read(), seconds=round(now, 3)))
-            if self._stop.wait(self._period):
-                return
-
-    def summary(self) -> Dict[str, Any]:
-        """Mean and highest watts, highest temperature with its zone, lowest clocks, highest memory; None if absent."""
-        totals = _known(total_power(reading["power"]) for reading in self.readings)
-        hottest = max(
-            ((value, zone) for reading in self.readings for zone, value in reading["temperature"].items()), default=None
-        )
-        return {
-            "power_w": sum(totals) / len(totals) if totals else None,
-            "power_peak_w": max(totals, default=None),
-            "temperature_c": hottest and hottest[0],
-            "hottest": hottest and hottest[1],
-            "gpu_mhz_min": min(_known(reading["gpu_mhz"] for reading in self.readings), default=None),
-            "gpu_mhz_max": max(_known(reading["gpu_mhz"] for reading in self.readings), default=None),
-            "cpu_mhz_min": min(_known(reading["cpu_mhz"] for reading in self.readings), default=None),
-            "memory_peak_mb": max(_known(reading["memory_mb"] for reading in self.readings), default=None),
-        }
-
-
-def _known(values: Any) -> List[float]:
-    return [value for value in values if value is not None]

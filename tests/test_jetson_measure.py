@@ -18,7 +18,8 @@ from fastnas.jetson.commands import main
 from fastnas.jetson.engines import open_engine
 from fastnas.jetson.errors import JetsonError, Unsupported
 from fastnas.jetson.machine import Machine
-from fastnas.jetson.sensors import Recorder, total_power
+from fastnas.jetson.sampler import Sampler, summarise_readings
+from fastnas.jetson.sensors import total_power
 from tests.jetson_toys import toy_artifacts
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
@@ -92,10 +93,10 @@ def test_what_is_not_there_is_absent_and_never_zero(tmp_path):
     }
     assert machine.sensors.absent() == ["power", "temperature", "gpu_mhz", "cpu_mhz", "memory_mb"]
     assert (machine.module, machine.l4t, machine.jetpack, machine.power_mode) == (None, None, None, None)
-    with Recorder(machine.sensors, hertz=100) as recorder:
+    with Sampler(machine.sensors, hertz=100) as sampler:
         time.sleep(0.05)
-    assert len(recorder.readings) >= 2
-    assert set(recorder.summary().values()) == {None}
+    assert len(sampler.readings) >= 2
+    assert set(summarise_readings(sampler.readings).values()) == {None}
 
 
 def test_statistics_are_those_of_numpy_and_clip_nothing():
@@ -163,6 +164,28 @@ def test_rounds_go_forth_and_back_and_all_passes_are_kept(toys):
         ):
             assert whole >= pre + post > 0
             assert whole >= inference > 0
+
+
+def test_sensors_are_read_in_every_round_and_hardly_cost_a_pass(toys, tmp_path, monkeypatch):
+    """Each round finds the board in another state: mean and highest are of all, not of the last."""
+    machine = board(tmp_path, "tx2")
+    watts = iter([4.0, 9.0, 5.0] + [6.0] * 100)
+    monkeypatch.setattr(protocol, "_idle_power", lambda machine: 3.0)
+    monkeypatch.setattr(machine.sensors, "power", lambda: {"VDD_IN": next(watts)})
+    monkeypatch.setattr(subprocess, "Popen", None)  # files alone are read
+    settings = protocol.Settings(passes=9, rounds=3, engine="onnxruntime", threads=1)
+    subjects = [protocol.Subject(sidecar.load(toys["depth"]), (32, 32), "fp32")]
+    (row,) = protocol.measure(subjects, benchmark.load_pictures(None), settings, machine)
+    seconds = row.sensors["seconds"]
+    assert 3 <= len(row.readings) <= 3 + 2 * seconds
+    assert row.sensors["frames"] == 9
+    assert row.sensors["power_w_max"] == 9.0
+    assert row.sensors["power_w"] == pytest.approx(6.0)  # however many there are
+    assert (row.sensors["temperature_c"], row.sensors["temperature_c_max"]) == (36.5, 36.5)
+    assert row.sensors["gpu_mhz"] == row.sensors["gpu_mhz_min"] == pytest.approx(1134.75)
+    places = [reading["seconds"] for reading in row.readings]
+    assert places == sorted(places)
+    assert places[0] < places[-1] < seconds
 
 
 def test_what_the_board_cannot_run_is_left_out_and_told(toys, monkeypatch):
