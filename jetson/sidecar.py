@@ -149,16 +149,29 @@ class Artifact(NamedTuple):
             raise JetsonError(message.format(name, multiple, wanted))
         files = [file for file in self.sidecar.files if target in file.targets and file.precision == precision]
         if not files:
-            there = sorted({"{} for {}".format(f.precision, t) for f in self.sidecar.files for t in f.targets})
-            flag = "" if precision == "fp32" else " --" + precision
-            message = "{} has no {} file for {}, only {}; export it with: fastnas export {}{}"
-            raise JetsonError(message.format(name, precision, target, ", ".join(there), name, flag))
+            raise JetsonError(self._missing(target, precision))
         for file in sorted(files, key=lambda file: file.resolution is None):
             if file.resolution in (size, None):
                 return file
         sizes = ", ".join("{}x{}".format(*file.resolution) for file in files if file.resolution)
         message = "{} is exported for {} only, not {}; export it with: fastnas export {} --res {}"
         raise JetsonError(message.format(name, sizes, wanted, name, size[0]))
+
+    def best_precision(self, target: str) -> str:
+        """What to run on an engine unless asked otherwise: fp16 on TensorRT where there is a file of it, else fp32."""
+        half = any(target in file.targets and file.precision == "fp16" for file in self.sidecar.files)
+        return "fp16" if target == "tensorrt" and half else "fp32"
+
+    def _missing(self, target: str, precision: str) -> str:
+        """The line about a precision that there is no file of for an engine: what there is, and what to do."""
+        name, files = self.sidecar.name, self.sidecar.files
+        there = sorted({"{} for {}".format(file.precision, each) for file in files for each in file.targets})
+        line = "{} has no {} file for {}, only {}; ".format(name, precision, target, ", ".join(there))
+        if precision == "int8" and any(file.precision == "int8" for file in files):
+            line += "INT8 of one engine does not suit the other (TensorRT wants symmetric values, ONNX Runtime runs "
+            line += "unsigned ones fast): use --precision {}, or ".format(self.best_precision(target))
+        options = {"fp32": "", "fp16": " --fp16", "int8": " --int8 --calibrate PICTURES"}[precision]
+        return line + "export it with: fastnas export {}{}".format(name, options)
 
     def path(self, file: ModelFile) -> str:
         """Where a file is."""

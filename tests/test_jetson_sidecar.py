@@ -67,6 +67,44 @@ def test_what_does_not_fit_is_refused_in_one_line(artifact, arguments, text):
     assert "\n" not in caught.value.message
 
 
+def only(artifact, *entries):
+    """The artifact with files of these precisions and targets alone."""
+    first = artifact.sidecar.files[0]
+    files = tuple(first._replace(precision=precision, targets=targets) for precision, targets in entries)
+    return artifact._replace(sidecar=artifact.sidecar._replace(files=files))
+
+
+@pytest.mark.parametrize(
+    ("target", "has", "advice"),
+    [
+        ("tensorrt", [("fp32", ("tensorrt",)), ("int8", ("onnxruntime",))], "use --precision fp32, or export it"),
+        ("tensorrt", [("fp16", ("tensorrt",)), ("int8", ("onnxruntime",))], "use --precision fp16, or export it"),
+        ("onnxruntime", [("fp16", ("onnxruntime", "tensorrt")), ("int8", ("tensorrt",))], "use --precision fp32, or"),
+    ],
+)
+def test_int8_of_the_other_engine_is_refused_with_the_precision_to_use(artifact, target, has, advice):
+    with pytest.raises(JetsonError) as caught:
+        only(artifact, *has).choose(target, "int8", (64, 64))
+    other = "onnxruntime" if target == "tensorrt" else "tensorrt"
+    assert "toy has no int8 file for {}, only ".format(target) in caught.value.message
+    assert "int8 for {}; INT8 of one engine does not suit the other".format(other) in caught.value.message
+    assert advice in caught.value.message
+    assert caught.value.message.endswith("fastnas export toy --int8 --calibrate PICTURES")
+
+
+def test_an_artifact_without_int8_says_how_to_get_it_and_nothing_of_other_engines(artifact):
+    with pytest.raises(JetsonError) as caught:
+        artifact.choose("tensorrt", "int8", (64, 64))
+    assert "does not suit" not in caught.value.message
+    assert caught.value.message.endswith("fastnas export toy --int8 --calibrate PICTURES")
+
+
+def test_the_best_precision_is_fp16_where_tensorrt_has_a_file_of_it(artifact):
+    assert artifact.best_precision("tensorrt") == "fp16"
+    assert artifact.best_precision("onnxruntime") == "fp32"
+    assert only(artifact, ("fp32", ("tensorrt",)), ("fp16", ("onnxruntime",))).best_precision("tensorrt") == "fp32"
+
+
 def test_an_edited_or_missing_file_is_refused(artifact):
     file = artifact.choose("onnxruntime", "fp32", (32, 32))
     path = artifact.verified_path(file)
