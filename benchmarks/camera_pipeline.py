@@ -54,7 +54,7 @@ def inference_alone(
 ) -> float:
     """Passes in a second of all networks over one picture, one network after the other, and nothing else."""
     engines = [
-        open_engine(artifact, sizes[kind], choice.precision, choice.engine, choice.threads)
+        open_engine(artifact, sizes[kind], choice.precision or "fp32", choice.engine, choice.threads)
         for kind, artifact in artifacts.items()
     ]
     for engine, (kind, artifact) in zip(engines, artifacts.items(), strict=True):
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--source", default="test://")
     parser.add_argument("--res", type=parse_size)
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--viewers", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)

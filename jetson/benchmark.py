@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnas.jetson import sidecar
 from fastnas.jetson.clocks import pinned_clocks
+from fastnas.jetson.engines import target_of
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.machine import Machine
 from fastnas.jetson.preprocess import import_cv2
@@ -68,7 +69,7 @@ def choose_subjects(
     Raises:
         JetsonError: one of them cannot be run; better now than after an hour of measuring.
     """
-    target = "tensorrt" if engine == "tensorrt" else "onnxruntime"
+    target = target_of(engine)
     subjects = []
     for artifact in artifacts:
         there = {file.precision for file in artifact.sidecar.files if target in file.targets}

@@ -39,10 +39,8 @@ def _numbers(text: str, count: int, example: str) -> List[float]:
 @click.option("--box", metavar="X,Y,W,H", help="Where the person of a pose network is at first, in pixels.")
 @click.option(
     "--precision",
-    default="fp32",
-    show_default=True,
     type=click.Choice(["fp32", "fp16", "int8"]),
-    help="Of the engines.",
+    help="Of the engines; without it fp16 in TensorRT where an artifact has it, else fp32. It is printed.",
 )
 @ENGINE
 @THREADS

@@ -113,6 +113,11 @@ def resolve_engine(name: str) -> str:
     return "tensorrt" if find_spec("tensorrt") and find_spec("pycuda") else "onnxruntime"
 
 
+def target_of(engine: str) -> str:
+    """Which of a sidecar's `targets` an engine (not `auto`) takes files of."""
+    return "tensorrt" if engine == "tensorrt" else "onnxruntime"
+
+
 def open_engine(
     artifact: Artifact,
     size: Size,

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 
 from fastnas.jetson.decode import decoder_for
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engines import open_engine, resolve_engine, target_of
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.preprocess import Preprocessor
 from fastnas.jetson.sidecar import Artifact, Size
@@ -24,7 +24,7 @@ class Choice(NamedTuple):
     Attributes:
         size: input (H, W) of segmentation and depth; None fits the camera's shape.
         pose_size: input of pose.
-        precision: `fp32`, `fp16` or `int8`.
+        precision: `fp32`, `fp16` or `int8`; None is what suits the engine best of what an artifact has.
         engine: one of `engines.ENGINES`.
         threads: of ONNX Runtime on the CPU; 0 is its own choice.
         box: where the person of a pose network is at first.
@@ -32,7 +32,7 @@ class Choice(NamedTuple):
 
     size: Optional[Size] = None
     pose_size: Optional[Size] = None
-    precision: str = "fp32"
+    precision: Optional[str] = None
     engine: str = "auto"
     threads: int = 0
     box: Optional[Box] = None
@@ -92,11 +92,13 @@ def input_size(artifact: Artifact, asked: Optional[Size], picture: Size, precisi
 class Network:
     """One artifact, opened in this thread for one input size."""
 
-    def __init__(self, artifact: Artifact, size: Size, choice: Choice, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, artifact: Artifact, size: Size, precision: str, choice: Choice, progress: Callable[[str], None]
+    ) -> None:
         self.size = size
         self.spec = artifact.sidecar
         self.milliseconds = 0.0
-        self._engine = open_engine(artifact, size, choice.precision, choice.engine, choice.threads, progress)
+        self._engine = open_engine(artifact, size, precision, choice.engine, choice.threads, progress)
         self._prepare = Preprocessor(self.spec.input, size)
         self._decode = decoder_for(self.spec.output)
 
@@ -122,12 +124,14 @@ class Networks:
         self._networks: Dict[str, Network] = {}
         self._people: Tuple[int, ...] = ()
         self._tracker = PersonTracker(choice.box)
+        target = target_of(resolve_engine(choice.engine))
         try:
             for kind, artifact in artifacts.items():
                 asked = choice.pose_size if kind == "pose" else choice.size
-                size = input_size(artifact, asked, picture, choice.precision)
-                network = self._networks[kind] = Network(artifact, size, choice, progress)
-                progress("{}: {} at {}x{}".format(kind, network.spec.name, *size))
+                precision = choice.precision or artifact.best_precision(target)
+                size = input_size(artifact, asked, picture, precision)
+                network = self._networks[kind] = Network(artifact, size, precision, choice, progress)
+                progress("{}: {} at {}x{}, {} in {}".format(kind, network.spec.name, *size + (precision, target)))
                 if kind == "segmentation":
                     self._people = people_of(network.spec.task["classes"])
         except BaseException:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnas.jetson import sidecar
+from fastnas.jetson import sidecar, vision
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.overlay import LEFT, RIGHT, Drawer
 from fastnas.jetson.track import Box, PersonTracker, cut_out, find_person, people_of, to_picture
@@ -209,4 +209,28 @@ def test_only_the_chosen_tasks_run(artifacts):
     networks(255 - picture, ("depth",))
     assert np.array_equal(first, seen.depth)  # the next pass does not write into what was handed on
     networks.close()
-    assert said == ["segmentation: toy-segmentation at 64x96", "depth: toy-depth at 64x96", "pose: toy-pose at 64x64"]
+    assert said == [
+        "segmentation: toy-segmentation at 64x96, fp32 in onnxruntime",
+        "depth: toy-depth at 64x96, fp32 in onnxruntime",
+        "pose: toy-pose at 64x64, fp32 in onnxruntime",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "engine", "expected"),
+    [
+        (None, "tensorrt", ["fp16", "fp32"]),  # depth has no fp16 file
+        ("int8", "tensorrt", ["int8", "int8"]),
+        (None, "onnxruntime-cuda", ["fp32", "fp32"]),
+    ],
+)
+def test_each_network_runs_in_what_suits_its_engine(artifacts, monkeypatch, asked, engine, expected):
+    opened, said = [], []
+    monkeypatch.setattr(vision, "open_engine", lambda artifact, size, precision, *rest: opened.append(precision))
+    wide = artifacts["segmentation"]
+    half = wide.sidecar.files[0]._replace(path="model.fp16.onnx", precision="fp16")
+    wide = wide._replace(sidecar=wide.sidecar._replace(files=wide.sidecar.files + (half,)))
+    found = check_tasks([wide, artifacts["depth"]])
+    Networks(found, (96, 160), Choice((64, 96), precision=asked, engine=engine), said.append)
+    assert opened == expected
+    assert [line.split(", ")[1].split()[0] for line in said] == expected
