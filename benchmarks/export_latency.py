@@ -58,7 +58,7 @@ def variants(
             network(image)
 
     def session(content: bytes) -> Callable[[], Any]:
-        opened = open_session(content, threads)
+        opened = open_session(content, threads, (size, size))
         return lambda: opened.run([OUTPUT], {INPUT: image.numpy()})
 
     graph, _ = optimise(capture(network))

@@ -84,7 +84,9 @@ class _Writer:
         self.constants: dict[str, onnx.TensorProto] = {}
         self.written: set[str] = set()
         self.ones: dict[int, str] = {}
-        self.bytes = any(isinstance(node.op, Bytes) for node in graph.nodes.values())
+        floats = [name for name, node in graph.nodes.items() if isinstance(node.op, Bytes)]
+        self.bytes = bool(floats)
+        self.pixels = floats[0] if floats else INPUT
 
     def write(self, name: str, node: Node) -> None:
         """Write the operators that compute one value."""
@@ -92,7 +94,7 @@ class _Writer:
         out = self.value(name)
         match node.op:
             case Input():
-                self.written |= set() if self.bytes else {INPUT}
+                pass
             case Constant(value):
                 self.constants[out] = numpy_helper.from_array(value.reshape(1, -1, 1, 1), out)
             case Conv():
@@ -207,20 +209,11 @@ class _Writer:
             self.emit("AveragePool", x, out, count_include_pad=int(op.count_padding), **window)
 
     def plane(self, stride: int) -> str:
-        """Ones [1, 1, h, w] of the size of a stride, made of a value that has this size: the clip leaves only its size.
-
-        Where nothing written so far has it, a larger value's every n-th pixel does.
-        """
+        """Ones [1, 1, h, w] of the size of a stride: every n-th pixel of the image, of which a clip leaves the size."""
         if stride not in self.ones:
-            shapes = {
-                name: shape
-                for name, shape in self.graph.shapes.items()
-                if shape.stride and stride % shape.stride == 0 and self.value(name) in self.written
-            }
-            like = max(shapes, key=lambda name: (shapes[name].stride, -shapes[name].channels))
-            x, step = self.value(like), stride // shapes[like].stride
-            if step > 1:
-                x = self.emit("MaxPool", [x], f"size/{stride}/pixels", kernel_shape=[1, 1], strides=[step, step])
+            x = self.pixels
+            if stride > 1:
+                x = self.emit("MaxPool", [x], f"size/{stride}/pixels", kernel_shape=[1, 1], strides=[stride, stride])
             widest = self.reduce_max(x, [1], f"size/{stride}/max")
             one = self.constant("clip/1", np.array(1, np.float32))
             self.ones[stride] = self.emit("Clip", [widest, one, one], f"size/{stride}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastnas.deploy.graph import (
+    PIXEL,
     Activation,
     Add,
     Affine,
@@ -272,6 +273,35 @@ def resize_sums(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
+def order_sums(graph: Graph) -> Graph:
+    """The terms of a sum in the order in which ONNX Runtime adds them with the least work; addition is commutative.
+
+    - Last a convolution without activation: what was added before and the activation that follows are fused into it.
+    - Single pixels and what `SpreadConv` made, which is laid out otherwise in memory than what convolutions make, in a
+      sum of their own: only their total is then laid out anew, not every term after them.
+    """
+
+    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+        if not isinstance(node.op, Add):
+            return None
+
+        def spread(value: str) -> bool:
+            op = build.op(value)
+            return isinstance(op, SpreadConv) or (isinstance(op, Activation) and spread(build.source(value)))
+
+        pixels = [value for value in node.inputs if build.shapes[value].stride == PIXEL]
+        apart = [value for value in node.inputs if spread(value)]
+        fused = [value for value in node.inputs if isinstance(build.op(value), Conv) and value not in pixels][:1]
+        terms = [value for value in node.inputs if value not in (*pixels, *apart, *fused)]
+        if apart and len(apart + pixels) > 1 and terms:
+            terms.append(build.add(Add(), *apart, *pixels, name=f"{name}/apart"))
+        else:
+            terms += apart + pixels
+        return build.add(Add(), *terms, *fused, name=name)
+
+    return rewrite(graph, rule)
+
+
 REWRITES: tuple[Callable[[Graph], Graph], ...] = (
     fold_batch_norms,
     sink_spreads,
@@ -283,6 +313,7 @@ REWRITES: tuple[Callable[[Graph], Graph], ...] = (
     resize_sums,
     fold_normalisation,
     share,
+    order_sums,
 )
 """In the order in which they are applied."""
 

@@ -169,8 +169,8 @@ def reference(network: nn.Module, image: Tensor, head: Head = "plain") -> FloatA
     return result
 
 
-def open_session(model: bytes, threads: int = 0) -> Any:
-    """An ONNX Runtime session on the CPU.
+def open_session(model: bytes, threads: int = 0, size: tuple[int, int] | None = None) -> Any:
+    """An ONNX Runtime session on the CPU, for every size or, as the device opens it, for one (H, W).
 
     Raises:
         FastnasError: onnxruntime is not installed, or does not take the model.
@@ -182,6 +182,8 @@ def open_session(model: bytes, threads: int = 0) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    for name, side in zip(("height", "width"), size or (), strict=False):
+        options.add_free_dimension_override_by_name(name, side)
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class but this one

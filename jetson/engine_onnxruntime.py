@@ -23,6 +23,9 @@ class OnnxRuntimeEngine(Engine):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # An engine serves one size: known in advance, it lets ONNX Runtime fuse sums whose shapes it compares.
+        for name, side in zip(("height", "width"), size):
+            options.add_free_dimension_override_by_name(name, side)
         if provider not in runtime.get_available_providers():
             raise JetsonError("this ONNX Runtime has no {}; run: pip install onnxruntime-gpu".format(provider))
         try:
