@@ -1,5 +1,6 @@
 """`fastnas camera`: live segmentation, depth and pose, on a web page, in a window or into a video file."""
 
+import os
 import signal
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -122,8 +123,9 @@ def _run(
     from fastnas.jetson.controls import Controls
     from fastnas.jetson.figures import Figures
     from fastnas.jetson.overlay import Drawer
+    from fastnas.jetson.parts import recover
     from fastnas.jetson.pipeline import Feed, Pipeline, Sink
-    from fastnas.jetson.recorder import Captures, Recording
+    from fastnas.jetson.recorder import Captures, Recording, plays
     from fastnas.jetson.vision import Networks
     from fastnas.jetson.web import Server, Site
 
@@ -137,8 +139,10 @@ def _run(
     first = opened[0]
 
     say("source: {} at {:g} FPS".format(first.pipeline, first.fps))
+    recover(options["captures"], plays, say)
     sinks: List[Sink] = [Captures(options["captures"], first.fps, controls, say)]
     if options["out"]:
+        recover(os.path.dirname(options["out"]) or ".", plays, say)
         sinks.append(Recording(options["out"], first.fps, options["every_frame"], say))
     with ExitStack() as stack:
         if options["web"]:

@@ -167,11 +167,14 @@ class Pipeline:
             raise self._error
 
     def _guard(self, work: Callable[[], None]) -> None:
-        """Run a thread's work; if it fails, all end, and `join` raises why."""
+        """Run a thread's work; if it fails, all end, and `join` raises why. What fails after that is said at once."""
         try:
             work()
         except BaseException as error:
-            self._error = self._error or error
+            if self._error is None:
+                self._error = error
+            else:
+                self._say("{}: {}".format(type(error).__name__, error))
             self._stop.set()
 
     def _capture(self) -> None:
@@ -252,21 +255,22 @@ class Pipeline:
             self._seen.close()
 
     def _show(self) -> None:
+        """Draw until the end, then close every sink, whatever failed before."""
+        for work in [self._show_all] + [sink.close for sink in self._sinks]:
+            self._guard(work)
+
+    def _show_all(self) -> None:
         last: Optional[Tuple[Frame, Seen]] = None
         version = self._controls.version
-        try:
-            while not self._seen.done and not self._stop.is_set():
-                item = self._seen.take()
-                last = item or last
-                if last is None or (item is None and version == self._controls.version):
-                    continue
-                version = self._controls.version
-                frame, seen = last
-                picture = self._draw(frame.picture, seen, self._controls.alpha)
-                for sink in self._sinks:
-                    sink.show(picture, frame.captured)
-                if item is not None:
-                    self._figures.add_shown((time.monotonic() - frame.captured) * 1000)
-        finally:
+        while not self._seen.done and not self._stop.is_set():
+            item = self._seen.take()
+            last = item or last
+            if last is None or (item is None and version == self._controls.version):
+                continue
+            version = self._controls.version
+            frame, seen = last
+            picture = self._draw(frame.picture, seen, self._controls.alpha)
             for sink in self._sinks:
-                sink.close()
+                sink.show(picture, frame.captured)
+            if item is not None:
+                self._figures.add_shown((time.monotonic() - frame.captured) * 1000)

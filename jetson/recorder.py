@@ -10,6 +10,7 @@ import numpy as np
 from fastnas.jetson.controls import Controls
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import atomic_path
+from fastnas.jetson.parts import Part
 from fastnas.jetson.pipeline import Sink
 from fastnas.jetson.preprocess import import_cv2
 
@@ -39,13 +40,13 @@ class Video:
         self._cv2 = import_cv2()
         check_video_path(path)
         self.path = path
-        folder, name = os.path.split(os.path.abspath(path))
+        self._folder = os.path.dirname(os.path.abspath(path))
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(self._folder, exist_ok=True)
         except OSError as error:
-            raise JetsonError("cannot record into {}: {}".format(folder, error.strerror)) from error
-        self._part = os.path.join(folder, ".part-{}-{}".format(os.getpid(), name))
+            raise JetsonError("cannot record into {}: {}".format(self._folder, error.strerror)) from error
         self._fps, self._every = fps, every
+        self._part: Optional[Part] = None
         self._writer: Any = None
         self._size = (0, 0)
         self._written, self._start, self._last, self._checked = 0, 0.0, 0.0, -1.0
@@ -58,8 +59,8 @@ class Video:
             JetsonError: it cannot be written.
         """
         self._check_room(when)
-        if self._writer is None:
-            self._open(picture)
+        if self._part is None:
+            self._part = self._open(picture)
             self._start = self._last = when
         if when - self._last > LONGEST_GAP:
             self._start += when - self._last - 1 / self._fps
@@ -77,43 +78,38 @@ class Video:
         Raises:
             JetsonError: the file does not play, and was removed.
         """
-        if self._writer is None:
+        part, self._part = self._part, None
+        if part is None:
             return None
         self._writer.release()
-        self._writer = None
         try:
-            if not self._plays():
+            if not plays(part.path):
                 raise JetsonError("the recording {} was damaged (is the disk full?) and is removed".format(self.path))
-            with open(self._part, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(self._part, self.path)
+            part.finish()
         except OSError as error:
             raise JetsonError("cannot write {}: {}".format(self.path, error.strerror)) from error
         finally:
-            if os.path.exists(self._part):
-                os.unlink(self._part)
+            part.close()
         return self.path
 
-    def _open(self, picture: np.ndarray) -> None:
+    def _open(self, picture: np.ndarray) -> Part:
         codec = self._cv2.VideoWriter_fourcc(*CODECS[os.path.splitext(self.path)[1].lower()])
         # Even sides: most players' chroma is half as fine.
         self._size = (picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2)
-        self._writer = self._cv2.VideoWriter(self._part, codec, self._fps, self._size[::-1])
+        try:
+            part = Part(self.path)
+        except OSError as error:
+            raise JetsonError("cannot record into {}: {}".format(self._folder, error.strerror)) from error
+        self._writer = self._cv2.VideoWriter(part.path, codec, self._fps, self._size[::-1])
         if not self._writer.isOpened():
-            self._writer = None
+            part.close()
             raise JetsonError("this OpenCV cannot write {}; try the name of an .avi file".format(self.path))
+        return part
 
     def _check_room(self, when: float) -> None:
         if when - self._checked >= CHECK_EVERY or self._checked < 0:
             self._checked = when
-            check_room(os.path.dirname(self._part))
-
-    def _plays(self) -> bool:
-        capture = self._cv2.VideoCapture(self._part)
-        try:
-            return bool(capture.isOpened() and capture.read()[0])
-        finally:
-            capture.release()
+            check_room(self._folder)
 
 
 class Recording(Sink):
@@ -193,6 +189,15 @@ def check_video_path(path: str) -> None:
     """Raise JetsonError unless the name is one of a video file that can be written."""
     if os.path.splitext(path)[1].lower() not in CODECS:
         raise JetsonError("cannot record {}: the name must end in {}".format(path, ", ".join(sorted(CODECS))))
+
+
+def plays(path: str) -> bool:
+    """Whether a video's first picture can be read."""
+    capture = import_cv2().VideoCapture(path)
+    try:
+        return bool(capture.isOpened() and capture.read()[0])
+    finally:
+        capture.release()
 
 
 def check_room(folder: str) -> None:

@@ -265,6 +265,34 @@ def test_what_fails_ends_all_and_is_raised(fails, monkeypatch):
     assert networks.closed == (fails != "open")
 
 
+def test_a_sink_that_fails_to_close_keeps_no_other_from_it():
+    """A recording on a full disk, say, beside the page and another recording."""
+
+    class Stubborn(Collect):
+        def close(self):
+            raise JetsonError("cannot write ride.mp4")
+
+    sinks, said = [Stubborn(), Collect(), Stubborn(), Collect()], []
+    networks = Networks()
+    source = FakeSource(5)
+    line = Pipeline(
+        Feed(lambda: source, True),
+        networks.open,
+        lambda picture, seen, alpha: picture,
+        sinks,
+        Controls(["depth"]),
+        Figures(),
+        said.append,
+    )
+    line.start()
+    assert line.wait(10)
+    with pytest.raises(JetsonError, match=r"cannot write ride\.mp4"):
+        line.join()
+    assert sinks[1].closed
+    assert sinks[3].closed
+    assert said == ["JetsonError: cannot write ride.mp4"]
+
+
 def test_one_thread_owns_the_engines():
     networks = Networks()
     line, sink, _, _ = make(lambda: FakeSource(20), networks)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import types
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from fastnas.jetson import recorder
 from fastnas.jetson.controls import Controls
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.parts import recover
 from fastnas.jetson.recorder import Captures, DiskFull, Recording, Video
 from tests.camera_parts import picture
 
@@ -186,3 +188,60 @@ def test_snapshots_and_recordings_of_the_page(tmp_path):
     assert sorted(os.path.splitext(each)[1] for each in os.listdir(str(tmp_path / "captures"))) == [".jpg", ".mp4"]
     assert said[0].startswith("snapshot ")
     assert said[1].startswith("recorded ")
+
+
+RECORD = """
+import sys, time
+import numpy as np
+from fastnas.jetson.recorder import Video
+
+video = Video(sys.argv[1], 25.0, every=True)
+for number in range(200):
+    video.write(np.random.RandomState(number).randint(0, 256, (240, 320, 3)).astype(np.uint8), number / 25)
+print("recording", flush=True)
+time.sleep(60)
+"""
+
+
+def record_and(path, meanwhile=lambda: None):
+    """A real process that records, and is killed in the middle of it."""
+    child = subprocess.Popen([sys.executable, "-c", RECORD, str(path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"recording\n"
+    meanwhile()
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def test_what_a_killed_recording_leaves_is_kept_if_it_plays(tmp_path):
+    finished = {}
+    for name in ("ride.avi", "ride-recovered.avi", ".part-notes"):
+        (tmp_path / name).write_bytes(b"the user's own " + name.encode())
+        finished[name] = (tmp_path / name).read_bytes()
+    said = []
+
+    def start_another():  # it leaves a running recording alone
+        recover(str(tmp_path), recorder.plays, said.append)
+        assert said == []
+        assert len(os.listdir(str(tmp_path))) == 4
+
+    record_and(tmp_path / "ride.avi", start_another)
+    recover(str(tmp_path), recorder.plays, said.append)
+    kept = tmp_path / "ride-recovered-2.avi"
+    assert said == ["kept {}: its recording was cut off, but it plays".format(kept)]
+    assert len(frames_of(kept)[0]) > 100
+    assert sorted(os.listdir(str(tmp_path))) == sorted([*finished, kept.name])
+    assert {name: (tmp_path / name).read_bytes() for name in finished} == finished
+
+
+def test_what_a_killed_recording_leaves_goes_if_it_does_not_play(tmp_path):
+    """The index of an MP4 is written at its end."""
+    said = []
+    record_and(tmp_path / "ride.mp4")
+    (left,) = os.listdir(str(tmp_path))
+    assert left.startswith(".part-")
+    recover(str(tmp_path), recorder.plays, said.append)
+    assert os.listdir(str(tmp_path)) == []
+    assert said == ["removed what was left of ride.mp4: its recording was cut off, and does not play"]
+    recover(str(tmp_path / "absent"), recorder.plays, said.append)
