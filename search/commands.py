@@ -68,6 +68,7 @@ class Duration(click.ParamType[float]):
 @click.option("--max-parameters", type=click.FloatRange(0), help="Refuse architectures of more, in millions.")
 @click.option("--max-madds", type=click.FloatRange(0), help="Refuse architectures of more multiply-adds, in G.")
 @click.option("--max-latency", type=click.FloatRange(0), help="Refuse slower ones (ONNX Runtime, this machine), in ms.")
+@click.option("--latency-host", metavar="USER@JETSON[:PORT]", help="Measure latency there instead, over SSH, in fp16.")
 @click.option("--target-latency", type=click.FloatRange(0.001), help="Trade accuracy for latency around it, in ms.")
 @click.option("--res", type=click.IntRange(32), help="Side of the image that costs are for, in pixels: 512.")
 @click.option("--seed", type=click.IntRange(0), help="Of everything random: 0.")
@@ -223,7 +224,7 @@ def _settings(options: dict[str, Any]) -> SearchSettings:
         "evaluation.distillation": False if options["no_distillation"] else None,
         "limits.parameters": options["max_parameters"], "limits.madds": options["max_madds"],
         "limits.latency": options["max_latency"], "limits.target_latency": options["target_latency"],
-        "limits.resolution": options["res"],
+        "limits.latency_host": options["latency_host"], "limits.resolution": options["res"],
     }  # fmt: skip
     if options["candidates"] is None and options["hours"] is None:
         given |= {"hours": SYNTHETIC_HOURS} if synthetic else {"candidates": OTHER_CANDIDATES}

@@ -150,7 +150,9 @@ class LimitSettings(Group):
 
     parameters: float | None = setting(None, "Refuse architectures with more parameters than this, in millions.", 0)
     madds: float | None = setting(None, "Refuse architectures with more multiply-adds, in thousand millions (G).", 0)
-    latency: float | None = setting(None, "Refuse architectures slower than this on this machine, in milliseconds.", 0)
+    latency: float | None = setting(None, "Refuse architectures slower than this, in milliseconds.", 0)
+    latency_host: str | None = setting(None, "USER@HOST[:PORT] to measure latency on over SSH, not on this machine.")
+    latency_precision: Literal["fp32", "fp16"] = setting("fp16", "Precision there; this machine's CPU runs fp32.")
     resolution: int = setting(512, "Side of the square image that cost is counted and measured at, in pixels.", 32)
     target_latency: float | None = setting(
         None, "Weigh rewards by (latency / target)^exponent, in milliseconds.", 0.001

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import pytest
 from fastnas.counts import count
 from fastnas.data.synthetic import SEGMENTATION
 from fastnas.models import ModelSpec, build
-from fastnas.search import constraints
-from fastnas.search.constraints import costs, latency, pareto_front, refusal, weighted
+from fastnas.search.constraints import costs, pareto_front, refusal, weighted
 from fastnas.search.history import Record
 from fastnas.search.policy import Proposal
 from fastnas.search.settings import LimitSettings
@@ -47,17 +45,6 @@ def test_the_soft_reward() -> None:
     assert weighted(0.6, COSTS | {"latency": 25}, limits) == 0.6
     assert weighted(0.6, COSTS | {"latency": 10}, limits) > 0.6
     assert weighted(0.6, {}, LimitSettings()) == 0.6
-
-
-def test_latency_is_measured_once_per_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime")
-    spec = ModelSpec("arch2", SEGMENTATION)
-    first = latency(spec, (64, 64), tmp_path)
-    assert first > 0
-    monkeypatch.setattr(constraints, "_measure", lambda *_: -1.0)
-    assert latency(spec, (64, 64), tmp_path) == first
-    assert latency(spec, (96, 96), tmp_path) == -1.0
-    assert latency(dataclasses.replace(spec, channels=32), (64, 64), tmp_path) == -1.0
 
 
 def record(number: int, reward: float, cost: float, **fields: object) -> Record:
