@@ -39,6 +39,12 @@ SEND_BUFFER = 128 * 1024
 STALE = 10.0
 """Seconds without a picture after which /health says no."""
 
+EVERYWHERE = {
+    "0.0.0.0": ((socket.AF_INET, "192.0.2.1"),),
+    "::": ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")),  # Linux serves IPv4 there too
+}
+"""Addresses that nobody can open, and where to look for a way out instead (addresses for documentation)."""
+
 BOUNDARY = "picture"
 POLICY = "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'"
 FILES = {
@@ -96,10 +102,9 @@ class Server(socketserver.ThreadingMixIn, HTTPServer):
         self.server_close()
 
     def url(self) -> str:
-        """Where to open the page, with the token if one is needed."""
+        """Where others can open the page, with the token if one is needed."""
         host = str(self.server_address[0])
-        if host in ("0.0.0.0", "::"):
-            host = socket.gethostname()
+        host = own_address(host) if host in EVERYWHERE else host
         page = "http://{}:{}/".format("[{}]".format(host) if ":" in host else host, self.server_port)
         return page if self.guard.token is None else "{}?token={}".format(page, self.guard.token)
 
@@ -131,6 +136,21 @@ class Server(socketserver.ThreadingMixIn, HTTPServer):
         """A client that leaves is no event; anything else is a defect, and shown."""
         if not isinstance(sys.exc_info()[1], OSError):
             traceback.print_exc()
+
+
+def own_address(bound: str) -> str:
+    """The address by which others reach this machine, served on all (`0.0.0.0` or `::`): that of its way out.
+
+    A machine without a way out gives its name, which a router or multicast DNS may know.
+    """
+    for family, elsewhere in EVERYWHERE[bound]:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((elsewhere, 9))  # finds the route; a datagram socket sends nothing for it
+                return str(probe.getsockname()[0])
+        except OSError:
+            continue
+    return socket.gethostname()
 
 
 class Handler(BaseHTTPRequestHandler):

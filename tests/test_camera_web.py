@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -381,6 +382,10 @@ def test_every_other_address_needs_the_token(open_camera):
     token = open_camera.server.guard.token
     assert len(token) >= 20
     assert open_camera.server.url().endswith(":{}/?token={}".format(open_camera.port, token))
+    browser = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with browser.open(open_camera.server.url(), timeout=10) as page:  # as printed
+        assert page.status == 200
+        assert b"<!DOCTYPE html>" in page.read()
     for path in ("/", "/page.js", "/figures", "/picture.jpg", "/stream.mjpg", "/?token=", "/?token=wrong", "/nothing"):
         assert open_camera.ask(path)[0] == 401, path
     assert open_camera.ask("/figures?token=" + token)[0] == 401  # in the address of the page alone
@@ -395,6 +400,45 @@ def test_every_other_address_needs_the_token(open_camera):
     assert open_camera.control({"paused": True})[0] == 401
     assert not open_camera.controls.paused
     assert open_camera.ask("/health")[0] == 200
+
+
+class Routed:
+    """Datagram sockets of a machine whose way out is known for some families."""
+
+    routes: dict = {}
+
+    def __init__(self, family, kind):
+        self.family = family
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def connect(self, address):
+        if self.family not in self.routes:
+            raise OSError("Network is unreachable")
+
+    def getsockname(self):
+        return self.routes[self.family], 40000
+
+
+@pytest.mark.parametrize(
+    ("bound", "routes", "expected"),
+    [
+        ("0.0.0.0", {socket.AF_INET: "192.168.1.5"}, "192.168.1.5"),
+        ("0.0.0.0", {socket.AF_INET6: "fd00::5"}, "jetson"),  # it is not served there
+        ("::", {socket.AF_INET6: "fd00::5"}, "fd00::5"),
+        ("::", {socket.AF_INET: "192.168.1.5", socket.AF_INET6: "fd00::5"}, "192.168.1.5"),
+        ("0.0.0.0", {}, "jetson"),
+    ],
+)
+def test_the_address_that_is_printed_is_one_that_others_reach(monkeypatch, bound, routes, expected):
+    monkeypatch.setattr(Routed, "routes", routes)
+    monkeypatch.setattr(socket, "socket", Routed)
+    monkeypatch.setattr(socket, "gethostname", lambda: "jetson")
+    assert web.own_address(bound) == expected
 
 
 def test_the_token_opens_the_page_and_stays_as_a_cookie(open_camera):
