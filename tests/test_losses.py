@@ -74,10 +74,10 @@ class TestEveryTask:
         score = head.score(metrics.compute())
         assert math.isfinite(score.value)
         assert score.higher_is_better == (task is not DEPTH)
-        picture = head.picture(torch.zeros(3, 32, 48, dtype=torch.uint8), logits[0])
+        decoded = head.decode(logits, (32, 48))
+        picture = head.draw(torch.zeros(3, 32, 48, dtype=torch.uint8), decoded[0])
         assert picture.dtype == np.uint8
         assert picture.ndim == 3
-        decoded = head.decode(logits, (32, 48))
         assert decoded[0].shape == head.truth({key: value[0] for key, value in batch.items()}).shape
 
     def test_the_mirror_undoes_itself(self, task):

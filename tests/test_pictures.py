@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
+from torchvision import tv_tensors
 
+from fastnas.data.transforms import eval_transform
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
 from fastnas.tasks.head import make_task
 from fastnas.tasks.pictures import CENTRE, LEFT, PAPER, RIGHT
+from fastnas.train.log import truth_and_prediction
 
 CITY = Segmentation(("sky", "road", "car"), ((0, 0, 250), (250, 0, 0), (0, 250, 0)))
 ROOM = Depth(0.5, 10.0)
@@ -96,8 +98,12 @@ def test_the_image_is_not_changed():
     assert (image == 7).all()
 
 
-@pytest.mark.parametrize("task", [CITY, ROOM, BODY], ids=lambda task: task.kind)
-def test_a_networks_output_is_drawn(task):
-    picture = make_task(task).picture(BLACK[:, :64, :96], torch.rand(task.outputs, 16, 24))
-    assert picture.dtype == np.uint8
-    assert picture.shape[2] == 3
+def test_pictures_leave_the_padding_out():
+    image = tv_tensors.Image(torch.randint(0, 256, (3, 450, 500), dtype=torch.uint8))
+    mask = tv_tensors.Mask(torch.zeros(450, 500, dtype=torch.uint8))
+    sample = eval_transform(CITY, multiple=32)({"name": "a", "image": image, "mask": mask})
+    assert sample["image"].shape == (3, 480, 512)
+    head = make_task(CITY)
+    truth, prediction = truth_and_prediction(head, sample, torch.rand(1, CITY.outputs, 120, 128))
+    np.testing.assert_array_equal(truth[:450], head.draw(image, mask.long())[:450])
+    assert truth.shape[1] == prediction.shape[1] == 500

@@ -112,7 +112,7 @@ def evaluate_command(
             one = {key: value[i : i + 1] for key, value in batch.items()}
             judged.append(Judged(image_name, _score(head, one, logits[i : i + 1])))
             if pictures is not None:
-                _save_picture(pictures / f"{image_name.replace('/', '_')}.png", head, one, logits[i])
+                _save_picture(pictures / f"{image_name.replace('/', '_')}.png", head, one, logits[i : i + 1])
             bar.advance(evaluating)
 
     with bar:
@@ -199,12 +199,10 @@ def _score(head: TaskHead, one: Batch, logits: Tensor) -> float:
 
 def _save_picture(path: Path, head: TaskHead, one: dict[str, Any], logits: Tensor) -> None:
     """The truth beside the prediction."""
-    from fastnas.data.transforms import denormalise
     from fastnas.files import atomic_path
-    from fastnas.train.log import tile
+    from fastnas.train.log import tile, truth_and_prediction
 
     sample = {key: value[0].cpu() if hasattr(value, "cpu") else value[0] for key, value in one.items()}
-    image = denormalise(sample["image"])
-    columns = [(head.draw(image, head.truth(sample)),), (head.picture(image, logits.cpu()),)]
+    pictures = truth_and_prediction(head, sample, logits.cpu())
     with atomic_path(path) as temporary:
-        tile(columns).save(temporary, format="PNG")
+        tile([(picture,) for picture in pictures]).save(temporary, format="PNG")

@@ -12,12 +12,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from torch import nn
+from torch import Tensor, nn
 
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.files import atomic_path
-from fastnas.tasks.head import TaskHead
+from fastnas.tasks.head import Picture, TaskHead
 from fastnas.train.loop import Progress, Row
 
 PICTURES = 4
@@ -96,14 +96,29 @@ class RunLog:
         device = next(network.parameters()).device
         columns = []
         for sample in self.samples:
-            image = denormalise(sample["image"])
             with torch.inference_mode():
-                logits = network.eval()(sample["image"][None].to(device))[0].float().cpu()
-            truth = self.head.draw(image, self.head.truth(sample))
-            columns.append((truth, self.head.picture(image, logits)))
+                logits = network.eval()(sample["image"][None].to(device)).float().cpu()
+            columns.append(truth_and_prediction(self.head, sample, logits))
         path = self.folder / "pictures" / f"epoch_{epoch:04d}.png"
         with atomic_path(path) as temporary:
             tile(columns).save(temporary, format="PNG")
+
+
+def truth_and_prediction(head: TaskHead, sample: dict[str, Any], logits: Tensor) -> tuple[Picture, Picture]:
+    """Both drawn on their image, without its padding.
+
+    Args:
+        head: of the task.
+        sample: transformed for evaluation.
+        logits: of it, [1, K, h, w].
+    """
+    image = denormalise(sample["image"])
+    height, width = image.shape[-2:]
+    truth, prediction = head.truth(sample), head.decode(logits, (height, width))[0]
+    if "content" in sample:
+        height, width = sample["content"].tolist()
+        image, truth, prediction = (each[..., :height, :width] for each in (image, truth, prediction))
+    return head.draw(image, truth), head.draw(image, prediction)
 
 
 def tile(columns: list[tuple[Any, ...]]) -> Image.Image:

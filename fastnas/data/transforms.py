@@ -141,7 +141,7 @@ class PersonCrop(v2.Transform):
 
 
 class PadToMultiple(v2.Transform):
-    """Pad right and below until height and width are multiples of `multiple`."""
+    """Pad right and below until height and width are multiples of `multiple`; `content` keeps what they were."""
 
     def __init__(self, multiple: int = 1) -> None:
         super().__init__()
@@ -149,8 +149,9 @@ class PadToMultiple(v2.Transform):
 
     def forward(self, sample: Tensors) -> Tensors:
         """Pad all of `sample`."""
-        height, width = (-(-side // self.multiple) * self.multiple for side in sample["image"].shape[-2:])
-        return warp(sample, np.eye(3), (height, width))
+        content = sample["image"].shape[-2:]
+        height, width = (-(-side // self.multiple) * self.multiple for side in content)
+        return {**warp(sample, np.eye(3), (height, width)), "content": torch.tensor(content)}
 
 
 def warp(sample: Tensors, matrix: Matrix, size: tuple[int, int], mirror: Sequence[int] = ()) -> Tensors:

@@ -10,7 +10,7 @@ network's output, the logits [N, K, h, w] at the decoder's resolution.
         metrics.update(network(batch["image"]), batch)
     values = metrics.compute()                           # {"mean_iou": 0.78, ...}
     name, value, higher_is_better = head.score(values)   # the one figure that picks the best epoch
-    pixels = head.picture(image, logits[0])              # uint8 RGB with a legend
+    pixels = head.draw(image, head.decode(logits, size)[0])      # uint8 RGB with a legend
 
 Shapes: N batch, K outputs, J joints, H and W the input's sides, h and w the output's.
 """
@@ -102,11 +102,6 @@ class TaskHead(ABC):
     @abstractmethod
     def draw(self, image: Tensor, prediction: Tensor) -> Picture:
         """A prediction or truth shown on its image, uint8 RGB [3, H, W]: RGB [height, width, 3] with a legend."""
-
-    def picture(self, image: Tensor, logits: Tensor) -> Picture:
-        """The network's output [K, h, w] for one image, uint8 RGB [3, H, W], as `draw` shows it."""
-        height, width = image.shape[-2:]
-        return self.draw(image, self.decode(logits[None], (height, width))[0])
 
 
 def make_task(task: Task) -> TaskHead:
