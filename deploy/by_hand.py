@@ -19,18 +19,19 @@ GENERATIONS = {
 """What `choose_graph` looks at: which of the builder's flags a release has."""
 
 
-def commands(artifact: Artifact, size: Size) -> Iterator[str]:
+def commands(artifact: Artifact, size: Size, workspace_mb: int, dla: int | None) -> Iterator[str]:
     """`trtexec` and `polygraphy` for each precision at a size (H, W), under the releases that they are for."""
     spec = artifact.sidecar.input
     for release, trt in GENERATIONS.items():
         lines = []
-        for precision in PRECISIONS:
+        for precision in PRECISIONS if dla is None else ("fp16",):
             try:
                 file, flags, typed = choose_graph(trt, artifact, precision, size)
             except JetsonError:  # the artifact has no such file
                 continue
             engine = f"{artifact.sidecar.name}-{precision}.engine"
-            order = BuildOrder(artifact.path(file), engine, spec.name, spec.shape(size), flags, typed)
+            onnx, shape = artifact.path(file), spec.shape(size)
+            order = BuildOrder(onnx, engine, spec.name, shape, flags, typed, workspace_mb, dla=dla)
             lines += [order.trtexec(), polygraphy(order)]
         if lines:
             yield from [f"By hand, with {release}:", *lines]
@@ -43,5 +44,6 @@ def polygraphy(order: BuildOrder) -> str:
     # TensorRT's builder allows TF32 unless told otherwise; Polygraphy tells it otherwise.
     words += ["--tf32", *(f"--{flag.lower()}" for flag in order.flags)]
     words += ["--strongly-typed"] if order.typed else []
+    words += [] if order.dla is None else ["--use-dla", "--allow-gpu-fallback"]
     words += [f"--trt-{bound}-shapes '{shape}'" for bound in ("min", "opt", "max")]
     return " ".join([*words, f"--input-shapes '{shape}'"])

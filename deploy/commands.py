@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastnas.genotype import Genotype, is_genotype_text
+from fastnas.jetson.options import DLA, WORKSPACE
 from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
 from fastnas.tasks.usual import usual_task
 
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     help="Folder of pictures such as the camera will see; INT8 needs some tens of them.",
 )
 @click.option("--engine", is_flag=True, help="Also build the engines of this machine's TensorRT into its cache.")
+@WORKSPACE
+@DLA
 @click.option("--opset", type=int, default=13, show_default=True, help="ONNX opset; TensorRT 8.0 and 8.2 need 13.")
 @click.option("--name", help="Name of the artifact; by default that of the network.")
 @click.option(
@@ -76,7 +79,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder that holds the artifacts.",
 )
-@click.option("--verbose", is_flag=True, help="Show what each rewrite of the graph did.")
+@click.option("--verbose", is_flag=True, help="Show what each rewrite of the graph did, and NVIDIA's commands.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export(
     network: str,
@@ -92,6 +95,8 @@ def export(
     int8: bool,
     calibrate: Path | None,
     engine: bool,
+    workspace_mb: int,
+    dla: int | None,
     opset: int,
     name: str | None,
     out: Path,
@@ -110,6 +115,8 @@ def export(
     """
     from fastnas.deploy.artifact import Options, export
 
+    if dla is not None and not engine:
+        raise click.UsageError("--dla is for --engine, which builds for it; the ONNX files are the same")
     found, spec, built, trained = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
     options = Options(resolution, opset, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate)
 
@@ -119,11 +126,13 @@ def export(
 
     result = export(built, spec, _file_name(name or found), out, options, trained=trained, progress=progress)
     if engine:
-        _build_engines(result, resolution, progress)
+        _build_engines(result, resolution, workspace_mb, dla, progress)
     if as_json:
         click.echo(json.dumps(_as_json(result), indent=2))
     else:
-        _print(result, resolution, verbose)
+        _print(result, resolution)
+        if verbose:
+            _print_details(result, resolution, workspace_mb, dla)
     if not trained:
         click.echo(f"warning: {found} has no trained weights; only its latency means something", err=True)
 
@@ -152,26 +161,41 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _build_engines(result: Exported, resolution: tuple[int, int], progress: Callable[[str], None]) -> None:
-    """Build what `fastnas jetson-bench` would build on its first use."""
+def _build_engines(
+    result: Exported,
+    resolution: tuple[int, int],
+    workspace_mb: int,
+    dla: int | None,
+    progress: Callable[[str], None],
+) -> None:
+    """Build what `fastnas jetson-bench` would build on its first use; a DLA has fp16 alone."""
     from fastnas.jetson.engines import open_engine
+    from fastnas.jetson.errors import Unsupported
     from fastnas.jetson.sidecar import load
 
     artifact = load(str(result.folder))
-    for precision in dict.fromkeys(file.precision for file in artifact.sidecar.files if "tensorrt" in file.targets):
-        open_engine(artifact, resolution, precision, "tensorrt", progress=progress).close()
+    there = dict.fromkeys(file.precision for file in artifact.sidecar.files if "tensorrt" in file.targets)
+    for precision in there if dla is None else ("fp16",):
+        try:
+            open_engine(
+                artifact, resolution, precision, "tensorrt", progress=progress, workspace_mb=workspace_mb, dla=dla
+            ).close()
+        except Unsupported as error:  # INT8 on a board without such instructions
+            progress(f"no engine in {precision}: {error.message}")
 
 
-def _print(result: Exported, resolution: tuple[int, int], verbose: bool) -> None:
+def _print_details(result: Exported, resolution: tuple[int, int], workspace_mb: int, dla: int | None) -> None:
     from fastnas.deploy import by_hand
     from fastnas.jetson.sidecar import Artifact
 
     console = Console(highlight=False, file=sys.stdout)
-    if verbose:
-        console.print(_effects(result))
-        artifact = Artifact(str(result.folder), result.sidecar)
-        for line in by_hand.commands(artifact, resolution):
-            console.print(line, soft_wrap=True, markup=False)
+    console.print(_effects(result))
+    for line in by_hand.commands(Artifact(str(result.folder), result.sidecar), resolution, workspace_mb, dla):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _print(result: Exported, resolution: tuple[int, int]) -> None:
+    console = Console(highlight=False, file=sys.stdout)
     for file in result.sidecar.files:
         found = result.sidecar.parity[file.path]
         kept = f", {len(found['kept_in_fp32'])} operators in fp32" if found["kept_in_fp32"] else ""

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import click
 
-from fastnas.jetson.options import ENGINE, THREADS
+from fastnas.jetson.options import DLA, ENGINE, THREADS, WORKSPACE
 
 SOURCES = """\b
 What --source takes:
@@ -45,6 +45,8 @@ def _numbers(text: str, count: int, example: str) -> List[float]:
 )
 @ENGINE
 @THREADS
+@WORKSPACE
+@DLA
 @click.option("--alpha", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Strength of the overlay.")
 @click.option("--web/--no-web", default=True, show_default=True, help="Serve the live page.")
 @click.option(
@@ -92,6 +94,8 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
         precision=options["precision"],
         engine=options["engine"],
         threads=options["threads"],
+        workspace_mb=options["workspace_mb"],
+        dla=options["dla"],
         box=Box(corner[0], corner[1], corner[0] + corner[2], corner[1] + corner[3]) if corner else None,
     )
     found = check_tasks([sidecar.load(path) for path in artifacts])

@@ -6,7 +6,7 @@ import click
 
 from fastnas.jetson import __version__
 from fastnas.jetson.camera_command import camera
-from fastnas.jetson.options import ENGINE, THREADS
+from fastnas.jetson.options import DLA, ENGINE, THREADS, WORKSPACE
 
 SUSPECT = 3
 REGRESSED = 4
@@ -39,6 +39,8 @@ def _say(line: str) -> None:
 )
 @ENGINE
 @THREADS
+@WORKSPACE
+@DLA
 @click.option("--passes", default=100, show_default=True, type=click.IntRange(1), help="Timed passes of each network.")
 @click.option(
     "--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds that they are spread over."
@@ -72,6 +74,8 @@ def jetson_bench(
     precisions: Tuple[str, ...],
     engine: str,
     threads: int,
+    workspace_mb: int,
+    dla: Optional[int],
     passes: int,
     rounds: int,
     sustained: float,
@@ -96,7 +100,7 @@ def jetson_bench(
     before = report.read_report(earlier) if earlier else None
     sizes = benchmark.parse_sweep(sweep) if sweep else [benchmark.parse_size(res)]
     found = benchmark.find_artifacts(artifacts, _say)
-    settings = Settings(passes, rounds, sustained, engine, threads)
+    settings = Settings(passes, rounds, sustained, engine, threads, workspace_mb, dla)
     # Which engine `auto` is on a board only the board knows; TensorRT is why one has a board.
     there = "tensorrt" if host and engine == "auto" else resolve_engine(engine)
     subjects = benchmark.choose_subjects(found, sizes, precisions, there)

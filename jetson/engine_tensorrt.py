@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from fastnas.jetson.engine_build import BuildOrder, make_logger
+from fastnas.jetson.engine_build import DEFAULT_WORKSPACE_MB, BuildOrder, make_logger
 from fastnas.jetson.engine_cache import EngineCache
 from fastnas.jetson.engines import Engine, Progress
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported
@@ -34,13 +34,19 @@ class TensorRTEngine(Engine):
     """An artifact in TensorRT. The engine is built on first use and cached."""
 
     def __init__(
-        self, artifact: Artifact, size: Size, precision: str, progress: Progress, dla: Optional[int] = None
+        self,
+        artifact: Artifact,
+        size: Size,
+        precision: str,
+        progress: Progress,
+        workspace_mb: int = DEFAULT_WORKSPACE_MB,
+        dla: Optional[int] = None,
     ) -> None:
         trt, self._cuda = _import_tensorrt(), _import_cuda()
         self._name = "{} {} at {}x{}".format(artifact.sidecar.name, precision, *size)
         self._cuda_context = None  # type: Any
         try:
-            self._open(trt, artifact, size, precision, progress, dla)
+            self._open(trt, artifact, size, precision, progress, workspace_mb, dla)
         except BaseException as error:
             # The frames of the failed calls hold what TensorRT made; it must go before the CUDA context does.
             traceback.clear_frames(error.__traceback__)
@@ -50,22 +56,33 @@ class TensorRTEngine(Engine):
             raise
 
     def _open(
-        self, trt: Any, artifact: Artifact, size: Size, precision: str, progress: Progress, dla: Optional[int]
+        self,
+        trt: Any,
+        artifact: Artifact,
+        size: Size,
+        precision: str,
+        progress: Progress,
+        workspace_mb: int,
+        dla: Optional[int],
     ) -> None:
         """Find or build the engine, enter the CUDA context, and load."""
         device = self._cuda.Device(0)
         capability = tuple(device.compute_capability())
         if precision == "int8" and capability in NO_INT8:
             raise Unsupported("{} has no INT8 instructions; use --precision fp16".format(device.name()))
+        self._logger = make_logger(trt)
+        if dla is not None:
+            _require_dla(trt, self._logger, device, dla, precision)
         cache, name = EngineCache(), "{}-{}-{}x{}".format(artifact.sidecar.name, precision, *size)
         file, flags, typed = choose_graph(trt, artifact, precision, size)
         shape, pools = artifact.sidecar.input.shape(size), hasattr(trt, "MemoryPoolType")
         path = artifact.verified_path(file)
-        order = BuildOrder(path, "", artifact.sidecar.input.name, shape, flags, typed, pools=pools, dla=dla)
+        order = BuildOrder(path, "", artifact.sidecar.input.name, shape, flags, typed, workspace_mb, pools, dla)
         identity = {
             "graph": file.sha256,
             "flags": list(flags),
             "dla": dla,
+            "workspace": workspace_mb,
             "size": list(size),
             "TensorRT": trt.__version__,
             "GPU": "{} sm_{}{}".format(device.name(), *capability),
@@ -73,8 +90,9 @@ class TensorRTEngine(Engine):
         }
         path = cache.get(name, identity, order, progress)
         self._cuda_context = _make_current(device)
-        self._logger = make_logger(trt)
         self._runtime = trt.Runtime(self._logger)
+        if dla is not None:
+            self._runtime.DLA_core = dla
         self._engine = self._load(path)
         if self._engine is None:
             cache.forget(path)
@@ -201,6 +219,20 @@ class _Tensors:
             return lambda: context.execute_async_v3(stream)
         bindings = [addresses[name] for name in self._names]
         return lambda: context.execute_async_v2(bindings, stream)
+
+
+def _require_dla(trt: Any, logger: Any, device: Any, core: int, precision: str) -> None:
+    """Refuse a deep learning accelerator that is not there, and what it does not compute.
+
+    It has no fp32; for INT8 it wants, up to TensorRT 10, ranges from a calibration instead of a quantised graph.
+    """
+    cores = getattr(trt.Builder(logger), "num_DLA_cores", 0)
+    if cores == 0:
+        raise JetsonError("{} has no DLA; leave out --dla".format(device.name()))
+    if core >= cores:
+        raise JetsonError("{} has no DLA {}: it has {}, counted from 0".format(device.name(), core, cores))
+    if precision != "fp16":
+        raise Unsupported("a DLA runs fp16 alone, not {}; use --precision fp16, or leave out --dla".format(precision))
 
 
 def _numpy_types(trt: Any) -> Dict[Any, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from fastnas.jetson.engine_build import DEFAULT_WORKSPACE_MB
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.sidecar import Artifact, Size
 
@@ -125,6 +126,8 @@ def open_engine(
     engine: str = "auto",
     threads: int = 0,
     progress: Progress = lambda line: None,
+    workspace_mb: int = DEFAULT_WORKSPACE_MB,
+    dla: Optional[int] = None,
 ) -> Engine:
     """Open an artifact for pictures of `size` (H, W) in this thread.
 
@@ -135,15 +138,19 @@ def open_engine(
         engine: as in `resolve_engine`.
         threads: of ONNX Runtime on the CPU; 0 is its own choice.
         progress: receives lines about what takes long.
+        workspace_mb: scratch memory that TensorRT may use.
+        dla: number of the deep learning accelerator that TensorRT shall use; None is the GPU alone.
 
     Raises:
-        JetsonError: the engine is not installed, or the artifact does not fit.
+        JetsonError: the engine is not installed, or the artifact or the machine does not fit.
     """
     engine = resolve_engine(engine)
     if engine == "tensorrt":
         from fastnas.jetson.engine_tensorrt import TensorRTEngine
 
-        return TensorRTEngine(artifact, size, precision, progress)
+        return TensorRTEngine(artifact, size, precision, progress, workspace_mb, dla)
+    if dla is not None:
+        raise JetsonError("only TensorRT knows the DLA: --dla needs --engine tensorrt, not {}".format(engine))
     from fastnas.jetson.engine_onnxruntime import OnnxRuntimeEngine
 
     provider = {"onnxruntime": "CPU", "onnxruntime-cuda": "CUDA", "onnxruntime-tensorrt": "Tensorrt"}[engine]

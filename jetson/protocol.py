@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from fastnas.jetson.decode import decoder_for
+from fastnas.jetson.engine_build import DEFAULT_WORKSPACE_MB
 from fastnas.jetson.engines import Engine, open_engine
 from fastnas.jetson.errors import Unsupported
 from fastnas.jetson.machine import Machine
@@ -44,6 +45,8 @@ class Settings(NamedTuple):
         seconds: if positive, every subject runs for so long in one round instead (thermal behaviour).
         engine: one of `engines.ENGINES`.
         threads: of ONNX Runtime on the CPU; 0 is its own choice.
+        workspace_mb: scratch memory that TensorRT may use.
+        dla: number of the deep learning accelerator to use, or None.
     """
 
     passes: int = 100
@@ -51,6 +54,8 @@ class Settings(NamedTuple):
     seconds: float = 0.0
     engine: str = "auto"
     threads: int = 0
+    workspace_mb: int = DEFAULT_WORKSPACE_MB
+    dla: Optional[int] = None
 
 
 class Row:
@@ -143,7 +148,16 @@ def measure(
             name = row.subject.artifact.sidecar.name
             progress("round {}/{}: {} {} {}x{}".format(number + 1, rounds, name, precision, *size))
             try:
-                engine = open_engine(row.subject.artifact, size, precision, settings.engine, settings.threads, progress)
+                engine = open_engine(
+                    row.subject.artifact,
+                    size,
+                    precision,
+                    settings.engine,
+                    settings.threads,
+                    progress,
+                    settings.workspace_mb,
+                    settings.dla,
+                )
             except Unsupported as error:
                 rows.remove(row)
                 if not rows:

@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 
 from fastnas.jetson.decode import decoder_for
+from fastnas.jetson.engine_build import DEFAULT_WORKSPACE_MB
 from fastnas.jetson.engines import open_engine, resolve_engine, target_of
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.preprocess import Preprocessor
@@ -27,6 +28,8 @@ class Choice(NamedTuple):
         precision: `fp32`, `fp16` or `int8`; None is what suits the engine best of what an artifact has.
         engine: one of `engines.ENGINES`.
         threads: of ONNX Runtime on the CPU; 0 is its own choice.
+        workspace_mb: scratch memory that TensorRT may use.
+        dla: number of the deep learning accelerator to use, or None.
         box: where the person of a pose network is at first.
     """
 
@@ -35,6 +38,8 @@ class Choice(NamedTuple):
     precision: Optional[str] = None
     engine: str = "auto"
     threads: int = 0
+    workspace_mb: int = DEFAULT_WORKSPACE_MB
+    dla: Optional[int] = None
     box: Optional[Box] = None
 
 
@@ -98,7 +103,16 @@ class Network:
         self.size = size
         self.spec = artifact.sidecar
         self.milliseconds = 0.0
-        self._engine = open_engine(artifact, size, precision, choice.engine, choice.threads, progress)
+        self._engine = open_engine(
+            artifact,
+            size,
+            precision,
+            choice.engine,
+            choice.threads,
+            progress,
+            choice.workspace_mb,
+            choice.dla,
+        )
         self._prepare = Preprocessor(self.spec.input, size)
         self._decode = decoder_for(self.spec.output)
 

@@ -380,6 +380,12 @@ def test_verbose_prints_the_commands_of_nvidias_tools(pictures: Path, tmp_path: 
     assert "--fp16" not in newer
 
 
+def test_a_dla_is_for_engines(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["export", "arch1", "--dla", "0", "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "--dla is for --engine" in done.output
+
+
 def test_engine_without_tensorrt_is_one_line_and_the_artifact_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fastnas.jetson import sidecar
+from fastnas.jetson.commands import main
 from fastnas.jetson.engines import open_engine
 from fastnas.jetson.errors import JetsonError
 from tests.jetson_toys import toy_artifacts
@@ -31,9 +33,10 @@ from fastnas.jetson.errors import JetsonError
 from pycuda import driver
 
 folder, precision = sys.argv[1:3]
+options = json.loads(sys.argv[3])
 artifact, said = sidecar.load(folder), []
 def once():
-    with open_engine(artifact, (64, 96), precision, "tensorrt", progress=said.append) as engine:
+    with open_engine(artifact, (64, 96), precision, "tensorrt", progress=said.append, **options) as engine:
         engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
         output = engine.run().copy()
         del driver.calls[:]
@@ -83,8 +86,8 @@ def environment(tmp_path, version, **more):
     )
 
 
-def contract(tmp_path, version, toy, precision="fp32", **more):
-    command = [sys.executable, "-c", CONTRACT, toy, precision]
+def contract(tmp_path, version, toy, precision="fp32", options=None, **more):
+    command = [sys.executable, "-c", CONTRACT, toy, precision, json.dumps(options or {})]
     done = subprocess.run(
         command,
         env=environment(tmp_path, version, **more),
@@ -136,6 +139,48 @@ def test_fp16_is_a_flag_on_the_fp32_graph_while_there_is_one(tmp_path, version, 
 
 def test_fp16_needs_the_typed_graph_on_11(tmp_path, toys):
     assert "has no fp16 file for tensorrt" in contract(tmp_path, "11", toys["segmentation"], "fp16")
+
+
+@pytest.mark.parametrize("version", ["8.2", "8.6", "10"])
+def test_a_dla_takes_fp16_with_the_gpu_behind_it(tmp_path, version, toys):
+    found = contract(tmp_path, version, toys["segmentation"], "fp16", {"dla": 1}, FAKE_DLA="2")
+    header = found["header"]
+    assert (header["dla"], header["flags"]) == (1, ["FP16", "GPU_FALLBACK"])
+    assert found["lines"][1].endswith("--fp16 --useDLACore=1 --allowGPUFallback")
+    other = contract(tmp_path, version, toys["segmentation"], "fp16", {"dla": 0}, FAKE_DLA="2")
+    assert "dla was 1, is 0" in other["lines"][0]
+
+
+@pytest.mark.parametrize(
+    ("cores", "precision", "line"),
+    [
+        ("0", "fp16", "Fake GPU has no DLA; leave out --dla"),
+        ("1", "fp16", "Fake GPU has no DLA 1: it has 1, counted from 0"),
+        ("2", "fp32", "a DLA runs fp16 alone, not fp32; use --precision fp16"),
+    ],
+)
+def test_a_dla_that_cannot_is_refused_in_a_line(tmp_path, cores, precision, line, toys):
+    found = contract(tmp_path, "8.6", toys["segmentation"], precision, {"dla": 1}, FAKE_DLA=cores)
+    assert found.startswith("ERROR ")
+    assert line in found
+    assert not (tmp_path / "cache").exists()
+
+
+def test_only_tensorrt_knows_the_dla(toys):
+    with pytest.raises(JetsonError, match="--dla needs --engine tensorrt, not onnxruntime"):
+        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime", dla=0)
+    command = ["jetson-bench", toys["depth"], "--res", "32", "--engine", "onnxruntime", "--dla", "0"]
+    done = CliRunner().invoke(main, command)
+    assert (done.exit_code, "--dla needs --engine tensorrt" in done.output) == (1, True)
+
+
+@pytest.mark.parametrize("version", ["8.2", "10"])
+def test_another_workspace_is_another_engine(tmp_path, version, toys):
+    contract(tmp_path, version, toys["segmentation"])
+    found = contract(tmp_path, version, toys["segmentation"], "fp32", {"workspace_mb": 64})
+    assert found["header"]["workspace"] == 64 << 20
+    assert "workspace was 256, is 64" in found["lines"][0]
+    assert found["lines"][1].endswith("--workspace=64" if version == "8.2" else "workspace:64")
 
 
 def test_int8_is_refused_on_a_tx2(tmp_path, toys):
@@ -230,7 +275,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, toys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_cancelled_build_ends_its_process(tmp_path, number, toys):
-    command = [sys.executable, "-c", CONTRACT, toys["segmentation"], "fp32"]
+    command = [sys.executable, "-c", CONTRACT, toys["segmentation"], "fp32", "{}"]
     parent = subprocess.Popen(
         command, env=environment(tmp_path, "8.2", FAKE_TENSORRT_FAULT="hang"), stderr=subprocess.DEVNULL
     )
@@ -240,7 +285,7 @@ def test_a_cancelled_build_ends_its_process(tmp_path, number, toys):
     parent.wait(20)
     wait_for(lambda: not any(os.path.exists("/proc/{}/exe".format(child)) and alive(child) for child in children))
     engines = tmp_path / "cache" / "engines"
-    assert not list(engines.glob("*.engine"))
+    assert not list(engines.glob("[!.]*.engine"))
     assert isinstance(contract(tmp_path, "8.2", toys["segmentation"]), dict)
     assert sorted(path.suffix for path in engines.iterdir()) == ["", ".engine", ".json"]  # the first are the timings
 

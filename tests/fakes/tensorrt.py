@@ -3,7 +3,7 @@
 Only names that the version documents exist, so that using another fails as it would on a board. An engine is the ONNX
 file behind a header; running it runs ONNX Runtime, so that results can be compared. FAKE_TENSORRT_FAULT makes builds
 fail: `parse`, `build`, `exhausted` (no memory on the GPU), `killed` (as the kernel does for want of memory) or `hang`;
-`memory` leaves none for running.
+`memory` leaves none for running. FAKE_DLA is the number of deep learning accelerators, 0 by default.
 """
 
 import enum
@@ -186,6 +186,8 @@ class OnnxParser:
 
 
 class Builder:
+    num_DLA_cores = int(os.environ.get("FAKE_DLA", "0"))
+
     def __init__(self, logger):
         self._logger = logger
 
@@ -211,6 +213,7 @@ class Builder:
             os.kill(os.getpid(), signal.SIGKILL)
         if _FAULT == "hang":
             time.sleep(60)
+        assert config.DLA_core < self.num_DLA_cores
         if _VERSION < (8, 4):
             config.workspace = config.max_workspace_size
         header = {
@@ -225,6 +228,8 @@ class Builder:
 
 
 class Runtime:
+    DLA_core = -1
+
     def __init__(self, logger):
         self._logger = logger
 
@@ -237,6 +242,7 @@ class Runtime:
         if header["version"] != __version__:
             self._logger.log(ILogger.ERROR, "The engine plan file is not compatible with this version of TensorRT")
             return None
+        assert self.DLA_core == (-1 if header["dla"] is None else header["dla"]), "the runtime is told the DLA too"
         return _Engine(header, onnx)
 
 
