@@ -127,9 +127,8 @@ def _run(
     from fastnas.jetson.controls import Controls
     from fastnas.jetson.figures import Figures
     from fastnas.jetson.overlay import Drawer
-    from fastnas.jetson.parts import recover
     from fastnas.jetson.pipeline import Feed, Pipeline, Sink
-    from fastnas.jetson.recorder import Captures, Recording, plays
+    from fastnas.jetson.recorder import Captures, Recording, recover
     from fastnas.jetson.vision import Networks
     from fastnas.jetson.web import Server, Site
 
@@ -143,10 +142,10 @@ def _run(
     first = opened[0]
 
     say("source: {} at {:g} FPS".format(first.pipeline, first.fps))
-    recover(options["captures"], plays, say)
+    recover(options["captures"], say)
     sinks: List[Sink] = [Captures(options["captures"], first.fps, controls, say)]
     if options["out"]:
-        recover(os.path.dirname(options["out"]) or ".", plays, say)
+        recover(os.path.dirname(options["out"]) or ".", say)
         sinks.append(Recording(options["out"], first.fps, options["every_frame"], say))
     with ExitStack() as stack:
         if options["web"]:

@@ -18,6 +18,7 @@ from fastnas.jetson.doctor_cuda import check_cuda
 from fastnas.jetson.engine_cache import cache_folder
 from fastnas.jetson.errors import ADD_SWAP
 from fastnas.jetson.findings import FAIL, OK, WARN, Finding, Findings, distribution_version, version_of
+from fastnas.jetson.gstreamer import opencv_has
 from fastnas.jetson.machine import MAX_OPSET, Machine
 from fastnas.jetson.sensors import read_text
 
@@ -230,11 +231,8 @@ def check_docker(machine: Machine) -> Findings:
 
 def _opencv_backends() -> List[str]:
     """The video backends that OpenCV was built with."""
-    import cv2
-
-    text = cv2.getBuildInformation()
     names = (("GStreamer", "GStreamer"), ("FFMPEG", "FFMPEG"), ("v4l/v4l2", "V4L2"))
-    return [name for key, name in names if re.search(r"{}:\s+YES".format(re.escape(key)), text)]
+    return [name for key, name in names if opencv_has(key)]
 
 
 def _writable(folder: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, List, Optional
 from fastnas.jetson.engine_build import BuildOrder
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError
 from fastnas.jetson.files import sha256_of, write_text
+from fastnas.jetson.parts import Part, abandoned
 
 SAY_EVERY_SECONDS = 10.0
 
@@ -86,26 +87,18 @@ class EngineCache:
     def _build(self, stem: str, order: BuildOrder, say: Callable[[str], None]) -> None:
         try:
             os.makedirs(self.folder, exist_ok=True)
-            self._sweep()
-            prefix = ".build.{}.".format(os.getpid())
-            descriptor, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=self.folder)
-            os.close(descriptor)
+            for left, _ in abandoned(self.folder):
+                os.unlink(left)
+            part = Part(stem + ".engine")
         except OSError as error:
             message = "cannot write the engine cache {} ({}); set FASTNAS_CACHE to a folder that can be written"
             raise JetsonError(message.format(self.folder, error.strerror)) from error
         try:
             say("the same by hand: " + order._replace(engine=stem + ".engine").trtexec())
-            _run_build(order._replace(engine=temporary, timing_cache=os.path.join(self.folder, "timings")), say)
-            os.replace(temporary, stem + ".engine")
+            _run_build(order._replace(engine=part.path, timing_cache=os.path.join(self.folder, "timings")), say)
+            part.finish()
         finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-
-    def _sweep(self) -> None:
-        """Remove what builds left behind whose process was killed outright."""
-        for path in glob.glob(os.path.join(glob.escape(self.folder), ".build.*.part")):
-            if not os.path.exists("/proc/" + os.path.basename(path).split(".")[2]):
-                os.unlink(path)
+            part.close()
 
 
 def _run_build(order: BuildOrder, say: Callable[[str], None]) -> None:

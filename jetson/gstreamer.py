@@ -17,14 +17,14 @@ DECODER = "nvv4l2decoder"
 
 
 def opencv_has(name: str) -> bool:
-    """Whether this OpenCV was built with `GStreamer` or `FFMPEG`."""
+    """Whether this OpenCV was built with `GStreamer`, `FFMPEG` or `v4l/v4l2`."""
     found = re.search(r"^\s*{}:\s*(\w+)".format(name), import_cv2().getBuildInformation(), re.MULTILINE)
     return found is not None and found.group(1) == "YES"
 
 
 def has_element(name: str) -> bool:
     """Whether GStreamer on this machine has an element."""
-    return run_quietly(["gst-inspect-1.0", "--exists", name]) is not None
+    return run_quietly(["gst-inspect-1.0", "--exists", name], timeout=30) is not None  # the first looks at all plugins
 
 
 def argus_pipeline(sensor: int, width: int, height: int, fps: float) -> List[str]:

@@ -8,7 +8,7 @@ import glob
 import os
 import re
 import secrets
-from typing import Callable
+from typing import Iterator, Tuple
 
 NAME = re.compile(r"^\.part-[0-9a-f]{8}-(.+)$")
 
@@ -43,40 +43,18 @@ class Part:
         self._file.close()
 
 
-def recover(folder: str, plays: Callable[[str], bool], say: Callable[[str], None]) -> None:
-    """Deal with the parts that killed recordings left in a folder: what plays gets a name of its own, the rest goes.
-
-    A finished file is neither touched nor replaced.
-    """
+def abandoned(folder: str) -> Iterator[Tuple[str, str]]:
+    """The parts in a folder whose writers ended before they were finished, each with the name that it was to get."""
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), ".part-*"))):
         found = NAME.match(os.path.basename(path))
-        if found is None or not _abandoned(path):
-            continue
-        try:
-            if plays(path):
-                final = _free_name(os.path.join(folder, found.group(1)))
-                os.rename(path, final)
-                say("kept {}: its recording was cut off, but it plays".format(final))
-            else:
-                os.unlink(path)
-                say("removed what was left of {}: its recording was cut off, and does not play".format(found.group(1)))
-        except OSError as error:
-            say("cannot tidy up {}: {}".format(path, error.strerror))
+        if found is not None and not _locked(path):
+            yield path, os.path.join(folder, found.group(1))
 
 
-def _abandoned(path: str) -> bool:
+def _locked(path: str) -> bool:
     try:
         with open(path, "rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # locked by its writer, just named, or somebody else's
-        return False
-    return True
-
-
-def _free_name(path: str) -> str:
-    """`ride-recovered.avi` for `ride.avi`, with a number if that is taken."""
-    stem, suffix = os.path.splitext(path)
-    name, number = "{}-recovered{}".format(stem, suffix), 2
-    while os.path.exists(name):
-        name, number = "{}-recovered-{}{}".format(stem, number, suffix), number + 1
-    return name
+    except OSError:  # by its writer; or it has just been named, or is somebody else's
+        return True
+    return False

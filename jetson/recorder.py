@@ -10,7 +10,7 @@ import numpy as np
 from fastnas.jetson.controls import Controls
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import atomic_path
-from fastnas.jetson.parts import Part
+from fastnas.jetson.parts import Part, abandoned
 from fastnas.jetson.pipeline import Sink
 from fastnas.jetson.preprocess import import_cv2
 
@@ -198,6 +198,33 @@ def plays(path: str) -> bool:
         return bool(capture.isOpened() and capture.read()[0])
     finally:
         capture.release()
+
+
+def recover(folder: str, say: Callable[[str], None]) -> None:
+    """Deal with what killed recordings left in a folder: what plays gets a name of its own, the rest goes.
+
+    A finished file is neither touched nor replaced.
+    """
+    for path, final in abandoned(folder):
+        try:
+            if plays(path):
+                kept = _free_name(final)
+                os.rename(path, kept)
+                say("kept {}: its recording was cut off, but it plays".format(kept))
+            else:
+                os.unlink(path)
+                say("removed what was left of {}: its recording was cut off, and does not play".format(final))
+        except OSError as error:
+            say("cannot tidy up {}: {}".format(path, error.strerror))
+
+
+def _free_name(path: str) -> str:
+    """`ride-recovered.avi` for `ride.avi`, with a number if that is taken."""
+    stem, suffix = os.path.splitext(path)
+    name, number = "{}-recovered{}".format(stem, suffix), 2
+    while os.path.exists(name):
+        name, number = "{}-recovered-{}{}".format(stem, number, suffix), number + 1
+    return name
 
 
 def check_room(folder: str) -> None:

@@ -13,8 +13,7 @@ import pytest
 from fastnas.jetson import recorder
 from fastnas.jetson.controls import Controls
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.parts import recover
-from fastnas.jetson.recorder import Captures, DiskFull, Recording, Video
+from fastnas.jetson.recorder import Captures, DiskFull, Recording, Video, recover
 from tests.camera_parts import picture
 
 
@@ -222,12 +221,12 @@ def test_what_a_killed_recording_leaves_is_kept_if_it_plays(tmp_path):
     said = []
 
     def start_another():  # it leaves a running recording alone
-        recover(str(tmp_path), recorder.plays, said.append)
+        recover(str(tmp_path), said.append)
         assert said == []
         assert len(os.listdir(str(tmp_path))) == 4
 
     record_and(tmp_path / "ride.avi", start_another)
-    recover(str(tmp_path), recorder.plays, said.append)
+    recover(str(tmp_path), said.append)
     kept = tmp_path / "ride-recovered-2.avi"
     assert said == ["kept {}: its recording was cut off, but it plays".format(kept)]
     assert len(frames_of(kept)[0]) > 100
@@ -241,7 +240,9 @@ def test_what_a_killed_recording_leaves_goes_if_it_does_not_play(tmp_path):
     record_and(tmp_path / "ride.mp4")
     (left,) = os.listdir(str(tmp_path))
     assert left.startswith(".part-")
-    recover(str(tmp_path), recorder.plays, said.append)
+    recover(str(tmp_path), said.append)
     assert os.listdir(str(tmp_path)) == []
-    assert said == ["removed what was left of ride.mp4: its recording was cut off, and does not play"]
-    recover(str(tmp_path / "absent"), recorder.plays, said.append)
+    assert said == [
+        "removed what was left of {}: its recording was cut off, and does not play".format(tmp_path / "ride.mp4")
+    ]
+    recover(str(tmp_path / "absent"), said.append)
