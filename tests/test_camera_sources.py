@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import time
 from typing import Any
 
@@ -212,6 +213,23 @@ def test_a_silent_stream_times_out_by_the_name_that_its_ffmpeg_knows(avformat, n
     """In FFmpeg 4 and before `timeout` means to wait for somebody to call, and no camera does."""
     build = "    FFMPEG:                      YES\n      avformat:                  YES ({})\n".format(avformat)
     assert rtsp_options(build) == "rtsp_transport;tcp|{};5000000".format(name)
+
+
+def test_a_silent_network_camera_is_called_and_given_up(monkeypatch):
+    """With this OpenCV's own FFmpeg, of whichever version: it must call, not wait for a call."""
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "")
+    monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS")
+    monkeypatch.setattr(cameras, "SILENCE", 1.0)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        server.settimeout(10)
+        address = parse_address("rtsp://127.0.0.1:{}/live".format(server.getsockname()[1]))
+        start = time.monotonic()
+        with pytest.raises(JetsonError, match="cannot open FFmpeg"):
+            open_source(address, Mode())
+        assert 0.8 <= time.monotonic() - start < 8
+        server.accept()[0].close()  # fails where nobody called
 
 
 class Opened:
