@@ -1,7 +1,8 @@
 """Built engines, kept under everything that decides whether an engine still fits, with the reason for every rebuild.
 
 An engine works only with the TensorRT and the GPU that built it. The cache is `$FASTNAS_CACHE/engines`, by default
-`~/.cache/fastnas/engines`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, which says what it was built from.
+`~/.cache/fastnas/engines`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, which says what it was built from
+and, once that is known, how far it is from its graph.
 """
 
 import glob
@@ -55,13 +56,22 @@ class EngineCache:
             return stem + ".engine"
         say("building the engine {}: {}; this takes minutes".format(name, reason or self._why(name, identity)))
         self._build(stem, order, say)
-        record = {"identity": identity, "sha256": sha256_of(stem + ".engine")}
-        write_text(stem + ".json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+        _write_record(stem + ".json", {"identity": identity, "sha256": sha256_of(stem + ".engine")})
         return stem + ".engine"
 
+    def compared(self, path: str) -> bool:
+        """Whether an engine's difference from its graph is known; it is not while nothing could tell."""
+        return "difference" in (_read_record(_record_of(path)) or {})
+
+    def note(self, path: str, difference: float) -> None:
+        """Keep an engine's difference from its graph, as a share of the largest value."""
+        record = _read_record(_record_of(path))
+        if record is not None:
+            _write_record(_record_of(path), dict(record, difference=difference))
+
     def forget(self, path: str) -> None:
-        """Remove an engine that TensorRT refuses to load."""
-        for name in (path, path[: -len(".engine")] + ".json"):
+        """Remove an engine that TensorRT refuses to load, or that is wrong."""
+        for name in (path, _record_of(path)):
             if os.path.exists(name):
                 os.unlink(name)
 
@@ -135,6 +145,14 @@ def _lines(log: Any) -> List[str]:
     """The lines that the child has written so far."""
     size = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), size, 0).decode("utf-8", "replace").strip().splitlines()
+
+
+def _record_of(engine: str) -> str:
+    return engine[: -len(".engine")] + ".json"
+
+
+def _write_record(path: str, record: Dict[str, Any]) -> None:
+    write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def _read_record(path: str) -> Optional[Dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from fastnas.jetson import engine_check
 from fastnas.jetson.engine_build import DEFAULT_WORKSPACE_MB, BuildOrder, make_logger
 from fastnas.jetson.engine_cache import EngineCache
 from fastnas.jetson.engines import Engine, Progress
@@ -76,8 +77,8 @@ class TensorRTEngine(Engine):
         cache, name = EngineCache(), "{}-{}-{}x{}".format(artifact.sidecar.name, precision, *size)
         file, flags, typed = choose_graph(trt, artifact, precision, size)
         shape, pools = artifact.sidecar.input.shape(size), hasattr(trt, "MemoryPoolType")
-        path = artifact.verified_path(file)
-        order = BuildOrder(path, "", artifact.sidecar.input.name, shape, flags, typed, workspace_mb, pools, dla)
+        onnx = artifact.verified_path(file)
+        order = BuildOrder(onnx, "", artifact.sidecar.input.name, shape, flags, typed, workspace_mb, pools, dla)
         identity = {
             "graph": file.sha256,
             "flags": list(flags),
@@ -101,6 +102,19 @@ class TensorRTEngine(Engine):
             raise JetsonError("TensorRT cannot load the engine that it built: {}".format(self._logger.last_error))
         super().__init__(artifact, size, dict(identity, engine="tensorrt", version=trt.__version__, path=path))
         self._prepare(trt, shape)
+        if not cache.compared(path):
+            self._compare(cache, path, onnx, precision, progress)
+
+    def _compare(self, cache: EngineCache, path: str, onnx: str, precision: str, progress: Progress) -> None:
+        """See that a new engine computes what its graph says; one that does not is not kept."""
+        found = engine_check.difference(self, self._artifact.sidecar, self._size, onnx, progress)
+        if found is not None:
+            if found > engine_check.ALLOWED[precision]:
+                cache.forget(path)
+                raise JetsonError(engine_check.complaint(self._name, found, precision))
+            cache.note(path, found)
+        self.input.fill(0)
+        self.stages = None
 
     def _prepare(self, trt: Any, shape: Tuple[int, ...]) -> None:
         """Allocate the memory, check names, shapes and types, and bind."""

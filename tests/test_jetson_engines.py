@@ -74,6 +74,12 @@ freed = list(driver.freed)
 print(json.dumps([line, freed]))
 """
 
+WITHOUT_ONNXRUNTIME = """
+from importlib import util
+import fastnas.jetson.engine_check as check
+check.find_spec = lambda name: None if name == "onnxruntime" else util.find_spec(name)
+"""
+
 
 def environment(tmp_path, version, **more):
     paths = [os.path.join(TESTS, "fakes"), os.path.dirname(TESTS)]
@@ -127,6 +133,8 @@ def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toy
     limit = "--workspace=256" if version in ("8.0", "8.2") else "--memPoolSize=workspace:256"
     assert by_hand.endswith("--shapes=image:1x3x64x96 " + limit)
     assert found["again"] == []
+    with open(str(engine)[: -len(".engine")] + ".json") as file:
+        assert json.load(file)["difference"] < 1e-5
     inference, copy_in, compute, copy_out = found["stages"]
     assert inference >= copy_in + compute + copy_out > 0
 
@@ -181,6 +189,24 @@ def test_another_workspace_is_another_engine(tmp_path, version, toys):
     assert found["header"]["workspace"] == 64 << 20
     assert "workspace was 256, is 64" in found["lines"][0]
     assert found["lines"][1].endswith("--workspace=64" if version == "8.2" else "workspace:64")
+
+
+@pytest.mark.parametrize(("fault", "by"), [("wrong", "by 1."), ("nan", "by inf of")])
+def test_an_engine_that_differs_from_its_graph_is_not_kept(tmp_path, fault, by, toys):
+    found = contract(tmp_path, "8.6", toys["segmentation"], FAKE_TENSORRT_FAULT=fault)
+    assert "toy-segmentation fp32 at 64x96 is wrong: it differs from its graph " + by in found
+    assert list((tmp_path / "cache" / "engines").glob("toy*")) == []
+
+
+def test_without_onnxruntime_an_engine_is_used_but_not_called_compared(tmp_path, monkeypatch, toys):
+    """It is compared the first time that ONNX Runtime is there."""
+    monkeypatch.setattr(sys.modules[__name__], "CONTRACT", WITHOUT_ONNXRUNTIME + CONTRACT)
+    found = contract(tmp_path, "8.6", toys["segmentation"])
+    assert any("not compared with its graph: ONNX Runtime is not installed" in line for line in found["lines"])
+    monkeypatch.undo()
+    assert contract(tmp_path, "8.6", toys["segmentation"])["lines"] == []
+    (record,) = (tmp_path / "cache" / "engines").glob("*.json")
+    assert json.loads(record.read_text())["difference"] < 1e-5
 
 
 def test_int8_is_refused_on_a_tx2(tmp_path, toys):

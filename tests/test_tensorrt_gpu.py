@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fastnas.data.voc import TASK
 from fastnas.deploy import artifact
 from fastnas.deploy.artifact import Options, sample_image
 from fastnas.jetson import sidecar
+from fastnas.jetson.engine_check import ALLOWED
 from fastnas.jetson.engines import open_engine
 from fastnas.models import ModelSpec, build
 from tests.deploy_toys import unsettle
@@ -55,6 +57,8 @@ def test_an_engine_computes_what_the_file_says(
         with open_engine(loaded, SIZE, kind, engine) as opened:
             opened.input[...] = x
             outputs.append(opened.run().copy())
+    (record,) = (tmp_path / "engines").glob("*.json")  # of the comparison that every new engine goes through
+    assert 0 <= json.loads(record.read_text())["difference"] <= ALLOWED[precision]
     expected, found = outputs
     assert np.isfinite(found).all()
     assert np.abs(found - expected).mean() <= ERRORS[precision] * np.abs(expected).mean()

@@ -3,7 +3,8 @@
 Only names that the version documents exist, so that using another fails as it would on a board. An engine is the ONNX
 file behind a header; running it runs ONNX Runtime, so that results can be compared. FAKE_TENSORRT_FAULT makes builds
 fail: `parse`, `build`, `exhausted` (no memory on the GPU), `killed` (as the kernel does for want of memory) or `hang`;
-`memory` leaves none for running. FAKE_DLA is the number of deep learning accelerators, 0 by default.
+`memory` leaves none for running; `wrong` and `nan` spoil one value of the output. FAKE_DLA is the number of deep
+learning accelerators, 0 by default.
 """
 
 import enum
@@ -300,6 +301,8 @@ class _Context:
         output, image = addresses
         given = driver.device_array(image, self._shape, "float32")
         found = self._engine.session.run(None, {"image": given})[0]
+        if _FAULT in ("wrong", "nan"):
+            found[0, 0, -1, -1] = {"wrong": found.max() * 1.5, "nan": float("nan")}[_FAULT]
         driver.device_array(output, found.shape, "float32")[...] = found
         return True
 
