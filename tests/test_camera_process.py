@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from tests.camera_parts import REAL_VIDEO, Process, write_video
+from fastnas.jetson.gstreamer import opencv_has
+from tests.camera_parts import REAL_VIDEO, Process, fake_launcher, write_video
 from tests.jetson_toys import toy_artifacts
 from tests.test_camera_recorder import frames_of
 from tests.test_camera_web import watch
@@ -83,6 +84,31 @@ def test_a_kill_leaves_nothing_half_written(toys, tmp_path):
         time.sleep(0.7)
         camera.end(signal.SIGKILL)
     assert not (tmp_path / "all.mp4").exists()
+    with Process(tmp_path, toys["depth"], *arguments) as camera:  # which tidies up
+        camera.wait_for("removed what was left of .*all.mp4: its recording was cut off")
+        camera.wait_for("depth: toy-depth")
+        time.sleep(0.7)
+        assert camera.end() == 0
+    assert sorted(os.listdir(str(tmp_path))) == ["all.mp4", "log"]
+
+
+def test_a_csi_camera_that_stalls_is_opened_again(toys, tmp_path, monkeypatch):
+    """Half a second of pictures, then silence without an end, as when the daemon of CSI cameras hangs."""
+    if opencv_has("GStreamer"):
+        pytest.skip("this OpenCV reads CSI cameras itself, without gst-launch-1.0")
+    frames = "for i in 1 2 3 4 5 6 7 8; do head -c {} /dev/zero; sleep 0.05; done\n".format(64 * 48 * 3)
+    fake_launcher(tmp_path, "echo $$ >> {}/pids\n{}exec sleep 60\n".format(tmp_path, frames), monkeypatch)
+    arguments = ["--source", "csi://0", "--mode", "64x48@20", "--port", 0]
+    with Process(tmp_path, toys["depth"], *arguments) as camera:
+        camera.wait_for("source: gst-launch-1.0 nvarguscamerasrc sensor-id=0 ")
+        camera.wait_for("no picture for 5 s from gst-launch-1.0 .*; trying again until it comes back")
+        camera.wait_for("connected again")
+        state = ask(port_of(camera), "/figures")
+        assert (state["state"], state["reconnects"]) == ("running", 1)
+        assert camera.end() == 0
+    first, second = (tmp_path / "pids").read_text().split()
+    assert first != second
+    assert not os.path.exists("/proc/" + first)
 
 
 def test_a_file_through_all_tasks_into_a_file(toys, tmp_path, video):
