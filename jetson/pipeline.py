@@ -129,6 +129,7 @@ class Pipeline:
     ) -> None:
         self._feed, self._open_networks, self._draw = feed, open_networks, draw
         self._sinks, self._controls, self._figures, self._say = list(sinks), controls, figures, say
+        self._source: Optional[Source] = None
         self._tries = 0
         self._stop = threading.Event()
         self._frames, self._seen = Slot(feed.every, self._stop), Slot(feed.every, self._stop)
@@ -160,6 +161,9 @@ class Pipeline:
         """
         capture, inference, drawing = self._threads
         drawing.join()
+        source = self._source
+        if source is not None:
+            source.interrupt()
         inference.join(HANG)
         capture.join(HANG)
         self._figures.ended = True
@@ -188,6 +192,7 @@ class Pipeline:
     def _play(self, source: Optional[Source]) -> None:
         """Hand on a source's pictures until it is over; one that is lost is opened again and again."""
         while source is not None:
+            self._source = source
             lost: Optional[SourceLost] = None
             try:
                 self._read_all(source)

@@ -88,6 +88,11 @@ class Watched(Source):
         self._patience = SILENCE
         return picture
 
+    def interrupt(self) -> None:
+        """See `Source.interrupt`: a read that waits ends at once, as if the source were over."""
+        self._left.set()
+        self._slot.close()
+
     def close(self) -> None:
         """See `Source.close`; from any thread, and not for ever."""
         self._left.set()

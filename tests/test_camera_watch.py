@@ -173,7 +173,8 @@ def test_a_stalled_camera_comes_back(monkeypatch):
         each.released.set()
 
 
-def test_a_stalled_camera_does_not_keep_us_from_ending():
+def test_a_stalled_camera_does_not_keep_us_from_ending(monkeypatch):
+    monkeypatch.setattr(watch, "SILENCE", 30.0)
     stalled = Stalls(1)
     line, _, _, _ = make(lambda: stalled)
     line.start()
@@ -182,6 +183,7 @@ def test_a_stalled_camera_does_not_keep_us_from_ending():
     line.stop()
     line.join()
     assert time.monotonic() - start < 2
+    assert not line._threads[0].is_alive()  # it closed what can be closed: no process of GStreamer's stays
     stalled.released.set()
 
 
