@@ -38,6 +38,9 @@ MULTIPLE = 32
 INT8_OPSET = 13
 """The first opset whose quantisers have a scale for each channel."""
 
+HEAD_TASKS = {"labels": "segmentation", "peaks": "pose"}
+"""The task that a head is for, if it is for one alone."""
+
 DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
 
 
@@ -49,7 +52,8 @@ class Options:
         resolution: H, W at which the files are checked and meant to run; they take every multiple of 32.
         opset: of the ONNX files.
         layout: `NCHW`, normalised floats, or `NHWC`, raw bytes with the normalisation in the graph.
-        head: `plain` logits, logits `upsampled` to H x W, or `labels` of that size (segmentation only).
+        head: `plain` output, output `upsampled` to H x W, `labels` of that size (segmentation only), or the `peaks` of
+            heatmaps (pose only).
         fp16: whether to write the typed fp16 file too.
         int8: whether to write the INT8 files too.
         calibrate: folder of pictures that INT8 needs; reduced precision is then judged on some of them as well.
@@ -127,7 +131,7 @@ def export(
         input=sidecar.Input(INPUT, options.layout, network.encoder.mean, network.encoder.std, MULTIPLE),
         output=sidecar.Output(
             OUTPUT,
-            "labels" if options.head == "labels" else DECODE[spec.task.kind],
+            options.head if options.head in HEAD_TASKS else DECODE[spec.task.kind],
             graph.shapes[graph.output].stride,
         ),
         files=(),
@@ -274,8 +278,11 @@ def _check(options: Options, spec: ModelSpec) -> None:
         raise FastnasError("INT8 needs pictures to find its ranges with: add --calibrate DIR")
     if options.int8 and options.opset < INT8_OPSET:
         raise FastnasError(f"INT8 needs opset {INT8_OPSET} or newer for a scale of each channel, not {options.opset}")
-    if options.head == "labels" and spec.task.kind != "segmentation":
-        raise FastnasError(f"only segmentation has labels; a {spec.task.kind} model is exported with its plain output")
+    needed = HEAD_TASKS.get(options.head, spec.task.kind)
+    if needed != spec.task.kind:
+        raise FastnasError(
+            f"only {needed} has {options.head}; a {spec.task.kind} model is exported with its plain output"
+        )
 
 
 def _per_channel(values: tuple[float, ...]) -> Tensor:

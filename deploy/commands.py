@@ -54,10 +54,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--head",
-    type=click.Choice(["plain", "upsampled", "labels"]),
+    type=click.Choice(["plain", "upsampled", "labels", "peaks"]),
     default="plain",
     show_default=True,
-    help="Output at the decoder's size, at the image's size, or as class ids of that size.",
+    help="Output at the decoder's size, at the image's, class ids of that size, or the peaks of pose's heatmaps.",
 )
 @click.option("--fp16", is_flag=True, help="Also a typed fp16 file, checked with exact fp16 arithmetic.")
 @click.option("--int8", is_flag=True, help="Also INT8 files, one for ONNX Runtime and one for TensorRT.")

@@ -159,6 +159,11 @@ class ArgMax:
 
 
 @dataclass(frozen=True)
+class Peaks:
+    """Column, row and height of the largest value of each channel, [1, J, 3]: see `onnx_peaks`."""
+
+
+@dataclass(frozen=True)
 class Input:
     """The image: [1, C, H, W] floats, or [1, H, W, 3] bytes where `Bytes` reads it."""
 
@@ -167,7 +172,7 @@ class Input:
 
 Op = (
     Conv | Deconv | SpreadConv | Affine | Constant | Activation | Add | Mul | Concat | Resize | GlobalPool | Pool
-    | Spread | Bytes | ArgMax | Input
+    | Spread | Bytes | ArgMax | Peaks | Input
 )  # fmt: skip
 
 
@@ -262,7 +267,7 @@ def infer(op: Op, inputs: list[Shape]) -> Shape:
             return Shape(sum(x.channels for x in inputs), inputs[0].stride)
         case ArgMax():
             return Shape(1, inputs[0].stride)
-        case Affine() | Activation() | Bytes():
+        case Affine() | Activation() | Bytes() | Peaks():
             return inputs[0]
 
 

@@ -1,4 +1,4 @@
-"""What the graph of an artifact takes and gives: bytes or normalised floats in; logits, full-size logits or labels out.
+"""What the graph of an artifact takes and gives: bytes or normalised floats in; logits, labels or peaks out.
 
 These are the only steps that change what is computed; everything else (`fastnas.deploy.optimise`) is exact.
 """
@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from fastnas.deploy.graph import Affine, ArgMax, Builder, Bytes, Graph, Input, Node, Resize, rewrite
+from fastnas.deploy.graph import Affine, ArgMax, Builder, Bytes, Graph, Input, Node, Peaks, Resize, rewrite
 
 Layout = Literal["NCHW", "NHWC"]
-Head = Literal["plain", "upsampled", "labels"]
+Head = Literal["plain", "upsampled", "labels", "peaks"]
 
 
 def take_bytes(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
@@ -36,13 +36,18 @@ def take_bytes(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) ->
 
 
 def give(graph: Graph, head: Head) -> Graph:
-    """The graph with its output upsampled to the image's size, or turned into labels [1, H, W] of that size."""
+    """The graph with its output upsampled to the image's size, or turned into labels [1, H, W] of that size.
+
+    Peaks, one for each channel, are found in the output as it is: upsampled, they would lie between the same cells.
+    """
     if head == "plain":
         return graph
     build = Builder()
     for name, node in graph.nodes.items():
         build.add(node.op, *node.inputs, name=name)
     output, stride = graph.output, graph.shapes[graph.output].stride
+    if head == "peaks":
+        return Graph(build.nodes, build.add(Peaks(), output, name="joints"))
     if stride > 1:
         output = build.add(Resize(stride), output, name="upsampled")
     if head == "labels":

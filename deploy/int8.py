@@ -17,11 +17,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from fastnas.deploy.onnx_peaks import PREFIX
 from fastnas.deploy.onnx_writer import INPUT, OUTPUT
 from fastnas.errors import MissingPackage
 
-HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows")
-"""Parts of the names of operators that make masks and single pixels (`onnx_writer`): quantising them gains nothing."""
+HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows", PREFIX)
+"""Parts of the names of operators that make masks, single pixels and peaks: quantising them gains nothing."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,12 @@ def always_float(model: onnx.ModelProto) -> list[str]:
 
     A convolution of three channels is slower in INT8 than in float32, and 256 levels of a logit make ties.
     """
-    ends = {INPUT, "pixels", "normalised", "normalised/shift"}
+    starts = {INPUT, "pixels", "normalised", "normalised/shift"}
+    ends = {OUTPUT, *(source for node in model.graph.node if node.name.startswith(PREFIX) for source in node.input)}
     return [
         node.name
         for node in model.graph.node
-        if ends & set(node.input) or OUTPUT in node.output or any(part in node.name for part in HELPERS)
+        if starts & set(node.input) or ends & set(node.output) or any(part in node.name for part in HELPERS)
     ]
 
 

@@ -21,8 +21,8 @@ NEWEST_IR = 8
 ALLOWED = frozenset(
     {
         "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear",
-        "GlobalAveragePool", "HardSigmoid", "MatMul", "MaxPool", "Mul", "QuantizeLinear", "ReduceMax", "Relu",
-        "Reshape", "Resize", "Sigmoid", "Transpose",
+        "GatherElements", "GlobalAveragePool", "Greater", "HardSigmoid", "Less", "MatMul", "MaxPool", "Mul",
+        "QuantizeLinear", "ReduceMax", "Relu", "Reshape", "Resize", "Sigmoid", "Sub", "Transpose",
     }
 )  # fmt: skip
 """All of them are in TensorRT 8.0's matrix. Loop, If, Shape, Gather and the like are not needed, and not here."""

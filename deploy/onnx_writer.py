@@ -30,11 +30,13 @@ from fastnas.deploy.graph import (
     Input,
     Mul,
     Node,
+    Peaks,
     Pool,
     Resize,
     Spread,
     SpreadConv,
 )
+from fastnas.deploy.onnx_peaks import write_peaks
 from fastnas.errors import FastnasError
 
 OPSETS = range(11, 22)
@@ -60,7 +62,7 @@ def to_onnx(graph: Graph, *, opset: int = DEFAULT_OPSET, extra_outputs: Sequence
         FastnasError: there is no such opset here.
     """
     require_opset(opset)
-    writer = _Writer(graph, opset)
+    writer = Writer(graph, opset)
     for name, node in graph.nodes.items():
         writer.write(name, node)
     return writer.model(extra_outputs)
@@ -76,7 +78,13 @@ def require_opset(opset: int) -> None:
         raise FastnasError(f"opset {opset} is not one of {OPSETS[0]} to {OPSETS[-1]}; TensorRT 8 needs 13 or less")
 
 
-class _Writer:
+class Writer:
+    """Writes the values of a graph one by one, each after those it reads.
+
+    Attributes:
+        written: ONNX names of what operators have made so far.
+    """
+
     def __init__(self, graph: Graph, opset: int) -> None:
         self.graph = graph
         self.opset = opset
@@ -135,6 +143,8 @@ class _Writer:
                 self.pool(node.op, x, out)
             case Spread(stride):
                 self.emit("Mul", [x[0], self.plane(stride)], out)
+            case Peaks():
+                write_peaks(self, x[0], self.graph.shapes[node.inputs[0]].channels, out)
             case Bytes():
                 self.emit("Transpose", x, f"{out}/planes", perm=[0, 3, 1, 2])
                 self.emit("Cast", [f"{out}/planes"], out, to=TensorProto.FLOAT)
@@ -293,6 +303,8 @@ class _Writer:
         size = [1, 1] if shape.stride == PIXEL else [_divided("height", shape.stride), _divided("width", shape.stride)]
         if isinstance(self.graph.nodes[name].op, ArgMax):
             return helper.make_tensor_value_info(self.value(name), TensorProto.INT32, [1, *size])
+        if isinstance(self.graph.nodes[name].op, Peaks):
+            return helper.make_tensor_value_info(self.value(name), TensorProto.FLOAT, [1, shape.channels, 3])
         return helper.make_tensor_value_info(self.value(name), TensorProto.FLOAT, [1, shape.channels, *size])
 
 

@@ -34,7 +34,8 @@ class Parity:
     Attributes:
         largest: largest absolute error, as a share of the largest absolute reference value.
         mean: mean absolute error, as a share of the mean absolute reference value.
-        agreement: share of pixels where the channel of the largest value is the same (for one channel: 1).
+        agreement: share of pixels where the channel of the largest value is the same (for one channel: 1), or of peaks
+            that are where the heatmap is highest.
         finite: whether neither NaN nor infinity came out.
         sizes: images as `HxW`.
     """
@@ -73,7 +74,7 @@ def compare(
         model: an ONNX file's content.
         network: what it was made from.
         images: one or more, of any sizes that fit.
-        head: what the file gives; labels are compared by agreement alone.
+        head: what the file gives; labels are compared by agreement alone, peaks by their heights and agreement.
         feed: how the file takes an image.
 
     Raises:
@@ -85,11 +86,16 @@ def compare(
     for image in images:
         expected = reference(network, image, head)
         (found,) = run(session, [OUTPUT], feed(image))
-        wanted = expected.shape if head != "labels" else (1, *expected.shape[2:])
+        shapes = {"labels": (1, *expected.shape[2:]), "peaks": (*expected.shape[:2], 3)}
+        wanted = shapes.get(head, expected.shape)
         if found.shape != wanted:
             raise FastnasError(f"the ONNX graph gives {list(found.shape)}, the network {list(wanted)}")
-        classes = found if head == "labels" else found.argmax(1)
-        agreements.append(float(np.mean(classes == expected.argmax(1))))
+        if head == "peaks":
+            agreements.append(_as_high(found, expected))
+            found, expected = found[..., 2], expected.max((2, 3))
+        else:
+            classes = found if head == "labels" else found.argmax(1)
+            agreements.append(float(np.mean(classes == expected.argmax(1))))
         if head != "labels":
             finite &= bool(np.isfinite(found).all())
             difference = np.abs(found - expected)
@@ -163,10 +169,19 @@ def reference(network: nn.Module, image: Tensor, head: Head = "plain") -> FloatA
     """The network's logits for an image, upsampled where the head says so: [1, K, h, w]."""
     with torch.no_grad():
         logits = network.eval()(image)
-        if head != "plain":
+        if head in ("upsampled", "labels"):
             logits = F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=False)
     result: FloatArray = logits.numpy()
     return result
+
+
+def _as_high(found: FloatArray, heatmaps: FloatArray) -> float:
+    """The share of peaks [1, J, 3] in cells as high as the highest, but for rounding: of equals, any will do."""
+    column, row = (np.rint(found[0, :, place]).astype(int) for place in (0, 1))
+    inside = (row >= 0) & (row < heatmaps.shape[2]) & (column >= 0) & (column < heatmaps.shape[3])
+    heights = heatmaps[0, np.arange(found.shape[1]), row * inside, column * inside]
+    allowed = TOLERANCE * float(np.abs(heatmaps).max())
+    return float(np.mean(inside & (heights >= heatmaps[0].max((1, 2)) - allowed)))
 
 
 def open_session(model: bytes, threads: int = 0, size: tuple[int, int] | None = None) -> Any:

@@ -15,6 +15,8 @@ def decoder_for(output: Output) -> Decoder:
         return labels
     if output.decode == "heatmaps":
         return lambda array: joints(array, output.stride)
+    if output.decode == "peaks":
+        return lambda array: to_pixels(array[0], output.stride)
     return metres
 
 
@@ -38,7 +40,14 @@ def joints(array: np.ndarray, stride: int) -> np.ndarray:
         row, column = maps[joint, y], maps[joint, :, x]
         shift_x = np.sign(row[x + 1] - row[x - 1]) / 4 if 0 < x < width - 1 else 0.0
         shift_y = np.sign(column[y + 1] - column[y - 1]) / 4 if 0 < y < height - 1 else 0.0
-        found[joint] = (x + shift_x + 0.5) * stride - 0.5, (y + shift_y + 0.5) * stride - 0.5, row[x]
+        found[joint] = x + shift_x, y + shift_y, row[x]
+    return to_pixels(found, stride)
+
+
+def to_pixels(peaks: np.ndarray, stride: int) -> np.ndarray:
+    """Joints with x and y in pixels of the input, of peaks [J, 3] of (x, y, score) in cells of that many pixels."""
+    found = np.array(peaks, np.float32)
+    found[:, :2] = (found[:, :2] + 0.5) * stride - 0.5
     return found
 
 

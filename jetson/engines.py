@@ -89,6 +89,8 @@ class Engine:
         planes = (1, _channels(sidecar.task))
         batch = (1,) if sidecar.output.decode == "labels" else planes
         wanted = batch + (height // sidecar.output.stride, width // sidecar.output.stride)
+        if sidecar.output.decode == "peaks":
+            wanted = planes + (3,)
         if tuple(shape) != wanted:
             message = "{}: the graph's output is {}, the sidecar says {}; export it again"
             raise JetsonError(message.format(sidecar.name, list(shape), list(wanted)))

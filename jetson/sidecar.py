@@ -26,7 +26,7 @@ FILE_NAME = "model.json"
 PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS = ("onnxruntime", "tensorrt")
 LAYOUTS = {"NCHW": "float32", "NHWC": "uint8"}
-DECODE = {"segmentation": ("logits", "labels"), "pose": ("heatmaps",), "depth": ("depth",)}
+DECODE = {"segmentation": ("logits", "labels"), "pose": ("heatmaps", "peaks"), "depth": ("depth",)}
 
 Size = Tuple[int, int]
 
@@ -65,7 +65,8 @@ class Output(NamedTuple):
     Attributes:
         name: its name in every file.
         decode: what it holds. `logits`: float32 [1, K, h, w], the class is the arg-max; `labels`: class ids
-            [1, h, w]; `heatmaps`: float32 [1, J, h, w], the joint is the peak; `depth`: float32 [1, 1, h, w], metres.
+            [1, h, w]; `heatmaps`: float32 [1, J, h, w], the joint is the peak; `peaks`: float32 [1, J, 3], x and y of
+            that peak in cells, and its height; `depth`: float32 [1, 1, h, w], metres.
         stride: h = H / stride, w = W / stride.
     """
 

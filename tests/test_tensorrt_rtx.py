@@ -81,7 +81,7 @@ def test_random_genotypes(trt: ModuleType, tmp_path: Path, seed: int) -> None:
     parse_and_build(trt, to_onnx(graph), tmp_path / "model.onnx", size)
 
 
-@pytest.mark.parametrize("head", ["upsampled", "labels"])
+@pytest.mark.parametrize("head", ["upsampled", "labels", "peaks"])
 def test_heads(trt: ModuleType, tmp_path: Path, head: str) -> None:
     graph, _ = optimise(give(capture(toy_network(Genotype.random(random.Random(0)))), head))  # type: ignore[arg-type]
     parse_and_build(trt, to_onnx(graph), tmp_path / "model.onnx", (64, 96))

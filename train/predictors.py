@@ -58,6 +58,8 @@ def _artifact(folder: Path, precision: str) -> Subject:
         artifact = load(str(folder))
     except JetsonError as error:
         raise FastnasError(str(error)) from error
+    if artifact.sidecar.output.decode == "peaks":
+        raise FastnasError(f"{folder} gives joints, and metrics need heatmaps: evaluate one exported with --head plain")
     task = task_from_dict(artifact.sidecar.task)
     engines: dict[tuple[int, int], Engine] = {}
 
