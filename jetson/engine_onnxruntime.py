@@ -65,7 +65,13 @@ class OnnxRuntimeEngine(Engine):
             bind(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
 
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as above: memory that ran out, a GPU that was lost
+            message = "{} failed at {}x{} in ONNX Runtime: {}"
+            raise JetsonError(
+                message.format(self._artifact.sidecar.name, *self._size + (_first_line(error),))
+            ) from error
         return None, None, None
 
     def close(self) -> None:

@@ -153,7 +153,7 @@ def _sensor_line(row: Dict[str, Any]) -> str:
         )
         if sensors.get(key) is not None
     ]
-    return "{} {}x{}: {}".format(row["name"], row["size"][0], row["size"][1], ", ".join(parts))
+    return "{} {}x{}: {}".format(_label(row), row["size"][0], row["size"][1], ", ".join(parts))
 
 
 def _published_lines(report: Dict[str, Any]) -> List[str]:

@@ -351,6 +351,19 @@ def test_onnxruntime_runs_every_kind_at_every_size(toys):
                 assert engine.stages.inference == engine.stages.compute > 0
 
 
+def test_a_pass_that_fails_is_one_line(toys, monkeypatch):
+    def fail(binding):
+        raise RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 9\nat 0x1")
+
+    with open_engine(sidecar.load(toys["depth"]), (32, 64), engine="onnxruntime") as engine:
+        session: Any = type("Session", (), {"run_with_iobinding": staticmethod(fail)})
+        monkeypatch.setattr(engine, "_session", session)
+        with pytest.raises(JetsonError) as caught:
+            engine.run()
+    assert caught.value.message.startswith("toy-depth failed at 32x64 in ONNX Runtime: [ONNXRuntimeError]")
+    assert "\n" not in caught.value.message
+
+
 def test_an_engine_runs_only_in_its_own_thread(toys):
     errors = []
 
