@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from fastnas.counts import Counts, count
     from fastnas.data import open_dataset
     from fastnas.decoder import Decoder
-    from fastnas.encoder import Encoder, make_encoder
+    from fastnas.encoder import Encoder, add_encoder, make_encoder
     from fastnas.errors import FastnasError
     from fastnas.genotype import Genotype
     from fastnas.models import ModelSpec, build
     from fastnas.network import Network
+    from fastnas.ops import add_operation
     from fastnas.tasks import Depth, Pose, Segmentation
     from fastnas.zoo import ZOO
 
@@ -43,6 +44,8 @@ __all__ = [
     "Network",
     "Pose",
     "Segmentation",
+    "add_encoder",
+    "add_operation",
     "build",
     "count",
     "load_model",
@@ -56,11 +59,12 @@ _HOMES = {
     "fastnas.counts": ("Counts", "count"),
     "fastnas.data": ("open_dataset",),
     "fastnas.decoder": ("Decoder",),
-    "fastnas.encoder": ("Encoder", "make_encoder"),
+    "fastnas.encoder": ("Encoder", "add_encoder", "make_encoder"),
     "fastnas.errors": ("FastnasError",),
     "fastnas.genotype": ("Genotype",),
     "fastnas.models": ("ModelSpec", "build"),
     "fastnas.network": ("Network",),
+    "fastnas.ops": ("add_operation",),
     "fastnas.tasks": ("Depth", "Pose", "Segmentation"),
     "fastnas.zoo": ("ZOO",),
 }

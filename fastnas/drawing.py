@@ -20,6 +20,7 @@ from fastnas.plan import collected_sums, plan_cell
 
 ENCODER, SUM, END = "#d5e8f7", "#ffffff", "#e4e4e4"
 OPERATION_COLOURS = {"conv": "#f9d9b8", "sep": "#d3ecd0", "gap": "#ead7f0", "skip": "#ffffff", "zero": "#f4f4f4"}
+OWN_COLOUR = "#d6e6f5"  # of operations that a program added
 INK, FAINT = "#333333", "#bbbbbb"
 PICTURE = (10.8, 3.5)  # inches of each of the two pictures, at least
 ARROW_COLOURS = ("#c0392b", "#2471a3", "#1e8449")  # the pairs that make sums 4, 5 and 6
@@ -102,7 +103,7 @@ def _draw_cell(axes: Axes, genotype: Genotype) -> None:
 
 def _operation_box(index: int, operation: int, live: bool) -> Box:
     name = OPERATIONS[operation]
-    colour = next(colour for family, colour in OPERATION_COLOURS.items() if name.startswith(family))
+    colour = next((colour for family, colour in OPERATION_COLOURS.items() if name.startswith(family)), OWN_COLOUR)
     return Box(f"{index}: {name.replace(' rate', chr(10) + 'rate')}", colour, not live)
 
 

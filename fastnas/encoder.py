@@ -17,8 +17,8 @@ from fastnas.errors import FastnasError
 from fastnas.normalisation import MEAN, STD
 
 STRIDES = (4, 8, 16, 32)
-ENCODERS = ("mobilenet_v2", "resnet50", "resnet101", "resnet152")
-"""Names of the built-in encoders; `timm/NAME` adds those of timm."""
+ENCODERS = ["mobilenet_v2", "resnet50", "resnet101", "resnet152"]
+"""Names of the encoders; `timm/NAME` adds those of timm."""
 
 
 class Encoder(nn.Module):
@@ -47,6 +47,22 @@ class Encoder(nn.Module):
         return features
 
 
+def add_encoder(name: str, make: Callable[[], Encoder]) -> None:
+    """Let `make_encoder`, and with it every command and model file, know another encoder, in this process.
+
+    Args:
+        name: what `--encoder` and `ModelSpec.encoder` take.
+        make: builds it with random weights: four features, at `STRIDES`.
+
+    Raises:
+        ValueError: there is an encoder of that name.
+    """
+    if name in ENCODERS:
+        raise ValueError(f"there is an encoder {name!r} already")
+    ENCODERS.append(name)
+    _ADDED[name] = make
+
+
 def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
     """A backbone by name.
 
@@ -62,6 +78,8 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
         return _timm(name.removeprefix("timm/"), weights)
     if name not in ENCODERS:
         raise FastnasError(f"encoder {name!r} is not one of {', '.join(ENCODERS)} or timm/NAME")
+    if name in _ADDED:
+        return _added(name, weights)
     make, default = _TORCHVISION[name]
     if weights == "imagenet":
         classifier = _download(name, lambda: make(weights=default))
@@ -75,6 +93,16 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
     return encoder
 
 
+def _added(name: str, weights: str | Path) -> Encoder:
+    if weights == "imagenet":
+        raise FastnasError(f"there are no ImageNet weights of {name} to download: give a file, or none")
+    encoder = _ADDED[name]()
+    if weights != "none":
+        _load_state(encoder, read_weights(Path(weights)), Path(weights), name)
+    return encoder
+
+
+_ADDED: dict[str, Callable[[], Encoder]] = {}
 _TORCHVISION: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "mobilenet_v2": (torchvision.models.mobilenet_v2, torchvision.models.MobileNet_V2_Weights.DEFAULT),
     "resnet50": (torchvision.models.resnet50, torchvision.models.ResNet50_Weights.DEFAULT),

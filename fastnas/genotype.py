@@ -31,16 +31,13 @@ Connections = tuple[Pair, ...]
 Cell = tuple[int, Branch, Branch, Branch]
 
 
-def _choices() -> tuple[int, ...]:
+def decision_choices() -> tuple[int, ...]:
+    """Number of choices of each of the controller's 19 decisions, in order: 6 connections, op 1, 3 branches of 4."""
     connections = [ENCODER_OUTPUTS + block for block in range(BLOCKS) for _ in range(2)]
     cell = [len(OPERATIONS)]
     for branch in range(1, BRANCHES + 1):
         cell += [3 * branch - 1] * 2 + [len(OPERATIONS)] * 2
     return tuple(connections + cell)
-
-
-DECISION_CHOICES: tuple[int, ...] = _choices()
-"""Number of choices of each of the controller's 19 decisions, in order: 6 connections, op 1, 3 branches of 4."""
 
 
 @dataclass(frozen=True, order=True)
@@ -100,7 +97,7 @@ class Genotype:
         return self.cell[1:]
 
     def decisions(self) -> tuple[int, ...]:
-        """The controller's 19 decisions, in the order of `DECISION_CHOICES`."""
+        """The controller's 19 decisions, in the order of `decision_choices`."""
         return (
             *itertools.chain.from_iterable(self.connections),
             self.cell[0],
@@ -110,8 +107,9 @@ class Genotype:
     @classmethod
     def from_decisions(cls, decisions: Sequence[int]) -> Genotype:
         """The inverse of `decisions`."""
-        if len(decisions) != len(DECISION_CHOICES):
-            raise FastnasError(f"a genotype is {len(DECISION_CHOICES)} decisions, not {len(decisions)}")
+        count = 2 * BLOCKS + 1 + 4 * BRANCHES
+        if len(decisions) != count:
+            raise FastnasError(f"a genotype is {count} decisions, not {len(decisions)}")
         numbers = [int(decision) for decision in decisions]
         first = 2 * BLOCKS
         pairs = tuple((numbers[i], numbers[i + 1]) for i in range(0, first, 2))
@@ -121,7 +119,7 @@ class Genotype:
     @classmethod
     def random(cls, generator: random.Random) -> Genotype:
         """A genotype drawn with each of the 19 decisions uniform."""
-        return cls.from_decisions([generator.randrange(choices) for choices in DECISION_CHOICES])
+        return cls.from_decisions([generator.randrange(choices) for choices in decision_choices()])
 
     def canonical(self) -> Genotype:
         """The one representative of all genotypes that describe the same network.
@@ -145,7 +143,7 @@ def connection_structures() -> Iterator[Connections]:
     3,150 remain, and with independent blocks renumbered 1,225. The paper's footnote 1 estimates 120; see
     `docs/design.md` for how that number arises.
     """
-    ranges = [range(choices) for choices in DECISION_CHOICES[: 2 * BLOCKS]]
+    ranges = [range(choices) for choices in decision_choices()[: 2 * BLOCKS]]
     for draws in itertools.product(*ranges):
         connections = tuple((draws[i], draws[i + 1]) for i in range(0, len(draws), 2))
         if connections == min(_equal_connections(connections)):

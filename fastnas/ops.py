@@ -1,16 +1,17 @@
-"""The 11 operations of the cell, by the paper's index (Sect. 3.4): index -> name -> module.
+"""The operations of the cell: the paper's 11, by its index (Sect. 3.4), and those that a program adds.
 
 Importing this file does not import torch, so that a genotype can be read without it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
 
-OPERATIONS: tuple[str, ...] = (
+OPERATIONS: list[str] = [
     "conv1x1",
     "conv3x3",
     "sep3x3",
@@ -22,7 +23,7 @@ OPERATIONS: tuple[str, ...] = (
     "sep5x5 rate 6",
     "skip",
     "zero",
-)
+]
 """Names of the operations; the position is the index in a genotype."""
 
 GAP = OPERATIONS.index("gap")
@@ -30,7 +31,32 @@ SKIP = OPERATIONS.index("skip")
 ZERO = OPERATIONS.index("zero")
 
 _CONVOLUTIONS = {0: (1, 1), 1: (3, 1), 5: (3, 3), 6: (3, 12)}
+_ADDED: dict[int, Callable[[int, int], nn.Module]] = {}
 _SEPARABLE = {2: (3, 1), 3: (5, 1), 7: (3, 3), 8: (5, 6)}
+
+
+def add_operation(name: str, make: Callable[[int, int], nn.Module]) -> int:
+    """Widen the search space by an operation, for this process.
+
+    Call it before a controller or a genotype with the operation is made, in every process that handles one. The module
+    must map [N, C, H, W] to [N, C, H, W] for any H and W.
+
+    Args:
+        name: for reports and drawings.
+        make: channels C and repeats R -> the module.
+
+    Returns:
+        Its index in genotypes.
+
+    Raises:
+        ValueError: there is an operation of that name.
+    """
+    if name in OPERATIONS:
+        raise ValueError(f"there is an operation {name!r} already")
+    index = len(OPERATIONS)
+    OPERATIONS.append(name)
+    _ADDED[index] = make
+    return index
 
 
 def make_operation(index: int, channels: int, repeats: int) -> nn.Module:
@@ -60,4 +86,6 @@ def make_operation(index: int, channels: int, repeats: int) -> nn.Module:
         return layers.GlobalPool(channels)
     if index == SKIP:
         return nn.Identity()
+    if index in _ADDED:
+        return _ADDED[index](channels, repeats)
     raise ValueError(f"operation {index} has no module")

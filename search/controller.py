@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import DECISION_CHOICES
+from fastnas.genotype import decision_choices
 
 
 class Decided(NamedTuple):
@@ -37,14 +37,14 @@ class Controller(nn.Module):
     not allow has no logit, so nothing has to be masked.
 
     Args:
-        choices: number of choices of each step.
+        choices: number of choices of each step; by default those of a genotype.
         units: width of the embeddings and of both LSTM layers.
         bound: weights start uniform in [-bound, bound].
     """
 
-    def __init__(self, choices: Sequence[int] = DECISION_CHOICES, units: int = 100, bound: float = 0.1) -> None:
+    def __init__(self, choices: Sequence[int] | None = None, units: int = 100, bound: float = 0.1) -> None:
         super().__init__()
-        self.choices = tuple(choices)
+        self.choices = tuple(choices or decision_choices())
         self.start = nn.Parameter(torch.empty(units))
         self.lstm = nn.LSTM(units, units, num_layers=2, batch_first=True)
         self.heads = nn.ModuleList(nn.Linear(units, count) for count in self.choices)

@@ -115,12 +115,20 @@ class Search:
         workers: where candidates are evaluated.
         view: is told of every record.
         costs: what a genotype costs, for limits, the reward and the report; None to leave it out.
+        reward: what the policy learns from, given an evaluation and the costs; by default the evaluation's reward,
+            weighed as the limits say.
     """
 
     def __init__(
-        self, run: Run, workers: Workers, view: View, costs: Callable[[Genotype], Costs] | None = None
+        self,
+        run: Run,
+        workers: Workers,
+        view: View,
+        costs: Callable[[Genotype], Costs] | None = None,
+        reward: Callable[[Evaluation, Costs], float] | None = None,
     ) -> None:
         self.run, self.settings, self.workers, self.view, self.costs = run, run.settings, workers, view, costs
+        self.reward = reward or (lambda evaluation, found: weighted(evaluation.reward, found, self.settings.limits))
         self.policy = make_policy(self.settings.policy, self.settings.seed)
         self.rule = StopRule(self.settings.stop, self.settings.seed)
         self.spent = 0.0
@@ -206,7 +214,7 @@ class Search:
             record = Record(
                 proposal,
                 "stopped" if two_stages and evaluation.stage2 is None else "done",
-                reward=weighted(evaluation.reward, found, self.settings.limits),
+                reward=self.reward(evaluation, found),
                 stage1=evaluation.stage1,
                 stage2=evaluation.stage2,
                 scores=evaluation.scores | found,

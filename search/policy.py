@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import DECISION_CHOICES
+from fastnas.genotype import decision_choices
 from fastnas.search.chance import generator
 from fastnas.search.controller import Controller
 from fastnas.search.settings import PolicySettings
@@ -257,8 +257,9 @@ class Reinforce(PolicyGradient):
         return -(log_probs * advantages).mean()
 
 
-def make_policy(settings: PolicySettings, seed: int, choices: Sequence[int] = DECISION_CHOICES) -> Policy:
-    """The strategy that the settings name."""
+def make_policy(settings: PolicySettings, seed: int, choices: Sequence[int] | None = None) -> Policy:
+    """The strategy that the settings name, by default for genotypes."""
+    choices = choices or decision_choices()
     if settings.strategy == "random":
         return RandomSearch(choices, seed)
     return (PPO if settings.strategy == "ppo" else Reinforce)(settings, seed, choices)

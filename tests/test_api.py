@@ -11,7 +11,8 @@ import fastnas
 
 NAMES = [
     "ZOO", "Counts", "Decoder", "Depth", "Encoder", "FastnasError", "Genotype", "Model", "ModelSpec", "Network",
-    "Pose", "Segmentation", "build", "count", "load_model", "make_encoder", "open_dataset", "save_model",
+    "Pose", "Segmentation", "add_encoder", "add_operation", "build", "count", "load_model", "make_encoder",
+    "open_dataset", "save_model",
 ]  # fmt: skip
 
 

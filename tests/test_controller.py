@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import DECISION_CHOICES, Genotype
+from fastnas.genotype import Genotype, decision_choices
 from fastnas.search.controller import Controller
 
 TOY = (3, 2, 4, 2)
@@ -29,7 +29,7 @@ def noise(count: int, choices: tuple[int, ...] = TOY) -> torch.Tensor:
 
 def test_it_is_the_papers_network() -> None:
     network = Controller()
-    assert network.choices == DECISION_CHOICES
+    assert network.choices == decision_choices()
     assert (network.lstm.num_layers, network.lstm.hidden_size) == (2, 100)
     weights = torch.cat([parameter.flatten() for parameter in network.parameters()])
     assert weights.abs().max() <= 0.1
@@ -63,9 +63,9 @@ def test_a_decision_depends_on_the_ones_before_it_and_on_none_after() -> None:
 
 
 def test_choices_that_a_branch_does_not_allow_are_never_drawn() -> None:
-    drawn = controller(DECISION_CHOICES)(noise=noise(5000, DECISION_CHOICES)).actions
+    drawn = controller(decision_choices())(noise=noise(5000, decision_choices())).actions
     assert drawn.min() == 0
-    assert (drawn < torch.tensor(DECISION_CHOICES)).all()
+    assert (drawn < torch.tensor(decision_choices())).all()
     for decisions in drawn[:200].tolist():
         Genotype.from_decisions(decisions)
 
@@ -77,13 +77,13 @@ def test_the_ends_of_the_noise_are_choices_too(extreme: float) -> None:
 
 
 def test_scoring_100_genotypes_is_one_pass_and_equals_what_sampling_recorded() -> None:
-    network = controller(DECISION_CHOICES, units=100)
+    network = controller(decision_choices(), units=100)
     with torch.no_grad():
-        sampled = network(noise=noise(100, DECISION_CHOICES))
+        sampled = network(noise=noise(100, decision_choices()))
         calls: list[int] = []
         network.lstm.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
         scored = network(sampled.actions)
-    assert calls == [100] * len(DECISION_CHOICES)
+    assert calls == [100] * len(decision_choices())
     assert torch.equal(scored.actions, sampled.actions)
     assert torch.allclose(scored.log_probs, sampled.log_probs, atol=1e-6)
     assert torch.allclose(scored.entropies, sampled.entropies, atol=1e-6)

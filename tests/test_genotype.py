@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import DECISION_CHOICES, Genotype, connection_structures
+from fastnas.genotype import Genotype, connection_structures, decision_choices
 from fastnas.ops import OPERATIONS
 from fastnas.plan import collected_sums
 from fastnas.zoo import ZOO
@@ -41,7 +41,7 @@ def test_every_form_is_read_back(genotype: Genotype) -> None:
 
 
 def test_there_are_19_decisions() -> None:
-    assert DECISION_CHOICES == (4, 4, 5, 5, 6, 6, 11, 2, 2, 11, 11, 5, 5, 11, 11, 8, 8, 11, 11)
+    assert decision_choices() == (4, 4, 5, 5, 6, 6, 11, 2, 2, 11, 11, 5, 5, 11, 11, 8, 8, 11, 11)
     assert len(OPERATIONS) == 11
     assert ZOO["arch0"].decisions() == (3, 3, 3, 2, 3, 0, 8, 0, 0, 5, 2, 0, 2, 8, 8, 0, 5, 1, 4)
 
@@ -136,7 +136,7 @@ def test_the_connection_space() -> None:
     120 is what three natural shortcuts give, none of which is the number of distinct networks: the product 4 x 5 x 6 of
     one draw per pair (14,400 is its square); the sets of three different unordered pairs of encoder outputs alone.
     """
-    draws = list(itertools.product(*(range(choices) for choices in DECISION_CHOICES[:6])))
+    draws = list(itertools.product(*(range(choices) for choices in decision_choices()[:6])))
     assert len(draws) == 14_400
     unordered = {tuple(tuple(sorted(d[i : i + 2])) for i in (0, 2, 4)) for d in draws}
     assert len(unordered) == 10 * 15 * 21 == 3_150
@@ -159,5 +159,5 @@ def test_the_cell_space_is_about_ten_to_the_ten() -> None:
 def test_random_genotypes_follow_the_generator() -> None:
     assert Genotype.random(random.Random(7)) == Genotype.random(random.Random(7))
     drawn = [Genotype.random(random.Random(seed)).decisions() for seed in range(2_000)]
-    for position, choices in enumerate(DECISION_CHOICES):
+    for position, choices in enumerate(decision_choices()):
         assert {decisions[position] for decisions in drawn} == set(range(choices))

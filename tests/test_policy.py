@@ -14,7 +14,7 @@ import torch
 from scipy import optimize
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import DECISION_CHOICES
+from fastnas.genotype import decision_choices
 from fastnas.search.policy import PPO, Policy, PolicyGradient, Proposal, RandomSearch, Reinforce, Result, make_policy
 from fastnas.search.settings import PolicySettings
 
@@ -258,5 +258,5 @@ def test_a_state_of_another_search_is_refused(other: Callable[[], Policy], compl
 def test_settings_name_the_strategy_over_the_real_space(strategy: Any, kind: type[Policy]) -> None:
     policy = make_policy(PolicySettings(strategy=strategy), 0)
     assert type(policy) is kind
-    assert policy.choices == DECISION_CHOICES
+    assert policy.choices == decision_choices()
     assert len(policy.propose(1)[0].decisions) == 19
