@@ -1,13 +1,13 @@
 """TensorRT 8.0 to 11 with pycuda: page-locked and device memory allocated once, one stream, one owning thread."""
 
 import traceback
-from typing import Any, Dict, List, Optional, Tuple
-
-import numpy as np
+from typing import Any, Optional, Tuple
 
 from fastnas.jetson import engine_check
+from fastnas.jetson.cuda import explain, import_cuda, make_current
 from fastnas.jetson.engine_build import DEFAULT_WORKSPACE_MB, BuildOrder, make_logger
 from fastnas.jetson.engine_cache import EngineCache
+from fastnas.jetson.engine_tensors import Tensors
 from fastnas.jetson.engines import Engine, Progress
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported
 from fastnas.jetson.machine import Machine
@@ -43,7 +43,7 @@ class TensorRTEngine(Engine):
         workspace_mb: int = DEFAULT_WORKSPACE_MB,
         dla: Optional[int] = None,
     ) -> None:
-        trt, self._cuda = _import_tensorrt(), _import_cuda()
+        trt, self._cuda = _import_tensorrt(), import_cuda()
         self._name = "{} {} at {}x{}".format(artifact.sidecar.name, precision, *size)
         self._cuda_context = None  # type: Any
         try:
@@ -53,7 +53,7 @@ class TensorRTEngine(Engine):
             traceback.clear_frames(error.__traceback__)
             self.close()
             if isinstance(error, self._cuda.Error):
-                raise _explain(self._cuda, error, "preparing " + self._name) from error
+                raise explain(self._cuda, error, "preparing " + self._name) from error
             raise
 
     def _open(
@@ -90,7 +90,7 @@ class TensorRTEngine(Engine):
             "L4T": Machine().l4t,
         }
         path = cache.get(name, identity, order, progress)
-        self._cuda_context = _make_current(device)
+        self._cuda_context = make_current(device)
         self._runtime = trt.Runtime(self._logger)
         if dla is not None:
             self._runtime.DLA_core = dla
@@ -122,7 +122,7 @@ class TensorRTEngine(Engine):
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise JetsonError("there is not enough memory to run {}; {}".format(self._name, MORE_MEMORY))
-        tensors = _Tensors(trt, self._engine, self._context)
+        tensors = Tensors(trt, self._engine, self._context)
         tensors.expect(spec.input.name, spec.output.name, spec.input.dtype)
         tensors.set_input_shape(spec.input.name, shape)
         output_shape, output_type = tensors.shape(spec.output.name), tensors.dtype(spec.output.name)
@@ -160,7 +160,7 @@ class TensorRTEngine(Engine):
                 self._marks[2].time_till(self._marks[3]),
             )
         except self._cuda.Error as error:
-            raise _explain(self._cuda, error, "running " + self._name) from error
+            raise explain(self._cuda, error, "running " + self._name) from error
 
     def close(self) -> None:
         """Free everything, each before what it stands on, and leave the CUDA context."""
@@ -186,55 +186,6 @@ _HELD = (
 """The attributes that hold memory, in the order in which it is freed."""
 
 
-class _Tensors:
-    """Inputs and outputs by name, over both generations of TensorRT's interface: bindings, and from 8.5 on tensors."""
-
-    def __init__(self, trt: Any, engine: Any, context: Any) -> None:
-        self._trt, self._engine, self._context = trt, engine, context
-        self._modern = hasattr(engine, "num_io_tensors")
-        if self._modern:
-            self._names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        else:
-            self._names = [engine.get_binding_name(index) for index in range(engine.num_bindings)]
-
-    def expect(self, given: str, asked: str, dtype: str) -> None:
-        """Compare names and the input's type with the sidecar's."""
-        if sorted(self._names) != sorted([given, asked]):
-            message = "the engine has the tensors {}, the sidecar says {} and {}"
-            raise JetsonError(message.format(", ".join(self._names), given, asked))
-        if self.dtype(given) != np.dtype(dtype):
-            raise JetsonError("the engine's input is {}, the sidecar says {}".format(self.dtype(given), dtype))
-
-    def set_input_shape(self, name: str, shape: Tuple[int, ...]) -> None:
-        if self._modern:
-            self._context.set_input_shape(name, shape)
-        else:
-            self._context.set_binding_shape(self._names.index(name), shape)
-
-    def shape(self, name: str) -> List[int]:
-        if self._modern:
-            return list(self._context.get_tensor_shape(name))
-        return list(self._context.get_binding_shape(self._names.index(name)))
-
-    def dtype(self, name: str) -> Any:
-        """A tensor's NumPy type. TensorRT's own `nptype` fails on old releases with NumPy from 1.24 on."""
-        if self._modern:
-            kind = self._engine.get_tensor_dtype(name)
-        else:
-            kind = self._engine.get_binding_dtype(self._names.index(name))
-        return np.dtype(_numpy_types(self._trt)[kind])
-
-    def bind(self, addresses: Dict[str, int], stream: int) -> Any:
-        """The function that enqueues one pass on `stream`; True if TensorRT took it."""
-        context = self._context
-        if self._modern:
-            for name, address in addresses.items():
-                context.set_tensor_address(name, address)
-            return lambda: context.execute_async_v3(stream)
-        bindings = [addresses[name] for name in self._names]
-        return lambda: context.execute_async_v2(bindings, stream)
-
-
 def _require_dla(trt: Any, logger: Any, device: Any, core: int, precision: str) -> None:
     """Refuse a deep learning accelerator that is not there, and what it does not compute.
 
@@ -249,12 +200,6 @@ def _require_dla(trt: Any, logger: Any, device: Any, core: int, precision: str) 
         raise Unsupported("a DLA runs fp16 alone, not {}; use --precision fp16, or leave out --dla".format(precision))
 
 
-def _numpy_types(trt: Any) -> Dict[Any, Any]:
-    names = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT8": np.int8, "UINT8": np.uint8}
-    names["INT64"] = np.int64
-    return {getattr(trt.DataType, name): kind for name, kind in names.items() if hasattr(trt.DataType, name)}
-
-
 def _import_tensorrt() -> Any:
     try:
         import tensorrt
@@ -263,36 +208,3 @@ def _import_tensorrt() -> Any:
             "TensorRT does not load ({}); on a Jetson run: sudo apt-get install python3-libnvinfer".format(error)
         ) from error
     return tensorrt
-
-
-def _import_cuda() -> Any:
-    """pycuda's driver, initialised; without a driver TensorRT's runtime would end the process."""
-    try:
-        import pycuda.driver as cuda
-    except ImportError as error:
-        raise JetsonError("pycuda does not load ({}); run: pip install pycuda".format(error)) from error
-    try:
-        cuda.init()
-    except cuda.Error as error:
-        raise JetsonError("there is no usable NVIDIA driver here ({})".format(error)) from error
-    return cuda
-
-
-def _explain(cuda: Any, error: Exception, doing: str) -> JetsonError:
-    """The line for an error of CUDA: what failed, while doing what, and what to do."""
-    if isinstance(error, cuda.MemoryError):
-        advice = MORE_MEMORY
-    elif isinstance(error, cuda.LaunchError):
-        advice = "start again; if it comes back, `sudo dmesg | tail` has the driver's reason, often heat or power"
-    else:
-        advice = "start again; if it comes back, fastnas doctor says whether CUDA, the driver and pycuda fit together"
-    return JetsonError("CUDA failed while {}: {}; {}".format(doing, error, advice))
-
-
-def _make_current(device: Any) -> Any:
-    """The device's primary context, current in this thread; pycuda before 2020.1 can only make a new one."""
-    if not hasattr(device, "retain_primary_context"):
-        return device.make_context()  # which enters it
-    context = device.retain_primary_context()
-    context.push()
-    return context
