@@ -25,6 +25,10 @@ HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows", PREFIX)
 """Parts of the names of operators that make masks, single pixels and peaks: quantising them gains nothing."""
 
 
+AFTER_LOGITS = ("Resize", "Transpose", "ArgMax", "Cast")
+"""What a head adds to the network, whose own last operator is the one that makes the output."""
+
+
 @dataclass(frozen=True)
 class Scheme:
     """How one kind of engine wants its graph quantised.
@@ -127,6 +131,9 @@ def always_float(model: onnx.ModelProto) -> list[str]:
     """
     starts = {INPUT, "pixels", "normalised", "normalised/shift"}
     ends = {OUTPUT, *(source for node in model.graph.node if node.name.startswith(PREFIX) for source in node.input)}
+    for node in reversed(model.graph.node):
+        if node.output[0] in ends and node.op_type in AFTER_LOGITS:
+            ends.add(node.input[0])
     return [
         node.name
         for node in model.graph.node

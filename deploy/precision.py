@@ -26,6 +26,8 @@ FP16_ERROR = 1e-2
 """Largest error of an fp16 file, as a share of the largest reference value; rounding alone makes about 1e-3."""
 INT8_ERROR = 0.1
 """Mean error of an INT8 file, as a share of the mean reference value; 0.02 to 0.05 is usual."""
+LABELS = {"fp16": 0.99, "int8": 0.9}
+"""Share of pixels with the network's class, in a file that gives class ids and so has no other error."""
 MOST_KEPT = 64
 """An INT8 or fp16 file with more operators in fp32 than this is not worth having."""
 
@@ -71,6 +73,10 @@ class Judge:
         """The parity of a model with the network."""
         return parity.compare(model.SerializeToString(), self.network, self.images, head=self.head, feed=self.feed)
 
+    def accepts_labels(self, found: parity.Parity, kind: str) -> bool:
+        """Whether enough class ids are the network's, if class ids are what the file gives."""
+        return self.head != "labels" or found.agreement >= LABELS[kind]
+
 
 def fp16(model: onnx.ModelProto, judge: Judge, targets: tuple[str, ...], progress: Progress) -> Variant:
     """The typed fp16 file of a float32 model. Its parity is that of exact fp16 arithmetic, see `fp16.rounded`.
@@ -80,7 +86,7 @@ def fp16(model: onnx.ModelProto, judge: Judge, targets: tuple[str, ...], progres
     """
 
     def passes(found: parity.Parity) -> bool:
-        return found.finite and found.largest <= FP16_ERROR
+        return found.finite and found.largest <= FP16_ERROR and judge.accepts_labels(found, "fp16")
 
     half, found, kept = _reduce(
         "fp16", model, lambda keep: to_fp16(model, keep), rounded, judge, passes, _alone, progress
@@ -111,7 +117,7 @@ def quantised(
     """
 
     def passes(found: parity.Parity) -> bool:
-        return found.finite and found.mean <= INT8_ERROR
+        return found.finite and found.mean <= INT8_ERROR and judge.accepts_labels(found, "int8")
 
     progress(f"calibrating with {len(calibration)} images")
     ranges = int8.calibrate(model, [judge.feed(image) for image in calibration])
@@ -164,6 +170,7 @@ def _reduce(
         worst = [name for name in sorted(added, key=lambda name: -added[name]) if name not in kept]
         if len(kept) >= MOST_KEPT or not worst:
             error = f"an error of {found.largest:.1e} (mean {found.mean:.1e})" if found.finite else "NaN or infinity"
+            error += f", {found.agreement:.1%} of arg-max equal,"
             raise FastnasError(
                 f"{what} is not accurate: {error} with {len(kept)} operators in fp32"
                 + (f"; the most comes from {worst[0]}" if worst else "")

@@ -21,6 +21,7 @@ from fastnas.deploy import artifact, calibration, int8, lint, parity, precision
 from fastnas.deploy.artifact import Options, sample_image
 from fastnas.deploy.capture import capture
 from fastnas.deploy.fp16 import rounded, to_fp16, value_types
+from fastnas.deploy.heads import Head, give
 from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.deploy.precision import Judge
@@ -259,6 +260,33 @@ def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
     assert sensitive <= set(variant.kept)
     assert len(variant.kept) <= 4
     assert "stay in fp32, the worst is" in lines[1]
+
+
+def test_labels_are_judged_by_their_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no other error: a file that gives the wrong ones must not pass."""
+    network = toy_network(Genotype.random(random.Random(0)))
+    monkeypatch.setattr(precision, "MOST_KEPT", 0)
+    images = [sample_image(network, SIZE)]
+    model = to_onnx(optimise(give(capture(network), "labels"))[0])
+    for variant in precision.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print):
+        assert 0.9 < variant.parity.agreement < 1
+    monkeypatch.setitem(precision.LABELS, "int8", 1.0)
+    with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* 9\d\.\d% of arg-max equal"):
+        next(precision.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print))
+    monkeypatch.setitem(precision.LABELS, "fp16", 1.1)
+    with pytest.raises(FastnasError, match="fp16 is not accurate"):
+        precision.fp16(model, Judge(network, images, "labels"), ("tensorrt",), print)
+
+
+@pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
+def test_logits_are_not_quantised_whatever_follows_them(head: Head) -> None:
+    network = toy_network(Genotype.random(random.Random(0)))
+    model = to_onnx(optimise(give(capture(network), head))[0])
+    assert "decoder.classifier/weight" in {tensor.name for tensor in model.graph.initializer}
+    ranges = int8.calibrate(model, [sample_image(network, SIZE).numpy()])
+    for scheme in int8.SCHEMES:
+        made = int8.quantise(model, ranges, scheme)
+        assert "decoder.classifier/weight" in {tensor.name for tensor in made.graph.initializer}
 
 
 def test_hopeless_precision_is_an_error_that_names_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
