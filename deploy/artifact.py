@@ -156,7 +156,7 @@ def optimised(captured: Graph, network: Network, options: Options) -> tuple[Grap
     graph = captured
     if options.layout == "NHWC":
         graph = heads.take_bytes(graph, network.encoder.mean, network.encoder.std)
-    return optimise(heads.give(graph, options.head))
+    return optimise(heads.give(graph, options.head, options.layout))
 
 
 def _fp32(graph: Graph, network: Network, options: Options) -> Variant:
@@ -193,7 +193,7 @@ def _linted(variant: Variant, options: Options) -> Variant:
 def _excused(options: Options) -> set[str]:
     """Rules that the options break by name: a newer opset leaves out TensorRT 8, and bytes as input all of TensorRT."""
     excused = {"opset", "file_format"} if options.opset > DEFAULT_OPSET else set()
-    return excused | ({"known_types"} if options.layout == "NHWC" else set())
+    return excused | ({"known_types", "constant_resizes"} if options.layout == "NHWC" else set())
 
 
 def _judge(network: Network, options: Options) -> Judge:

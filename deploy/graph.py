@@ -155,7 +155,9 @@ class Bytes:
 
 @dataclass(frozen=True)
 class ArgMax:
-    """The channel of the largest value, as integers [1, H, W]."""
+    """The channel of the largest value, as integers [1, H, W], of values upsampled `factor` times, channels last."""
+
+    factor: int = 1
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,7 @@ def infer(op: Op, inputs: list[Shape]) -> Shape:
             _require(len({x.stride for x in inputs}) == 1, op, inputs)
             return Shape(sum(x.channels for x in inputs), inputs[0].stride)
         case ArgMax():
-            return Shape(1, inputs[0].stride)
+            return Shape(1, inputs[0].stride // op.factor)
         case Affine() | Activation() | Bytes() | Peaks():
             return inputs[0]
 

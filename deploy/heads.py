@@ -35,8 +35,11 @@ def take_bytes(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) ->
     return rewrite(graph, rule)
 
 
-def give(graph: Graph, head: Head) -> Graph:
+def give(graph: Graph, head: Head, layout: Layout = "NCHW") -> Graph:
     """The graph with its output upsampled to the image's size, or turned into labels [1, H, W] of that size.
+
+    Upsampling and arg-max are much faster in ONNX Runtime with a pixel's channels side by side. TensorRT 8 is not known
+    to resize that way, so it is done where bytes as input (`NHWC`) leave out TensorRT anyway.
 
     Peaks, one for each channel, are found in the output as it is: upsampled, they would lie between the same cells.
     """
@@ -48,6 +51,8 @@ def give(graph: Graph, head: Head) -> Graph:
     output, stride = graph.output, graph.shapes[graph.output].stride
     if head == "peaks":
         return Graph(build.nodes, build.add(Peaks(), output, name="joints"))
+    if head == "labels" and layout == "NHWC":
+        return Graph(build.nodes, build.add(ArgMax(stride), output, name="labels"))
     if stride > 1:
         output = build.add(Resize(stride), output, name="upsampled")
     if head == "labels":

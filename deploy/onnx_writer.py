@@ -131,12 +131,7 @@ class Writer:
             case Concat():
                 self.emit("Concat", x, out, axis=1)
             case Resize(factor):
-                scales = self.constant(f"scales/{factor}", np.array([1, 1, factor, factor], np.float32))
-                # The region of interest is never read in linear mode, but optional only from opset 13 on.
-                region = "" if self.opset >= 13 else self.constant("region", np.zeros(0, np.float32))
-                self.emit(
-                    "Resize", [x[0], region, scales], out, mode="linear", coordinate_transformation_mode="half_pixel"
-                )
+                self.resize(x[0], [1, 1, factor, factor], out)
             case GlobalPool():
                 self.emit("GlobalAveragePool", x, out)
             case Pool():
@@ -148,8 +143,12 @@ class Writer:
             case Bytes():
                 self.emit("Transpose", x, f"{out}/planes", perm=[0, 3, 1, 2])
                 self.emit("Cast", [f"{out}/planes"], out, to=TensorProto.FLOAT)
-            case ArgMax():
-                self.emit("ArgMax", x, f"{out}/index", axis=1, keepdims=0)
+            case ArgMax(factor):
+                axis = 1
+                if factor > 1:
+                    last = self.emit("Transpose", x, f"{out}/last", perm=[0, 2, 3, 1])
+                    x, axis = [self.resize(last, [1, factor, factor, 1], f"{out}/large")], 3
+                self.emit("ArgMax", x, f"{out}/index", axis=axis, keepdims=0)
                 self.emit("Cast", [f"{out}/index"], out, to=TensorProto.INT32)
 
     def value(self, name: str) -> str:
@@ -168,6 +167,14 @@ class Writer:
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         self.written.add(output)
         return output
+
+    def resize(self, x: str, scales: list[int], out: str) -> str:
+        """Bilinear interpolation by whole factors of the dimensions."""
+        factors = self.constant("scales/" + "x".join(map(str, scales)), np.array(scales, np.float32))
+        # The region of interest is never read in linear mode, but optional only from opset 13 on.
+        region = "" if self.opset >= 13 else self.constant("region", np.zeros(0, np.float32))
+        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        return self.emit("Resize", [x, region, factors], out, **how)
 
     def convolution(self, kind: str, op: Conv | Deconv, name: str, x: list[str], out: str, **extra: Any) -> None:
         """Convolution or its transpose."""

@@ -368,9 +368,10 @@ def test_every_precision_runs_in_the_devices_engine(exported: artifact.Exported,
         assert np.isfinite(engine.run()).all()
 
 
-def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["plain", "labels"])
+def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head: Head) -> None:
     torch.manual_seed(0)
-    options = Options(resolution=SIZE, layout="NHWC", fp16=True, int8=True, calibrate=pictures)
+    options = Options(resolution=SIZE, layout="NHWC", head=head, fp16=True, int8=True, calibrate=pictures)
     spec = ModelSpec("arch1", TASK, channels=8, sep_repeats=1)
     network = build(spec)
     unsettle(network)
