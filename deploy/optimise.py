@@ -291,8 +291,10 @@ def order_sums(graph: Graph) -> Graph:
 
         pixels = [value for value in node.inputs if build.shapes[value].stride == PIXEL]
         apart = [value for value in node.inputs if spread(value)]
-        fused = [value for value in node.inputs if isinstance(build.op(value), Conv) and value not in pixels][:1]
-        terms = [value for value in node.inputs if value not in (*pixels, *apart, *fused)]
+        terms = [value for value in node.inputs if value not in (*pixels, *apart)]
+        fused = [value for value in terms if isinstance(build.op(value), Conv)][:1]
+        for value in fused:  # once, should it be added to itself
+            terms.remove(value)
         if apart and len(apart + pixels) > 1 and terms:
             terms.append(build.add(Add(), *apart, *pixels, name=f"{name}/apart"))
         else:

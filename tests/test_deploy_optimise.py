@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,10 +16,10 @@ from fastnas.baselines import BASELINES
 from fastnas.data.voc import TASK
 from fastnas.deploy import optimise as rewrites
 from fastnas.deploy.capture import capture
-from fastnas.deploy.graph import PIXEL, Conv, Graph, Resize, SpreadConv
+from fastnas.deploy.graph import PIXEL, Add, Conv, Graph, Input, Node, Resize, SpreadConv
 from fastnas.deploy.onnx_writer import OPSETS, to_onnx
 from fastnas.deploy.optimise import REWRITES, optimise
-from fastnas.deploy.parity import compare
+from fastnas.deploy.parity import compare, open_session
 from fastnas.errors import FastnasError
 from fastnas.genotype import Genotype
 from fastnas.models import ModelSpec, build
@@ -206,6 +207,15 @@ def test_a_sum_ends_in_the_convolution_that_it_is_fused_into() -> None:
     (collect,) = (node for name, node in graph.nodes.items() if name == "decoder.collect.1")
     kinds = [type(graph.nodes[source].op) for source in collect.inputs]
     assert kinds == [Resize, Resize, Conv]
+
+
+def test_a_value_that_is_added_to_itself_counts_twice() -> None:
+    conv = Conv(np.ones((2, 3, 1, 1), np.float32), np.ones(2, np.float32))
+    twice = Graph({"x": Node(Input()), "conv": Node(conv, ("x",)), "sum": Node(Add(), ("conv", "conv"))}, "sum")
+    for graph in (twice, rewrites.order_sums(twice), optimise(twice)[0]):
+        session = open_session(to_onnx(graph).SerializeToString())
+        (found,) = session.run(None, {"image": np.ones((1, 3, 2, 2), np.float32)})
+        assert found.ravel().tolist() == [8] * 8
 
 
 def test_what_is_laid_out_otherwise_is_summed_apart() -> None:
