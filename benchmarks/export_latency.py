@@ -5,6 +5,7 @@
 
 The variants take turns, so that whatever else the machine does hits all of them alike; ratios are of medians of one
 run. On a machine that does much else, `--cpu-time` counts the processor's time with one thread instead of the clock's.
+The column G/s is the multiply-adds (G) that ours does in a second, to be read against the machine's matrix product.
 The naive export is torch.onnx's tracing exporter at fixed size; ONNX Runtime optimises it as well as it does ours.
 """
 
@@ -49,8 +50,8 @@ def naive_export(network: Network, size: int) -> bytes:
 
 def variants(
     network: Network, size: int, threads: int, eager: bool
-) -> tuple[dict[str, Callable[[], Any]], dict[str, int]]:
-    """What takes turns, by name, and how many ONNX operators the files have."""
+) -> tuple[dict[str, Callable[[], Any]], dict[str, int], int]:
+    """What takes turns, by name, how many ONNX operators the files have, and the multiply-adds of ours."""
     image = torch.randn(1, 3, size, size)
 
     def run_eager() -> None:
@@ -68,7 +69,7 @@ def variants(
     expected, found = turns["naive"]()[0], turns["ours"]()[0]
     assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
     operators = {name: len(onnx.load_from_string(content).graph.node) for name, content in files.items()}
-    return turns, operators
+    return turns, operators, graph.multiply_adds(size, size)
 
 
 def measure(
@@ -85,7 +86,7 @@ def measure(
     return samples
 
 
-def matrix_rate(threads: int, side: int = 1024) -> float:
+def matrix_rate(threads: int, clock: Callable[[], float], side: int = 1024) -> float:
     """Multiply-adds a second (G) of ONNX Runtime's matrix product: the ceiling of a dense convolution."""
     value = onnx.helper.make_tensor_value_info
     float32 = onnx.TensorProto.FLOAT
@@ -102,13 +103,13 @@ def matrix_rate(threads: int, side: int = 1024) -> float:
     feed = {name: np.random.default_rng(0).random((side, side), np.float32) for name in "ab"}
     times = []
     for _ in range(20):
-        start = time.perf_counter()
+        start = clock()
         session.run(None, feed)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return side**3 / min(times) / 1e9
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int, clock: Callable[[], float]) -> dict[str, Any]:
     """What this ran on."""
     import onnxruntime
 
@@ -121,7 +122,7 @@ def machine(threads: int) -> dict[str, Any]:
         "threads": threads,
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
-        "matrix product, G multiply-adds/s": round(matrix_rate(threads), 1),
+        "matrix product, G multiply-adds/s": round(matrix_rate(threads, clock), 1),
     }
 
 
@@ -136,25 +137,29 @@ def main(networks: tuple[str, ...], threads: int, rounds: int, sweep: bool, cpu_
     """Latency of NETWORKS (all of the paper's by default)."""
     threads = 1 if cpu_time else threads
     torch.set_num_threads(threads)
-    here = machine(threads)
+    clock = time.process_time if cpu_time else time.perf_counter
+    here = machine(threads, clock)
     if not as_json:
         print(", ".join(f"{key} {value}" for key, value in here.items()))
-        columns = ("size", "eager", "naive", "ours", "eager/ours", "naive/ours")
+        columns = ("size", "eager", "naive", "ours", "eager/ours", "naive/ours", "G/s")
         print(f"{'network':22}", *(f"{column:>10}" for column in columns), "operators")
     results = []
     for name in networks or NETWORKS:
         network = build(ModelSpec(name, usual_task("segmentation"))).eval()
         for size in SWEEP if sweep else (512,):
-            turns, operators = variants(network, size, threads, eager=not sweep)
-            samples = measure(turns, rounds, time.process_time if cpu_time else time.perf_counter)
-            results.append({"network": name, "size": size, "operators": operators, "milliseconds": samples})
+            turns, operators, work = variants(network, size, threads, eager=not sweep)
+            samples = measure(turns, rounds, clock)
+            rate = work / statistics.median(samples["ours"]) / 1e6
+            results.append(
+                {"network": name, "size": size, "operators": operators, "milliseconds": samples, "ours, G/s": rate}
+            )
             if not as_json:
                 median = {key: statistics.median(values) for key, values in samples.items()}
                 eager = median.get("eager", float("nan"))
                 ratios = eager / median["ours"], median["naive"] / median["ours"]
                 print(f"{name:22} {size:10}", end="")
                 print("".join(f" {value:10.1f}" for value in (eager, median["naive"], median["ours"])), end="")
-                print("".join(f" {ratio:10.2f}" for ratio in ratios), end="")
+                print("".join(f" {number:10.2f}" for number in ratios), f"{rate:10.1f}", end="")
                 print(f" {operators['naive']} -> {operators['ours']}", flush=True)
     if as_json:
         print(json.dumps({"machine": here, "results": results}))

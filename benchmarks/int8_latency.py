@@ -49,7 +49,8 @@ def files(network: Network) -> dict[str, bytes]:
 def main(networks: tuple[str, ...], size: int, threads: int, rounds: int, cpu_time: bool, as_json: bool) -> None:
     """Latency of NETWORKS (all of the paper's by default)."""
     threads = 1 if cpu_time else threads
-    here, results = machine(threads), []
+    clock = time.process_time if cpu_time else time.perf_counter
+    here, results = machine(threads, clock), []
     if not as_json:
         print(", ".join(f"{key} {value}" for key, value in here.items()))
         print(f"{'network':22} {'fp32':>9} {'int8':>9} {'symmetric':>9} {'fp32/int8':>9}  MB")
@@ -57,10 +58,10 @@ def main(networks: tuple[str, ...], size: int, threads: int, rounds: int, cpu_ti
         made = files(build(ModelSpec(name, usual_task("segmentation"))).eval())
         image = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
         turns = {
-            kind: partial(open_session(content, threads).run, [OUTPUT], {INPUT: image})
+            kind: partial(open_session(content, threads, (size, size)).run, [OUTPUT], {INPUT: image})
             for kind, content in made.items()
         }
-        samples = measure(turns, rounds, time.process_time if cpu_time else time.perf_counter)
+        samples = measure(turns, rounds, clock)
         results.append({"network": name, "size": size, "milliseconds": samples})
         if not as_json:
             median = {kind: statistics.median(values) for kind, values in samples.items()}
