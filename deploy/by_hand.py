@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -40,10 +41,11 @@ def commands(artifact: Artifact, size: Size, workspace_mb: int, dla: int | None)
 def polygraphy(order: BuildOrder) -> str:
     """The command that builds the same and shows how far ONNX Runtime's output is from its own."""
     shape = f"{order.input}:[{','.join(map(str, order.shape))}]"
-    words = ["polygraphy run", order.onnx, "--trt --onnxrt", f"--pool-limit workspace:{order.workspace_mb}M"]
+    words = ["polygraphy", "run", order.onnx, "--trt", "--onnxrt", "--pool-limit", f"workspace:{order.workspace_mb}M"]
     # TensorRT's builder allows TF32 unless told otherwise; Polygraphy tells it otherwise.
     words += ["--tf32", *(f"--{flag.lower()}" for flag in order.flags)]
     words += ["--strongly-typed"] if order.typed else []
     words += [] if order.dla is None else ["--use-dla", "--allow-gpu-fallback"]
-    words += [f"--trt-{bound}-shapes '{shape}'" for bound in ("min", "opt", "max")]
-    return " ".join([*words, f"--input-shapes '{shape}'"])
+    for option in ("--trt-min-shapes", "--trt-opt-shapes", "--trt-max-shapes", "--input-shapes"):
+        words += [option, shape]
+    return shlex.join(words)

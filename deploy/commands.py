@@ -115,6 +115,8 @@ def export(
     """
     from fastnas.deploy.artifact import Options, export
 
+    if engine and layout == "bytes":
+        raise click.UsageError("--engine needs --input floats: bytes are for ONNX Runtime alone")
     if dla is not None and not engine:
         raise click.UsageError("--dla is for --engine, which builds for it; the ONNX files are the same")
     found, spec, built, trained = _find(network, task, encoder, encoder_weights, channels, sep_repeats)

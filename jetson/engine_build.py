@@ -18,6 +18,8 @@ import signal
 import sys
 from typing import Any, List, NamedTuple, Optional, Tuple
 
+from fastnas.jetson.parts import Part
+
 DEFAULT_WORKSPACE_MB = 256
 
 
@@ -162,10 +164,13 @@ def _load_timings(config: Any, path: Optional[str]) -> None:
 def _save_timings(config: Any, path: Optional[str]) -> None:
     if path is None:
         return
-    temporary = "{}.{}.part".format(path, os.getpid())
-    with open(temporary, "wb") as file:
-        file.write(bytes(config.get_timing_cache().serialize()))
-    os.replace(temporary, path)
+    part = Part(path)
+    try:
+        with open(part.path, "wb") as file:
+            file.write(bytes(config.get_timing_cache().serialize()))
+        part.finish()
+    finally:
+        part.close()
 
 
 def main(arguments: List[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 from fastnas.cli import main
 from fastnas.data.voc import TASK
-from fastnas.deploy import artifact, calibration, int8, lint, parity, precision
+from fastnas.deploy import artifact, by_hand, calibration, int8, lint, parity, precision
 from fastnas.deploy.artifact import Options, sample_image
 from fastnas.deploy.capture import capture
 from fastnas.deploy.fp16 import rounded, to_fp16, value_types
@@ -28,6 +29,7 @@ from fastnas.deploy.precision import Judge
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.genotype import Genotype
 from fastnas.jetson import sidecar
+from fastnas.jetson.engine_build import BuildOrder
 from fastnas.jetson.engines import open_engine
 from fastnas.models import ModelSpec, build
 from fastnas.network import Network
@@ -409,10 +411,25 @@ def test_verbose_prints_the_commands_of_nvidias_tools(pictures: Path, tmp_path: 
     assert "--fp16" not in newer
 
 
-def test_a_dla_is_for_engines(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["export", "arch1", "--dla", "0", "--out", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [(["--dla", "0"], "--dla is for --engine"), (["--engine", "--input", "bytes"], "--engine needs --input floats")],
+)
+def test_what_does_not_go_together_is_refused_first(arguments: list[str], line: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["export", "arch1", *arguments, "--out", str(tmp_path)])
     assert done.exit_code == 2
-    assert "--dla is for --engine" in done.output
+    assert line in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_by_hand_survive_a_shell(tmp_path: Path) -> None:
+    """Paths with spaces, and Polygraphy's brackets."""
+    order = BuildOrder(f"{tmp_path}/my model.onnx", "a b.engine", "image", (1, 3, 64, 96), ("FP16",), dla=1)
+    built, compared = shlex.split(order.trtexec()), shlex.split(by_hand.polygraphy(order))
+    assert built[1:3] == [f"--onnx={tmp_path}/my model.onnx", "--saveEngine=a b.engine"]
+    assert compared[:3] == ["polygraphy", "run", f"{tmp_path}/my model.onnx"]
+    assert compared[-2:] == ["--input-shapes", "image:[1,3,64,96]"]
+    assert {"--fp16", "--use-dla", "--allow-gpu-fallback"} <= set(compared)
 
 
 def test_engine_without_tensorrt_is_one_line_and_the_artifact_stands(
