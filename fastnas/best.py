@@ -21,11 +21,11 @@ def best_of(name: str) -> Genotype:
     """
     path = Path(name.removeprefix(PREFIX)) / "history.jsonl"
     try:
-        lines = path.read_text().splitlines(keepends=True)
+        data = path.read_bytes()
     except OSError as error:
         raise FastnasError(f"{name}: cannot read {path}: {error.strerror}") from error
     try:
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        records = [json.loads(line) for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
         for status in ("done", "stopped"):
             if chosen := [record for record in records if record["status"] == status]:
                 return Genotype.parse(max(chosen, key=lambda record: record["reward"])["genotype"])

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fastnas import __version__
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
 from fastnas.models import ModelSpec, build
 from fastnas.network import Network
+from fastnas.storing import write_tensors
 
 FORMAT = 1
 """Version of the header; raised when an older fastnas could misread it."""
@@ -72,13 +71,8 @@ def save_model(
         "recipe": dict(recipe) if recipe is not None else None,
         "metrics": dict(metrics) if metrics is not None else None,
     }
-    weights = {
-        key: value.detach().to("cpu").contiguous()
-        for key, value in network.state_dict().items()
-        if not key.startswith(_AUXILIARY)
-    }
-    with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata={"fastnas": json.dumps(header)})
+    weights = {key: value.detach() for key, value in network.state_dict().items() if not key.startswith(_AUXILIARY)}
+    write_tensors(path, weights, {"fastnas": json.dumps(header)})
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

@@ -91,6 +91,11 @@ class LazyGroup(click.Group):
             if ctx.params.get("debug"):
                 raise
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # a full disk, a broken one, met by a library
+            if ctx.params.get("debug"):
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
         except ModuleNotFoundError as error:
             if ctx.params.get("debug") or (error.name or "").split(".")[0] == "fastnas":
                 raise

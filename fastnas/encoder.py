@@ -196,7 +196,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # safetensors, zip and pickle errors have no common class
-        raise FastnasError(f"{path} is not a readable weights file: {_first_line(error)}") from error
+        kind = "a .safetensors file" if path.suffix == ".safetensors" else "a state dict as torch.save writes it"
+        raise FastnasError(f"{path} is not a readable weights file: it must be {kind}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FastnasError(f"{path} does not hold a dictionary of tensors")
     return state

@@ -22,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fastnas.data.dataset import DenseDataset
 from fastnas.data.transforms import Tensors, collate
 from fastnas.encoder import Encoder
 from fastnas.errors import FastnasError
+from fastnas.storing import write_tensors
 
 FORMAT = 1
 """Raised when what is stored, or how, changes."""
@@ -204,6 +205,7 @@ def _compute(
             if name not in files:
                 shape = (count, *rows.shape[1:])
                 files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype=np.float16, shape=shape)
+                _reserve(folder / f"{name}.npy")
             files[name][done : done + len(rows)] = rows
         for name, value in batch.items():
             if isinstance(value, Tensor):
@@ -213,9 +215,15 @@ def _compute(
         progress(done, count)
     for file in files.values():
         file.flush()  # type: ignore[attr-defined]
-    save_file({name: torch.cat(parts).contiguous() for name, parts in labels.items()}, folder / "labels.safetensors")
+    write_tensors(folder / "labels.safetensors", {name: torch.cat(parts) for name, parts in labels.items()})
     about = {"outputs": len(files) - (teacher is not None), "teacher": teacher is not None, "image_size": image_size}
     (folder / "about.json").write_text(json.dumps(about))
+
+
+def _reserve(path: Path) -> None:
+    """Have the disk's blocks of a file now: a full disk met through a memory map kills the process without a word."""
+    with open(path, "rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _batches(samples: Iterable[Tensors]) -> Iterator[Tensors]:

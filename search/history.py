@@ -29,6 +29,7 @@ from fastnas.files import atomic_path
 from fastnas.genotype import Genotype
 from fastnas.search.policy import Proposal, Result
 from fastnas.search.settings import SearchSettings
+from fastnas.storing import write_state
 
 Status = Literal["done", "stopped", "reused", "refused", "failed"]
 """done: both stages; stopped: after stage 1; reused: equals an earlier candidate, whose reward it takes; refused: over
@@ -183,8 +184,7 @@ class Run:
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Replace the saved state of the search by this one, of tensors and plain values."""
-        with atomic_path(self.folder / "controller.pt") as path:
-            torch.save(state, path)
+        write_state(self.folder / "controller.pt", state)
 
     def load_state(self) -> dict[str, Any] | None:
         """The state saved last, or None.

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fastnas.decoder import Decoder
 from fastnas.encoder import Encoder, make_encoder
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
 from fastnas.network import Network
 from fastnas.search.images import SearchImages, train_crop
 from fastnas.search.settings import SearchSettings
+from fastnas.storing import write_tensors
 from fastnas.tasks.head import make_task
 from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
 from fastnas.zoo import ZOO
@@ -48,8 +48,7 @@ def warmed_up(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             encoder = _train(make_encoder(how.encoder), settings, images, notify)
-        with atomic_path(path) as temporary:
-            save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, temporary)
+        write_tensors(path, encoder.state_dict())
     try:
         encoder.load_state_dict(load_file(path))
     except Exception as error:  # safetensors' errors and torch's have no common class

@@ -27,9 +27,9 @@ from fastnas.checkpoint import save_model
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import train_transform
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
 from fastnas.models import ModelSpec
 from fastnas.network import Network
+from fastnas.storing import write_state
 from fastnas.tasks.head import Batch, Score, TaskHead, make_task
 from fastnas.train.evaluate import evaluate
 from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, train_loader
@@ -308,8 +308,7 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),
             "progress": asdict(self.progress),
         }
-        with atomic_path(self.folder / STATE) as temporary:
-            torch.save(state, temporary)
+        write_state(self.folder / STATE, state)
 
     def restore(self) -> None:
         """Continue from the folder's state.
