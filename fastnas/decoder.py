@@ -76,6 +76,7 @@ class Decoder(nn.Module):
         repeats: R, repetitions of a separable operation (1 in search, 2 in full training).
         outputs: K.
         aux: kind of the auxiliary heads.
+        head_std: deviation of the first weights of all classifiers; None is Xavier's. A task knows what suits it.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Decoder(nn.Module):
         repeats: int,
         outputs: int,
         aux: Auxiliary = "none",
+        head_std: float | None = None,
     ) -> None:
         super().__init__()
         if len(in_channels) != ENCODER_OUTPUTS:
@@ -106,6 +108,11 @@ class Decoder(nn.Module):
             _auxiliary_head(aux, genotype, channels, repeats, outputs) for _ in blocks if aux != "none"
         )
         self.apply(_initialise)
+        if head_std is not None:
+            for head in (self.classifier, *self.auxiliary):
+                last = head[-1] if isinstance(head, nn.Sequential) else head
+                assert isinstance(last, nn.Conv2d)
+                nn.init.normal_(last.weight, std=head_std)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Features, shallow to deep -> logits [N, K, H, W] at the size of the largest collected sum."""

@@ -125,7 +125,10 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
     if genotype is None:
         return make_baseline(spec.architecture, spec.task.outputs, encoder_weights)
     encoder = make_encoder(spec.encoder, encoder_weights)
-    decoder = Decoder(genotype, encoder.channels, spec.channels, spec.sep_repeats, spec.task.outputs, spec.aux)
+    task = spec.task
+    decoder = Decoder(
+        genotype, encoder.channels, spec.channels, spec.sep_repeats, task.outputs, spec.aux, task.head_std
+    )
     return Network(encoder, decoder)
 
 

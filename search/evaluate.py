@@ -114,6 +114,7 @@ class Evaluator:
                 how.sep_repeats,
                 self.images.task.outputs,
                 "cell" if how.auxiliary else "none",
+                self.images.task.head_std,
             ).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             with _timed(result.seconds, "stage1"):
                 notify("stage 1")

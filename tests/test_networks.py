@@ -37,6 +37,14 @@ def features(height: int, width: int, batch: int = 2, channels: tuple[int, ...] 
     ]
 
 
+@pytest.mark.parametrize("aux", ["clf", "cell"])
+def test_heads_of_heatmaps_start_near_zero(aux: str) -> None:
+    decoder = Decoder(ZOO["arch0"], CHANNELS, 8, 1, 16, aux, head_std=0.001).train()  # type: ignore[arg-type]
+    outputs = decoder(features(64, 64))
+    assert len(outputs) == 4
+    assert all(output.abs().max() < 0.3 for output in outputs)
+
+
 @pytest.mark.parametrize("size", [(45, 60), (13, 17), (1, 1)])
 @pytest.mark.parametrize("operation", [i for i in range(len(OPERATIONS)) if i != ZERO])
 def test_operations_keep_the_size_and_pass_gradients(operation: int, size: tuple[int, int]) -> None:

@@ -31,6 +31,7 @@ class Segmentation:
     classes: tuple[str, ...]
     colours: tuple[Colour, ...]
     kind: ClassVar[str] = "segmentation"
+    head_std: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= IGNORE:
@@ -67,6 +68,8 @@ class Pose:
     skeleton: tuple[tuple[int, int], ...]
     mirror: tuple[int, ...]
     kind: ClassVar[str] = "pose"
+    head_std: ClassVar[float | None] = 0.001
+    """Heatmaps are nearly empty: outputs that start large take hundreds of steps to unlearn."""
 
     def __post_init__(self) -> None:
         count = len(self.joints)
@@ -102,6 +105,7 @@ class Depth:
     minimum: float
     maximum: float
     kind: ClassVar[str] = "depth"
+    head_std: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minimum < self.maximum < math.inf:
