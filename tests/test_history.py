@@ -245,6 +245,7 @@ def _append_forever(folder: Path) -> None:
     """Append records and save states; the file `promised` says how many appends have returned."""
     run = Run.resume(folder)
     promised = os.open(folder / "promised", os.O_RDWR | os.O_CREAT)
+    os.pwrite(promised, str(len(run.records)).encode(), 0)
     while True:
         number = len(run.records)
         run.append(record(number, reason="x" * 3000))

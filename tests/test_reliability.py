@@ -211,8 +211,6 @@ def test_ctrl_c_ends_at_once_with_130(name: str, moment: str, places: dict[str, 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # A test that runs in the background may have inherited that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     printed = ""
