@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fastnas.deploy.heads import Head
 from fastnas.deploy.onnx_writer import OUTPUT
-from fastnas.errors import FastnasError, MissingPackage
+from fastnas.errors import FastnasError, MissingPackage, first_line
 
 FloatArray = NDArray[np.float32]
 
@@ -202,7 +202,7 @@ def open_session(model: bytes, threads: int = 0, size: tuple[int, int] | None = 
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class but this one
-        raise FastnasError(f"ONNX Runtime cannot load the graph: {str(error).splitlines()[0]}") from error
+        raise FastnasError(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
 
 
 def run(session: Any, outputs: Sequence[str], array: NDArray[Any]) -> list[NDArray[Any]]:
@@ -214,7 +214,7 @@ def run(session: Any, outputs: Sequence[str], array: NDArray[Any]) -> list[NDArr
     try:
         values: list[NDArray[Any]] = session.run(list(outputs), {session.get_inputs()[0].name: array})
     except Exception as error:  # as in open_session
-        raise FastnasError(f"ONNX Runtime fails on {list(array.shape)}: {str(error).splitlines()[0]}") from error
+        raise FastnasError(f"ONNX Runtime fails on {list(array.shape)}: {first_line(error)}") from error
     return values
 
 

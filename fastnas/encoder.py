@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fastnas.errors import FastnasError
+from fastnas.errors import FastnasError, first_line
 from fastnas.normalisation import MEAN, STD
 
 STRIDES = (4, 8, 16, 32)
@@ -175,7 +175,7 @@ def _download(name: str, make: Callable[[], Any]) -> Any:
         return make()
     except Exception as error:  # the libraries raise whatever their HTTP client does
         raise FastnasError(
-            f"cannot download the ImageNet weights of {name} ({_first_line(error)}); "
+            f"cannot download the ImageNet weights of {name} ({first_line(error)}); "
             "give a file with --encoder-weights PATH, or start at random with --encoder-weights none"
         ) from error
 
@@ -216,7 +216,3 @@ def _load_state(classifier: nn.Module, state: dict[str, Tensor], path: Path, nam
                 f"{path} does not fit {name}: {key} is {list(state[key].shape)}, not {list(own[key].shape)}"
             )
     classifier.load_state_dict({key: state[key].to(own[key].dtype) for key in own if key in state}, strict=False)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -31,8 +31,8 @@ SKIP = OPERATIONS.index("skip")
 ZERO = OPERATIONS.index("zero")
 
 _CONVOLUTIONS = {0: (1, 1), 1: (3, 1), 5: (3, 3), 6: (3, 12)}
-_ADDED: dict[int, Callable[[int, int], nn.Module]] = {}
 _SEPARABLE = {2: (3, 1), 3: (5, 1), 7: (3, 3), 8: (5, 6)}
+_ADDED: dict[int, Callable[[int, int], nn.Module]] = {}
 
 
 def add_operation(name: str, make: Callable[[int, int], nn.Module]) -> int:

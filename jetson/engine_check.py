@@ -10,6 +10,7 @@ from typing import Optional
 import numpy as np
 
 from fastnas.jetson.engines import Engine, Progress
+from fastnas.jetson.errors import first_line
 from fastnas.jetson.preprocess import Preprocessor
 from fastnas.jetson.sidecar import Sidecar, Size
 
@@ -46,7 +47,7 @@ def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, say: Progre
         session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         wanted = session.run([spec.output.name], {spec.input.name: np.array(engine.input)})[0]
     except Exception as error:  # its exceptions share no base class but this one
-        say("the engine is not compared with its graph: ONNX Runtime says {}".format(str(error).splitlines()[0]))
+        say("the engine is not compared with its graph: ONNX Runtime says {}".format(first_line(error)))
         return None
     found = engine.run()
     if spec.output.decode == "labels":

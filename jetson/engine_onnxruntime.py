@@ -5,7 +5,7 @@ from typing import Any, Optional, Tuple
 import numpy as np
 
 from fastnas.jetson.engines import Engine
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import JetsonError, first_line
 from fastnas.jetson.sidecar import Artifact, Size
 
 _TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
@@ -31,7 +31,7 @@ class OnnxRuntimeEngine(Engine):
         try:
             self._session = runtime.InferenceSession(path, options, providers=[provider])
         except Exception as error:  # its exceptions share no base class but this one
-            raise JetsonError("ONNX Runtime cannot load {}: {}".format(path, _first_line(error))) from error
+            raise JetsonError("ONNX Runtime cannot load {}: {}".format(path, first_line(error))) from error
         running = self._session.get_providers()[0]
         if running != provider:
             raise JetsonError("{} was asked for, but ONNX Runtime fell back to {}".format(provider, running))
@@ -55,7 +55,7 @@ class OnnxRuntimeEngine(Engine):
         try:
             self.output = np.ascontiguousarray(session.run([asked.name], {given.name: self.input})[0])
         except Exception as error:  # as above
-            raise JetsonError("{} does not run at {}: {}".format(path, self._size, _first_line(error))) from error
+            raise JetsonError("{} does not run at {}: {}".format(path, self._size, first_line(error))) from error
         self._check_output(list(self.output.shape), self.output.dtype)
         self._binding = session.io_binding()
         for bind, name, array in (
@@ -70,7 +70,7 @@ class OnnxRuntimeEngine(Engine):
         except Exception as error:  # as above: memory that ran out, a GPU that was lost
             message = "{} failed at {}x{} in ONNX Runtime: {}"
             raise JetsonError(
-                message.format(self._artifact.sidecar.name, *self._size + (_first_line(error),))
+                message.format(self._artifact.sidecar.name, *self._size + (first_line(error),))
             ) from error
         return None, None, None
 
@@ -85,7 +85,3 @@ def _import_onnxruntime() -> Any:
     except ImportError as error:
         raise JetsonError("ONNX Runtime does not load ({}); run: pip install onnxruntime".format(error)) from error
     return onnxruntime
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

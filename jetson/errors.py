@@ -11,6 +11,11 @@ class Unsupported(JetsonError):
     """This device cannot do it, whatever the user does; others may."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says first; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 ADD_SWAP = "sudo fallocate -l 4G /swap && sudo chmod 600 /swap && sudo mkswap /swap && sudo swapon /swap"
 
 MORE_MEMORY = "close other programs, take a smaller size, or add swap: " + ADD_SWAP

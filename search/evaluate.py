@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from fastnas.decoder import Decoder
 from fastnas.encoder import Encoder
-from fastnas.errors import FastnasError
+from fastnas.errors import FastnasError, first_line
 from fastnas.genotype import Genotype
 from fastnas.network import Network
 from fastnas.search.features import CPU, Features
@@ -284,11 +284,7 @@ def _failures_named() -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise CandidateFailed("out of memory") from error
     except torch.AcceleratorError as error:  # the process cannot use its GPU again
-        raise FastnasError(f"the GPU failed: {_first_line(error)}; continue with --resume") from error
+        raise FastnasError(f"the GPU failed: {first_line(error)}; continue with --resume") from error
     except RuntimeError as error:
         short_of_memory = "can't allocate memory" in str(error)
-        raise CandidateFailed("out of memory" if short_of_memory else _first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        raise CandidateFailed("out of memory" if short_of_memory else first_line(error)) from error

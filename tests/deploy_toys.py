@@ -11,6 +11,7 @@ from torch import nn
 from fastnas.decoder import Decoder
 from fastnas.encoder import Encoder
 from fastnas.genotype import Genotype
+from fastnas.models import ModelSpec, build
 from fastnas.network import Network
 
 
@@ -33,6 +34,14 @@ def unsettle(network: nn.Module, seed: int = 0) -> nn.Module:
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             module.bias.data.normal_(0, 0.3, generator=generator)
     return network.eval()
+
+
+def unsettled(spec: ModelSpec) -> Network:
+    """The network of a description, the same every time, as if it had been trained."""
+    torch.manual_seed(0)
+    network = build(spec)
+    unsettle(network)
+    return network
 
 
 def toy_encoder() -> Encoder:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
@@ -30,7 +29,7 @@ from fastnas.models import ModelSpec, build
 from fastnas.network import Network
 from fastnas.tasks import Depth
 from fastnas.zoo import ZOO
-from tests.deploy_toys import image, toy_network, unsettle
+from tests.deploy_toys import image, toy_network, unsettled
 
 SMALL = Options(resolution=(64, 96))
 SPEC = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
@@ -38,10 +37,7 @@ SPEC = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    torch.manual_seed(0)
-    network = build(SPEC)
-    unsettle(network)
-    return network
+    return unsettled(SPEC)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from fastnas.tasks import Depth
 from fastnas.tasks.usual import usual_task
 from fastnas.train.predictors import open_subject
 from fastnas.zoo import ZOO
-from tests.deploy_toys import image, toy_network, unsettle
+from tests.deploy_toys import image, toy_network, unsettled
 
 JOINTS = 7
 SPEC = ModelSpec("arch2", usual_task("pose"), channels=8, sep_repeats=1)
@@ -95,10 +95,7 @@ def test_heatmaps_and_peaks_are_not_quantised() -> None:
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    torch.manual_seed(0)
-    network = build(SPEC)
-    unsettle(network)
-    return network
+    return unsettled(SPEC)
 
 
 def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:

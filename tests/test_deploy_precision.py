@@ -31,10 +31,10 @@ from fastnas.genotype import Genotype
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine_build import BuildOrder
 from fastnas.jetson.engines import open_engine
-from fastnas.models import ModelSpec, build
+from fastnas.models import ModelSpec
 from fastnas.network import Network
 from fastnas.zoo import ZOO
-from tests.deploy_toys import toy_network, unsettle
+from tests.deploy_toys import toy_network, unsettled
 
 SIZE = (64, 96)
 
@@ -338,10 +338,8 @@ def test_onnxruntime_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture(scope="module")
 def exported(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> artifact.Exported:
-    torch.manual_seed(0)
     spec = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
-    network = build(spec)
-    unsettle(network)
+    network = unsettled(spec)
     options = Options(resolution=SIZE, fp16=True, int8=True, calibrate=pictures)
     return artifact.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
 
@@ -372,11 +370,9 @@ def test_every_precision_runs_in_the_devices_engine(exported: artifact.Exported,
 
 @pytest.mark.parametrize("head", ["plain", "labels"])
 def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head: Head) -> None:
-    torch.manual_seed(0)
     options = Options(resolution=SIZE, layout="NHWC", head=head, fp16=True, int8=True, calibrate=pictures)
     spec = ModelSpec("arch1", TASK, channels=8, sep_repeats=1)
-    network = build(spec)
-    unsettle(network)
+    network = unsettled(spec)
     result = artifact.export(network, spec, "bytes", tmp_path, options)
     assert {file.targets for file in result.sidecar.files} == {("onnxruntime",)}
     assert [file.precision for file in result.sidecar.files] == ["fp32", "fp16", "int8"]

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from fastnas.cli import main
+from tests.test_cli import options
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -101,7 +102,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_are_named_exist(page: Path) -> None:
-    known = {opt for command in every(main) for param in command.params for opt in (*param.opts, *param.secondary_opts)}
+    known = {name for each in options().values() for names in each for name in names.split("/")}
     scripts = "".join(path.read_text() for path in (*ROOT.glob("benchmarks/*.py"), ROOT / "docker" / "run.sh"))
     for option in set(re.findall(r"`(--[a-z][\w-]*)", page.read_text())):
         assert option in known | OTHERS or option in scripts, option
@@ -119,14 +120,3 @@ def test_a_snippet_runs(code: str, tmp_path: Path) -> None:
     """On generated scenes where it names real images; a training is made ready, but not run."""
     here = code.replace('"voc", "~/data"', '"synthetic"').replace("trainer.run()", "")
     exec(compile(here, "snippet", "exec"), {"folder": tmp_path})
-
-
-def every(command: click.Command) -> Iterator[click.Command]:
-    """A command and all below it."""
-    yield command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None
-            yield from every(found)

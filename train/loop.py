@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from fastnas.checkpoint import save_model
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import train_transform
-from fastnas.errors import FastnasError
+from fastnas.errors import FastnasError, first_line
 from fastnas.models import ModelSpec
 from fastnas.network import Network
 from fastnas.storing import write_state
@@ -329,7 +329,7 @@ class Trainer:
         except FileNotFoundError as error:
             raise FastnasError(f"no {path} to resume; start without --resume") from error
         except Exception as error:  # torch raises many kinds for damaged files and other networks
-            raise FastnasError(f"{path} does not continue this run: {str(error).splitlines()[0]}") from error
+            raise FastnasError(f"{path} does not continue this run: {first_line(error)}") from error
 
     def _require_finite(self) -> None:
         if not all(bool(weight.isfinite().all()) for weight in self.raw.parameters()):
