@@ -17,8 +17,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from fastnas.decoder import Decoder
+from fastnas.depthwise import DepthwiseConv2d
 from fastnas.genotype import Genotype
-from fastnas.layers import DepthwiseConv2d
 
 CHANNELS = (24, 32, 96, 320)
 CLASSES = 11

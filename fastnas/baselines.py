@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
+from fastnas.depthwise import DepthwiseConv2d
 from fastnas.encoder import Encoder, make_encoder
 from fastnas.errors import FastnasError
-from fastnas.layers import DepthwiseConv2d, resize
+from fastnas.layers import resize
 from fastnas.network import Network
 
 WIDTH = 256

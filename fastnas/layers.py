@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastnas.depthwise import DepthwiseConv2d
+
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, rate: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU; keeps the size: [N, inputs, H, W] -> [N, outputs, H, W]."""
@@ -16,29 +18,6 @@ def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, rate: int = 1, grou
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
-
-
-class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution of stride 1 that keeps the size; when dilated it is trained on CPUs as a plain one.
-
-    The taps of a convolution of rate r never leave one of the r x r grids of every r-th pixel, so that a plain
-    convolution of these grids, which become members of the batch, gives the same. oneDNN's gradient of the dilated form
-    is slower (`benchmarks/dilated_depthwise.py`), and that of its weights is wrong in bfloat16 (seen in torch 2.14).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
-        rate = self.dilation[0]
-        if rate == 1 or not (self.training and x.is_cpu):
-            return super().forward(x)
-        n, c, height, width = x.shape
-        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, -width % rate, 0, -height % rate))
-        rows, columns = padded.shape[1] // rate, padded.shape[2] // rate
-        grids = padded.reshape(n, rows, rate, columns, rate, c).permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, c)
-        result = F.conv2d(grids.permute(0, 3, 1, 2), self.weight, self.bias, padding=self.kernel_size[0] // 2, groups=c)
-        split = result.permute(0, 2, 3, 1).reshape(n, rate, rate, rows, columns, c).permute(0, 3, 1, 4, 2, 5)
-        joined = split.reshape(n, rows * rate, columns * rate, c)[:, :height, :width]
-        return joined.permute(0, 3, 1, 2)
 
 
 def separable_bn_relu(channels: int, kernel: int, rate: int) -> nn.Sequential:

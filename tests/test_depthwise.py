@@ -1,4 +1,4 @@
-"""The depthwise convolution: the same as PyTorch's, trained another way on a CPU."""
+"""Depthwise convolutions: the same as PyTorch's, trained another way on a CPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastnas.layers import DepthwiseConv2d
+from fastnas.depthwise import DepthwiseConv2d
 
 
 def _results(layer: nn.Conv2d, x: Tensor, upstream: Tensor, dtype: torch.dtype) -> list[Tensor]:
@@ -23,9 +23,17 @@ def _results(layer: nn.Conv2d, x: Tensor, upstream: Tensor, dtype: torch.dtype) 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize(
-    ("channels", "size", "kernel", "rate"), [(64, (64, 64), 3, 3), (24, (45, 61), 5, 6), (8, (5, 1), 3, 12)]
+    ("channels", "size", "kernel", "rate"),
+    [
+        (64, (64, 64), 3, 3),
+        (24, (45, 61), 5, 6),
+        (8, (5, 1), 3, 12),
+        (8, (7, 3), 5, 6),
+        (16, (21, 30), 5, 1),
+        (8, (2, 1), 5, 1),
+    ],
 )
-def test_dilated_training_gives_output_and_gradients_of_the_definition(
+def test_training_gives_output_and_gradients_of_the_definition(
     channels: int,
     size: tuple[int, int],
     kernel: int,
@@ -51,3 +59,33 @@ def test_inference_is_one_convolution() -> None:
     exported = torch.export.export(layer, (torch.rand(1, 4, 9, 9),))
     calls = [node.target for node in exported.graph.nodes if node.op == "call_function"]
     assert calls == [torch.ops.aten.conv2d.default]
+
+
+@pytest.mark.parametrize("rate", [1, 6])
+def test_autocast_computes_5x5_in_its_precision(rate: int) -> None:
+    torch.manual_seed(0)
+    layer = DepthwiseConv2d(8, 8, 5, padding=2 * rate, dilation=rate, groups=8, bias=False)
+    x = torch.randn(2, 8, 16, 16, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert x.grad is not None
+    assert layer.weight.grad is not None
+    assert x.grad.dtype == layer.weight.grad.dtype == torch.float32
+    of_weight = layer.weight.grad.clone()
+    layer.weight.grad = None
+    layer(x).sum().backward()
+    assert torch.allclose(of_weight, layer.weight.grad, atol=0.02 * float(of_weight.abs().max()))
+
+
+def test_frozen_weights_and_inputs_get_no_gradient() -> None:
+    layer = DepthwiseConv2d(8, 8, 5, padding=2, groups=8, bias=False)
+    layer(torch.rand(1, 8, 9, 9)).sum().backward()
+    assert layer.weight.grad is not None
+    layer.weight.grad = None
+    layer.weight.requires_grad_(False)
+    x = torch.rand(1, 8, 9, 9, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    assert layer.weight.grad is None

@@ -1,0 +1,100 @@
+"""Depthwise convolutions, and how a CPU trains them.
+
+Shapes: N batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+IN_CACHE = 2**19
+"""Values that a part of a batch has, at most, so that what is read several times stays in the caches."""
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution of stride 1 that keeps the size; on CPUs its gradients are computed another way.
+
+    oneDNN has fast gradients for plain 3x3 ones only (`benchmarks/depthwise.py`), and that of dilated weights is wrong
+    in bfloat16 (seen in torch 2.14). So a dilated convolution is trained as a plain one on grids, and the gradient of
+    5x5 weights is put together from those of 3x3 ones.
+
+    The taps of a convolution of rate r never leave one of the r x r grids of every r-th pixel, so that a plain
+    convolution of these grids, which become members of the batch, gives the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        if not (self.training and x.is_cpu):
+            return super().forward(x)
+        rate = self.dilation[0]
+        if rate == 1:
+            return self._plain(x)
+        n, c, height, width = x.shape
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, -width % rate, 0, -height % rate))
+        rows, columns = padded.shape[1] // rate, padded.shape[2] // rate
+        grids = padded.reshape(n, rows, rate, columns, rate, c).permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, c)
+        result = self._plain(grids.permute(0, 3, 1, 2))
+        split = result.permute(0, 2, 3, 1).reshape(n, rate, rate, rows, columns, c).permute(0, 3, 1, 4, 2, 5)
+        joined = split.reshape(n, rows * rate, columns * rate, c)[:, :height, :width]
+        return joined.permute(0, 3, 1, 2)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """The convolution without its dilation."""
+        if self.kernel_size != (5, 5) or self.bias is not None:
+            return F.conv2d(x, self.weight, self.bias, padding=self.kernel_size[0] // 2, groups=self.groups)
+        weight = self.weight
+        if torch.is_autocast_enabled("cpu"):
+            x, weight = (each.to(torch.get_autocast_dtype("cpu")) for each in (x, weight))
+        result: Tensor = _Convolution5x5.apply(x, weight)
+        return result
+
+
+class _Convolution5x5(torch.autograd.Function):
+    """A plain depthwise 5x5 convolution: x [N, C, H, W], weight [C, 1, 5, 5] -> [N, C, H, W].
+
+    The gradient of a tap is a sum over the pixels of upstream times the input at the tap's offset, whatever kernel the
+    tap belongs to: four 3x3 kernels on inputs shifted by two have all the taps, some of them twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=2, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = _gradients(upstream, x, weight, padding=2, mask=(True, False))[0]
+        if ctx.needs_input_grad[1]:
+            of_weight = torch.empty_like(weight)
+            for (i, j), part in _shifted(upstream, x, weight[:, :, :3, :3].contiguous()).items():
+                of_weight[:, :, i : i + 3, j : j + 3] = part
+        return of_x, of_weight
+
+
+def _shifted(upstream: Tensor, x: Tensor, weight: Tensor) -> dict[tuple[int, int], Tensor]:
+    """Gradients [C, 1, 3, 3] of the weights' four corners, summed over parts of the batch that caches can hold."""
+    height, width = x.shape[2:]
+    sums = {(i, j): torch.zeros_like(weight, dtype=torch.float32) for i in (0, 2) for j in (0, 2)}
+    samples = max(1, IN_CACHE // x[0].numel())
+    for some, above in zip(x.split(samples), upstream.split(samples), strict=True):
+        padded = F.pad(some.permute(0, 2, 3, 1), (0, 0, 2, 2, 2, 2)).permute(0, 3, 1, 2)
+        for (i, j), total in sums.items():
+            shifted = padded[:, :, i : i + height + 2, j : j + width + 2]
+            total += _gradients(above, shifted, weight, padding=0, mask=(False, True))[1]
+    return sums
+
+
+def _gradients(upstream: Tensor, x: Tensor, weight: Tensor, padding: int, mask: tuple[bool, bool]) -> list[Tensor]:
+    """Those of input and weight that `mask` asks for; `torch.nn.grad` would forget that the channels are last."""
+    plain = ([1, 1], [padding, padding], [1, 1], False, [0, 0], len(weight))
+    result: list[Tensor] = torch.ops.aten.convolution_backward(upstream, x, weight, None, *plain, [*mask, False])
+    return result
