@@ -315,3 +315,15 @@ def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], compla
     result = CliRunner().invoke(main, ["search", *arguments, *out, "--cache", str(tmp_path)])
     assert result.exit_code != 0
     assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(("has", "precision"), [("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx2", "fp32")])
+def test_candidates_are_trained_in_what_the_machine_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has: str, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
+    common = ["search", "--device", "cpu", "--encoder-weights", str(tmp_path / "absent.pth"), "--out"]
+    CliRunner().invoke(main, [*common, str(tmp_path / "own")])
+    CliRunner().invoke(main, [*common, str(tmp_path / "asked"), "--precision", "fp32"])
+    assert read_settings(tmp_path / "own").evaluation.precision == precision
+    assert read_settings(tmp_path / "asked").evaluation.precision == "fp32"
