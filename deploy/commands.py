@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 @WORKSPACE
 @DLA
 @click.option("--opset", type=int, default=13, show_default=True, help="ONNX opset; TensorRT 8.0 and 8.2 need 13.")
-@click.option("--name", help="Name of the artifact; by default that of the network.")
+@click.option("--name", help="Name of the artifact; by default that of the network, or of its run's folder.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -146,10 +146,12 @@ def _find(
     from fastnas.models import ModelSpec, build
 
     if text.endswith(".safetensors"):
-        from fastnas.checkpoint import load_model
+        from fastnas.checkpoint import FILE_NAME, load_model
 
         model = load_model(text)
-        return Path(text).stem, model.spec, model.network, bool(model.header["recipe"])
+        path = Path(text).absolute()
+        name = path.parent.name if path.name == FILE_NAME else path.stem  # every run calls its model the same
+        return name or path.stem, model.spec, model.network, bool(model.header["recipe"])
     spec = ModelSpec(text, usual_task(task), encoder, channels, sep_repeats)
     name = text
     if is_genotype_text(text):

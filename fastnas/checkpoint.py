@@ -25,6 +25,9 @@ from fastnas.storing import write_tensors
 FORMAT = 1
 """Version of the header; raised when an older fastnas could misread it."""
 
+FILE_NAME = "model.safetensors"
+"""What every training calls its model file."""
+
 _AUXILIARY = "decoder.auxiliary."
 
 

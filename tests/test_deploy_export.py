@@ -214,6 +214,14 @@ def test_command_exports_a_trained_model_file_under_its_name(network: Network, t
     assert loaded.output == ("output", "labels", 1)
 
 
+def test_command_names_the_artifact_of_a_training_after_its_folder(network: Network, tmp_path: Path) -> None:
+    (tmp_path / "camvid").mkdir()
+    save_model(tmp_path / "camvid" / "model.safetensors", network, SPEC, recipe={"name": "test"}, metrics={})
+    result = run(tmp_path / "camvid" / "model.safetensors", "--res", 64, "--out", tmp_path / "artifacts")
+    assert result.exit_code == 0, result.output
+    assert sidecar.load(str(tmp_path / "artifacts" / "camvid")).sidecar.name == "camvid"
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fastnas.checkpoint import read_header, save_model
+from fastnas.checkpoint import FILE_NAME, read_header, save_model
 from fastnas.cli import main
 from fastnas.data.synthetic import TASKS, SyntheticScenes
 from fastnas.data.transforms import train_transform
@@ -33,7 +33,7 @@ from fastnas.files import locked
 from fastnas.models import ModelSpec, build
 from fastnas.tasks.head import Score
 from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
-from fastnas.train.loop import MODEL, STATE, NoObserver, Options, Progress, Trainer, better
+from fastnas.train.loop import STATE, NoObserver, Options, Progress, Trainer, better
 from fastnas.train.recipes import RECIPES, Phase, Recipe
 from fastnas.train.settings import RunSettings, limited
 from fastnas.train.teacher import load_teacher
@@ -114,7 +114,7 @@ def test_killed_and_resumed_is_never_killed(tmp_path: Path) -> None:
     whole, resumed = (state_of(tmp_path / name) for name in ("whole", "killed"))
     assert_same(*(rows(state["progress"].pop("rows")) for state in (resumed, whole)))
     assert_same(resumed, whole)
-    assert_same(*(load_file(tmp_path / name / MODEL) for name in ("whole", "killed")))
+    assert_same(*(load_file(tmp_path / name / FILE_NAME) for name in ("whole", "killed")))
     left = {path.name for path in (tmp_path / "killed").iterdir() if path.suffix != ".part"}
     assert left == {
         ".lock", "curves.png", "epochs.csv", "model.safetensors", "pictures", "settings.json", "state.pt", "tensorboard"
@@ -276,7 +276,7 @@ def test_every_task_learns(task: str, tmp_path: Path) -> None:
     progress = trainer.run()
     assert [row["epoch"] for row in progress.rows] == [4, 8]
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:2])
-    header = read_header(tmp_path / MODEL)
+    header = read_header(tmp_path / FILE_NAME)
     assert header["recipe"]["task"] == header["model"]["task"]["kind"] == task
     best = (max if trainer.head.score(progress.rows[0]).higher_is_better else min)(
         trainer.head.score(row).value for row in progress.rows
@@ -321,7 +321,7 @@ def test_the_average_is_the_plain_computation(tmp_path: Path) -> None:
     assert trainer.evaluated is not trainer.raw
     assert_same(dict(trainer.evaluated.named_parameters()), expected, rtol=1e-5, atol=1e-6)
     assert_same(dict(trainer.evaluated.named_buffers()), dict(trainer.raw.named_buffers()))
-    saved = load_file(tmp_path / MODEL)
+    saved = load_file(tmp_path / FILE_NAME)
     assert not any(key.startswith("decoder.auxiliary") for key in saved)
 
 
@@ -402,7 +402,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
     state = state_of(tmp_path)
     assert state["progress"]["epoch"] == 1
     assert all(value.isfinite().all() for value in state["network"].values())
-    assert all(value.isfinite().all() for value in load_file(tmp_path / MODEL).values())
+    assert all(value.isfinite().all() for value in load_file(tmp_path / FILE_NAME).values())
 
 
 def test_no_space_left_keeps_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

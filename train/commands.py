@@ -140,11 +140,12 @@ def _run(
     from lightning_fabric.strategies.ddp import DDPStrategy
     from rich.console import Console
 
+    from fastnas.checkpoint import FILE_NAME
     from fastnas.files import locked
     from fastnas.models import build
     from fastnas.train.evaluate import for_json
     from fastnas.train.log import RunLog
-    from fastnas.train.loop import MODEL, Options, Trainer
+    from fastnas.train.loop import Options, Trainer
     from fastnas.train.processes import in_first_process
     from fastnas.train.teacher import load_teacher
 
@@ -188,7 +189,7 @@ def _run(
         else:
             trainer.run()
     best, score = trainer.progress.best, trainer.head.score(trainer.progress.rows[-1]).name
-    model = folder / MODEL
+    model = folder / FILE_NAME
     if best is None or math.isnan(best):
         raise FastnasError(f"trained {model}, but {settings.val} shows nothing that {score} could be measured on")
     if as_json and fabric.is_global_zero:

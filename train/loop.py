@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from fastnas.checkpoint import save_model
+from fastnas.checkpoint import FILE_NAME, save_model
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import train_transform
 from fastnas.errors import FastnasError, first_line
@@ -37,7 +37,6 @@ from fastnas.train.processes import in_first_process
 from fastnas.train.recipes import Optimiser, Phase, Recipe
 
 STATE = "state.pt"
-MODEL = "model.safetensors"
 _UNSTABLE = "the state of the last save is kept: lower the learning rates, or clip gradients (--set decoder.clip=3)"
 
 Teacher = Callable[[Tensor], Tensor]
@@ -266,7 +265,7 @@ class Trainer:
 
     def _save_model(self, values: Row) -> None:
         known = {key: value for key, value in values.items() if math.isfinite(value)}
-        save_model(self.folder / MODEL, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=known)
+        save_model(self.folder / FILE_NAME, self.evaluated, self.spec, recipe=self.recipe.to_dict(), metrics=known)
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics on the validation data."""
