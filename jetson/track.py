@@ -61,8 +61,10 @@ class PersonTracker:
         self._given = given
         self._followed: Optional[Box] = None
 
-    def box(self, picture: Size, ids: Optional[np.ndarray] = None, people: Sequence[int] = ()) -> Box:
-        """The person's box in a picture of (H, W); the whole picture where nothing is known.
+    def box(self, picture: Size, ids: Optional[np.ndarray] = None, people: Sequence[int] = ()) -> Optional[Box]:
+        """The person's box in a picture of (H, W); None where the segmentation knows people and sees nobody.
+
+        The whole picture is the box where nothing is known.
 
         Args:
             picture: its size.
@@ -71,8 +73,9 @@ class PersonTracker:
         """
         if self._followed is not None:
             return self._followed
-        seen = None if ids is None else find_person(ids, people, picture)
-        return seen or self._given or Box(0, 0, picture[1], picture[0])
+        if ids is None or not people:
+            return self._given or Box(0, 0, picture[1], picture[0])
+        return find_person(ids, people, picture) or self._given
 
     def update(self, joints: np.ndarray, picture: Size) -> None:
         """Follow the pose that was found, or lose it if fewer than half of its joints are sure or it left."""

@@ -159,10 +159,14 @@ class Networks:
         for kind, network in self._networks.items():
             if kind not in kinds:
                 continue
-            if kind == "pose":
-                found["pose"], found["box"] = self._pose(network, picture, found.get("segmentation"))
-            else:
+            if kind != "pose":
                 found[kind] = network(picture)
+            else:
+                size = (picture.shape[0], picture.shape[1])
+                box = self._tracker.box(size, found.get("segmentation"), self._people)
+                if box is None:
+                    continue
+                found["pose"], found["box"] = self._pose(network, picture, box)
             milliseconds.append(network.milliseconds)
         return Seen(milliseconds=sum(milliseconds), **found)
 
@@ -171,10 +175,10 @@ class Networks:
         for network in reversed(list(self._networks.values())):
             network.close()
 
-    def _pose(self, network: Network, picture: np.ndarray, ids: Optional[np.ndarray]) -> Tuple[np.ndarray, Box]:
-        size = (picture.shape[0], picture.shape[1])
+    def _pose(self, network: Network, picture: np.ndarray, where: Box) -> Tuple[np.ndarray, Box]:
+        """The joints of the person in a box, and the box that was cut out."""
         fill = [255 * mean for mean in reversed(network.spec.input.mean)]
-        person, box = cut_out(picture, self._tracker.box(size, ids, self._people), network.size, fill)
+        person, box = cut_out(picture, where, network.size, fill)
         joints = to_picture(network(person), box, network.size)
-        self._tracker.update(joints, size)
+        self._tracker.update(joints, (picture.shape[0], picture.shape[1]))
         return joints, box

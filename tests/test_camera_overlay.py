@@ -125,19 +125,24 @@ def test_the_largest_patch_of_people_is_the_person():
 
 
 def test_where_the_person_is_looked_for():
-    """The last pose while it is sure, else a segmented person, else the given box, else everywhere."""
+    """The last pose while it is sure, else a segmented person, else the given box, else everywhere or nowhere."""
     ids = np.zeros((60, 80), np.uint8)
     ids[30:50, 40:60] = 2
     given, segmented = Box(1, 2, 30, 40), Box(160, 120, 240, 200)
     pose = np.array([[100, 100, 0.8], [140, 180, 0.8], [120, 140, 0.02]], np.float32)
     assert PersonTracker().box(SIZE) == (0, 0, 320, 240)
+    assert PersonTracker().box(SIZE, ids, ()) == (0, 0, 320, 240), "the segmentation does not know people"
+    assert PersonTracker().box(SIZE, np.zeros_like(ids), (2,)) is None, "it does, and sees nobody"
+    assert PersonTracker(given).box(SIZE, np.zeros_like(ids), (2,)) == given
     tracker = PersonTracker(given)
     assert tracker.box(SIZE) == given
     assert tracker.box(SIZE, ids, (2,)) == segmented
     tracker.update(pose, SIZE)
     assert tracker.box(SIZE, ids, (2,)) == pytest.approx((96, 92, 144, 188))
     tracker.update(pose + np.array([10, 0, 0], np.float32), SIZE)
-    assert tracker.box(SIZE).left == pytest.approx(101)  # follows, half the way
+    followed = tracker.box(SIZE)
+    assert followed is not None
+    assert followed.left == pytest.approx(101)  # follows, half the way
     pose[1, 2] = 0.01
     tracker.update(pose, SIZE)
     assert tracker.box(SIZE, ids, (2,)) == segmented
@@ -214,6 +219,22 @@ def test_only_the_chosen_tasks_run(artifacts):
         "depth: toy-depth at 64x96, fp32 in onnxruntime",
         "pose: toy-pose at 64x64, fp32 in onnxruntime",
     ]
+
+
+def test_no_pose_where_the_segmentation_sees_nobody(artifacts):
+    networks = Networks(
+        check_tasks([artifacts["segmentation"], artifacts["pose"]]), (96, 160), Choice((64, 96), (64, 64)), len
+    )
+    picture = np.zeros((96, 160, 3), np.uint8)
+    kinds = ("segmentation", "pose")
+    ids: Any = networks(picture, kinds).segmentation
+    networks._people = (int(ids.max()) + 1,)
+    seen = networks(picture, kinds)
+    assert seen.pose is None
+    assert seen.box is None
+    networks._people = tuple(int(each) for each in np.unique(ids))
+    assert networks(picture, kinds).pose is not None
+    networks.close()
 
 
 @pytest.mark.parametrize(
