@@ -31,13 +31,14 @@ def stage1(
     layout: torch.memory_format = torch.channels_last,
     fused: bool = True,
     lazy: bool = True,
-    grids: bool = True,
+    depthwise: bool = True,
+    precision: torch.dtype = torch.float32,
 ) -> float:
     """Processor seconds of `options.steps` training steps."""
     torch.manual_seed(0)
     decoder = Decoder(genotype, CHANNELS, options.channels, 1, CLASSES, "cell").to(memory_format=layout)
     for module in decoder.modules():
-        if isinstance(module, DepthwiseConv2d) and not grids:
+        if isinstance(module, DepthwiseConv2d) and not depthwise:
             module.__class__ = nn.Conv2d
     optimiser = torch.optim.Adam(decoder.parameters(), 3e-3, weight_decay=1e-5, fused=fused, foreach=None)
     sides = [options.crop // stride for stride in (4, 8, 16, 32)]
@@ -57,9 +58,11 @@ def stage1(
             for i, each in enumerate(maps)
         ]
         size = masks.shape[1:]
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            outputs = decoder(inputs)
         losses = [
-            F.cross_entropy(F.interpolate(logits, size=size, mode="bilinear"), masks[chosen])
-            for logits in decoder(inputs)
+            F.cross_entropy(F.interpolate(logits.float(), size=size, mode="bilinear"), masks[chosen])
+            for logits in outputs
         ]
         optimiser.zero_grad()
         sum(losses[1:], losses[0]).backward()
@@ -77,7 +80,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="timed steps of every candidate")
     parser.add_argument("--candidates", type=int, default=6, help="random architectures")
     parser.add_argument("--train", type=int, default=330, help="images of an epoch, for candidates per hour")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     genotypes = [Genotype.random(random.Random(seed)) for seed in range(options.candidates)]
@@ -86,10 +89,11 @@ def main() -> None:
         "channels first": lambda g: stage1(g, options, layout=torch.contiguous_format),
         "Adam not fused": lambda g: stage1(g, options, fused=False),
         "all encoder outputs read": lambda g: stage1(g, options, lazy=False),
-        "dilated depthwise undivided": lambda g: stage1(g, options, grids=False),
+        "depthwise as PyTorch does it": lambda g: stage1(g, options, depthwise=False),
         "all of these": lambda g: stage1(
-            g, options, layout=torch.contiguous_format, fused=False, lazy=False, grids=False
+            g, options, layout=torch.contiguous_format, fused=False, lazy=False, depthwise=False
         ),
+        "bfloat16": lambda g: stage1(g, options, precision=torch.bfloat16),
     }
     steps = options.train // options.batch * options.epochs
     print(f"crop {options.crop}, batch {options.batch}, {options.channels} channels, one thread, {steps} steps each")
@@ -100,7 +104,7 @@ def main() -> None:
             seconds[name] += way(genotype) / len(genotypes) / options.steps
     base = seconds["as it is"]
     for name, each in seconds.items():
-        print(f"{name:28} {1000 * each:6.0f} ms a step ({each / base:.2f}x), {3600 / (each * steps):6.0f} an hour")
+        print(f"{name:29} {1000 * each:6.0f} ms a step ({each / base:.2f}x), {3600 / (each * steps):6.0f} an hour")
     with profile(activities=[ProfilerActivity.CPU]) as found:
         stage1(genotypes[0], options)
     print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))
