@@ -307,6 +307,8 @@ def training_command(folder: Path, settings: SearchSettings) -> str:
     words += ["--root", settings.root] if settings.root else []
     words += ["--task", settings.task] if settings.task else []
     words += ["--encoder", settings.evaluation.encoder] if settings.evaluation.encoder != ModelSpec.encoder else []
+    weights = settings.evaluation.encoder_weights  # `scenes` is a stopgap of the search
+    words += ["--encoder-weights", weights] if weights not in ("imagenet", "scenes") else []
     return shlex.join(words)
 
 

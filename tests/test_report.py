@@ -109,6 +109,9 @@ def test_the_next_command_has_all_that_the_search_had() -> None:
     settings = override(preset("tiny"), ("data=nyud", "root=my data", "task=depth", "evaluation.encoder=resnet50"))
     command = training_command(Path("runs/a b"), settings)
     assert command == "fastnas train 'best@runs/a b' --data nyud --root 'my data' --task depth --encoder resnet50"
+    offline = override(preset("tiny"), ("data=camvid", "evaluation.encoder_weights=/data/mobilenet.pth"))
+    assert training_command(Path("run"), offline).endswith(" --data camvid --encoder-weights /data/mobilenet.pth")
+    assert training_command(Path("run"), preset("tiny")) == "fastnas train best@run --data synthetic"
 
 
 def test_the_next_command_is_on_the_page(runs: Path, tmp_path: Path) -> None:
