@@ -201,11 +201,6 @@ class Graph:
             shapes[name] = infer(node.op, [shapes[source] for source in node.inputs])
         return shapes
 
-    @property
-    def largest_stride(self) -> int:
-        """Height and width of the input must be multiples of this."""
-        return max(shape.stride for shape in self.shapes.values())
-
     def counts(self) -> Counter[str]:
         """How many operators of each class there are."""
         return Counter(type(node.op).__name__ for node in self.nodes.values())

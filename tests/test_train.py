@@ -99,11 +99,13 @@ def test_killed_and_resumed_is_never_killed(tmp_path: Path) -> None:
     killed = subprocess.Popen([*COMMAND, *SMALL, *more, "--out", str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
+        time.sleep(0.02)
         if (tmp_path / "killed" / STATE).exists():
+            killed.send_signal(signal.SIGSTOP)  # or it would run on while its state is read
             progress = state_of(tmp_path / "killed")["progress"]
             if progress["epoch"] == 1 and progress["step"] >= 1:
                 break
-        time.sleep(0.005)
+            killed.send_signal(signal.SIGCONT)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait(10) == -signal.SIGKILL
     progress = state_of(tmp_path / "killed")["progress"]
