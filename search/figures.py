@@ -121,7 +121,7 @@ def draw_ablation(axes: Axes, arms: Mapping[Stage, Mapping[str, Sequence[float]]
 def draw_final(axes: Axes, points: Sequence[FinalScore], score: str) -> None:
     """Reward in the search against the score after full training (the paper's Fig. 5)."""
     axes.scatter([p.reward for p in points], [p.score for p in points], color=COLOURS[0], s=26, zorder=3)
-    if len(points) <= 20:
+    if len(points) <= 6:  # the names of more would lie upon each other
         for point in points:
             axes.annotate(
                 point.name, (point.reward, point.score), (4, 4), textcoords="offset points", fontsize=8, color="#666666"
