@@ -72,13 +72,23 @@ def variants(
     return turns, operators, graph.multiply_adds(size, size)
 
 
+REST = 0.2
+"""Seconds between two variants."""
+
+
 def measure(
     turns: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Milliseconds of each variant in each round, after two rounds of warming up."""
+    """Milliseconds of each variant in each round, after two rounds of warming up.
+
+    The threads of the one before go on spinning for a while, on the processors that the next one needs: it waits for
+    them to sleep, and has a pass of its own first.
+    """
     samples: dict[str, list[float]] = {name: [] for name in turns}
     for number in range(rounds + 2):
         for name, run in turns.items():
+            time.sleep(REST)
+            run()
             start = clock()
             run()
             if number >= 2:
