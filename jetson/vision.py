@@ -159,14 +159,13 @@ class Networks:
         for kind, network in self._networks.items():
             if kind not in kinds:
                 continue
-            if kind != "pose":
-                found[kind] = network(picture)
-            else:
-                size = (picture.shape[0], picture.shape[1])
-                box = self._tracker.box(size, found.get("segmentation"), self._people)
-                if box is None:
+            if kind == "pose":
+                where = self._tracker.box(picture.shape[:2], found.get("segmentation"), self._people)
+                if where is None:
                     continue
-                found["pose"], found["box"] = self._pose(network, picture, box)
+                found["pose"], found["box"] = self._pose(network, picture, where)
+            else:
+                found[kind] = network(picture)
             milliseconds.append(network.milliseconds)
         return Seen(milliseconds=sum(milliseconds), **found)
 
@@ -180,5 +179,5 @@ class Networks:
         fill = [255 * mean for mean in reversed(network.spec.input.mean)]
         person, box = cut_out(picture, where, network.size, fill)
         joints = to_picture(network(person), box, network.size)
-        self._tracker.update(joints, (picture.shape[0], picture.shape[1]))
+        self._tracker.update(joints, picture.shape[:2])
         return joints, box
