@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
-_print_traceback = threading.excepthook
+FLUSH_EVERY = 10.0
+"""Seconds after which a figure reaches the disk at the latest, where others follow it."""
 
 
-def event_writer(folder: Path, **options: Any) -> Any:
-    """A `SummaryWriter` into `folder/tensorboard`.
+class EventWriter:
+    """Figures by step, in a new file of `folder/tensorboard`.
 
-    Its own thread writes. What fails there, such as on a full disk, is raised again by the next call of the writer, so
-    the thread need not print it as well.
+    `SummaryWriter` of PyTorch hands every event to a thread of its own, through a queue: Ctrl-C in its midst can
+    leave the queue locked, and the program then waits for ever where it closes the writer. This one writes at once.
+
+    Args:
+        folder: of the run.
+        purge_step: TensorBoard forgets what earlier files say of this step and later ones.
+
+    Raises:
+        OSError: here or in any method: the file cannot be written.
     """
-    from torch.utils.tensorboard import SummaryWriter
 
-    threading.excepthook = _without_system_errors
-    return SummaryWriter(str(folder / "tensorboard"), **options)
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
+        place = folder / "tensorboard"
+        place.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
+        self._records = RecordWriter(open(place / name, "wb"))  # noqa: SIM115 - `close` closes it
+        self._flushed = 0.0
+        self._write(Event(file_version="brain.Event:2"))
+        if purge_step is not None:
+            self._write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
-def _without_system_errors(failed: threading.ExceptHookArgs) -> None:
-    if not issubclass(failed.exc_type, OSError):
-        _print_traceback(failed)
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """One point of the curve `tag`."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
+
+    def flush(self) -> None:
+        """Bring everything to the disk."""
+        self._records.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Bring everything to the disk and end the file."""
+        self._records.close()
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+        if time.monotonic() - self._flushed > FLUSH_EVERY:
+            self.flush()

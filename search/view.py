@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fastnas.events import event_writer
+from fastnas.events import EventWriter
 from fastnas.genotype import Genotype
 from fastnas.search.driver import Search, View
 from fastnas.search.history import Record, rank
@@ -195,7 +195,7 @@ class TensorBoard:
     """Rewards and times by candidate, into `FOLDER/tensorboard`; a context manager."""
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
-        self._writer = event_writer(folder, purge_step=len(records))
+        self._writer = EventWriter(folder, purge_step=len(records))
         done = (r.reward for r in records if r.status == "done" and r.reward is not None)
         self._best: float | None = max(done, default=None)
 

@@ -146,7 +146,7 @@ def test_every_import_is_a_declared_dependency(wheel: dict[str, int], wheel_fold
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 names.add(requirement.name)
     assert {what: where for what, where in imported.items() if what not in set().union(*declared.values())} == {}
-    unused = declared[""] - set(imported) - {"tensorboard"}  # which torch.utils.tensorboard imports for us
+    unused = declared[""] - set(imported)
     assert not unused, "declared, but nothing imports it"
 
 

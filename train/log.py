@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import denormalise, eval_transform
-from fastnas.events import event_writer
+from fastnas.events import EventWriter
 from fastnas.files import atomic_path
 from fastnas.tasks.head import Picture, TaskHead
 from fastnas.train.loop import Progress, Row
@@ -49,7 +49,7 @@ class RunLog:
     ) -> None:
         self.folder, self.console, self.head, self.epochs = folder, console, head, epochs
         self.rows = list(progress.rows)
-        self.writer = event_writer(folder)
+        self.writer = EventWriter(folder)
         transform = eval_transform(val.task, val_size, multiple=32)
         chosen = np.linspace(0, len(val) - 1, min(PICTURES, len(val))).astype(int).tolist()
         self.samples = [transform(val[i]) for i in chosen]
