@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 import pytest
 
 from fastnas.jetson.gstreamer import opencv_has
+from tests import rtsp_server
 from tests.camera_parts import REAL_VIDEO, Process, fake_launcher, write_video
 from tests.jetson_toys import toy_artifacts
 from tests.test_camera_recorder import frames_of
@@ -109,6 +111,28 @@ def test_a_csi_camera_that_stalls_is_opened_again(toys, tmp_path, monkeypatch):
     first, second = (tmp_path / "pids").read_text().split()
     assert first != second
     assert not os.path.exists("/proc/" + first)
+
+
+@pytest.mark.skipif(rtsp_server.missing(), reason="needs GStreamer's RTSP server (gir1.2-gst-rtsp-server-1.0)")
+def test_a_network_camera_that_goes_away_and_comes_back(toys, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = free.getsockname()[1]
+    with rtsp_server.Camera(place) as first:
+        with Process(tmp_path, toys["depth"], "--source", first.address, "--port", 0) as camera:
+            port = port_of(camera)
+            wait_running(port)
+            first.end()
+            camera.wait_for("no more pictures from FFmpeg .*; trying again until it comes back")
+            with rtsp_server.Camera(place):
+                camera.wait_for("connected again")
+                shown = ask(port, "/figures")["shown"]
+                time.sleep(1.0)
+                state = ask(port, "/figures")
+                assert state["shown"] > shown + 5
+                assert (state["state"], state["reconnects"]) == ("running", 1)
+                assert camera.end() == 0
+            assert "secret" not in camera.text()
 
 
 def test_a_file_through_all_tasks_into_a_file(toys, tmp_path, video):

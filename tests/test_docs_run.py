@@ -27,8 +27,8 @@ ELSEWHERE = {
     "--host": "test_jetson_remote.py: a real SSH server",
     "--ray": "test_cluster.py: a real local Ray",
     "--devices": "test_train.py: two real processes",
-    "csi://": "test_camera_sources.py: stand-ins, for want of a board's camera",
-    "rtsp://": "test_camera_sources.py: its address and its failures, for want of a server",
+    "csi://": "test_camera_process.py: stand-ins, for want of a board's camera",
+    "rtsp://": "test_camera_process.py: a real stream that breaks and comes back",
     "/dev/video0": "test_camera_sources.py: stand-ins, for want of a camera",
 }
 QUICKER = {

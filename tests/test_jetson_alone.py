@@ -165,7 +165,7 @@ def test_the_device_half_installs_and_passes_its_tests_on_python_3_6(old_python,
 
     folder = tmp_path / "tests"
     folder.mkdir()
-    helpers = [ROOT / "tests" / f"{name}.py" for name in ("jetson_toys", "camera_parts", "ssh_server")]
+    helpers = [ROOT / "tests" / f"{name}.py" for name in ("jetson_toys", "camera_parts", "rtsp_server", "ssh_server")]
     for path in [*ROOT.glob("tests/test_jetson_*.py"), *ROOT.glob("tests/test_camera_*.py"), *helpers]:
         if path.name != Path(__file__).name:
             shutil.copy(path, folder)
