@@ -37,15 +37,24 @@ from fastnas.jetson.vision import Choice, Networks, check_tasks, input_size
 from fastnas.jetson.web import Server, Site
 
 VIEWERS = """
-import socket, sys, threading
+import re, socket, sys, threading
+ages = []
 def watch():
     connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     connection.sendall(b"GET /stream.mjpg HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
-    while connection.recv(1 << 20):
-        pass
+    while True:
+        data = connection.recv(1 << 20)
+        if not data:
+            return
+        ages.extend(float(age) for age in re.findall(rb"X-Age-Ms: ([0-9.]+)\\r", data))
 threads = [threading.Thread(target=watch) for _ in range(int(sys.argv[2]))]
 for thread in threads:
     thread.start()
+for thread in threads:
+    thread.join()
+ages.sort()
+at = {number: ages[len(ages) * number // 100] for number in (50, 90, 99) if ages}
+print("sent to viewers, ms after capture:", ", ".join(f"p{number} {age:.1f}" for number, age in at.items()))
 """
 
 
