@@ -18,6 +18,14 @@ FAILURES = 10
 SILENCE = 5.0
 """Seconds without a picture after which a camera or stream counts as lost."""
 
+ADVICE = {
+    "v4l2": "is another program using it? `fastnas doctor` lists the cameras",
+    "csi": "try: sudo systemctl restart nvargus-daemon",
+    "rtsp": "check the address, user and password, and that the camera answers",
+    "file": "it is no video, or none that this OpenCV can decode",
+}
+"""What to do where a source of this kind does not open."""
+
 
 def open_source(address: Address, mode: Mode) -> Source:
     """Open a source. `mode` counts for cameras and the test pattern; the others have a size and rate of their own.
@@ -35,20 +43,20 @@ def open_source(address: Address, mode: Mode) -> Source:
         return _open_v4l2(address, mode)
     if address.kind == "rtsp":
         return _open_rtsp(address)
-    return Capture(import_cv2().VideoCapture(address.value), "OpenCV {}".format(address), False)
+    return Capture(import_cv2().VideoCapture(address.value), "OpenCV {}".format(address), address.kind)
 
 
 class Capture(Source):
-    """What OpenCV can open."""
+    """What OpenCV can open: a source of a kind that `ADVICE` has."""
 
-    def __init__(self, capture: Any, pipeline: str, live: bool) -> None:
+    def __init__(self, capture: Any, pipeline: str, kind: str) -> None:
         if not capture.isOpened():
-            raise JetsonError("cannot open {}".format(pipeline))
+            raise JetsonError("cannot open {}: {}".format(pipeline, ADVICE[kind]))
         cv2 = import_cv2()
         fps = capture.get(cv2.CAP_PROP_FPS)
         super().__init__(pipeline, fps if 1 <= fps <= 1000 else Mode().fps)
         self._capture = capture
-        self._live = live
+        self._live = kind != "file"
 
     def read(self) -> Optional[np.ndarray]:
         """See `Source.read`. A file is over when nothing readable follows."""
@@ -112,14 +120,14 @@ def _open_v4l2(address: Address, mode: Mode) -> Source:
         width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         code = int(capture.get(cv2.CAP_PROP_FOURCC))
         name += " {}x{}, {}".format(width, height, "".join(chr(code >> shift & 127) for shift in (0, 8, 16, 24)))
-    return Capture(capture, name, True)
+    return Capture(capture, name, address.kind)
 
 
 def _open_csi(number: int, mode: Mode) -> Source:
     parts = gstreamer.argus_pipeline(number, mode.width, mode.height, mode.fps)
     if not gstreamer.opencv_has("GStreamer"):
         return Pipe(gstreamer.spell(parts), mode)
-    return _open_gstreamer(gstreamer.spell(parts, gstreamer.APPSINK))
+    return _open_gstreamer("csi", gstreamer.spell(parts, gstreamer.APPSINK))
 
 
 def _open_rtsp(address: Address) -> Source:
@@ -128,12 +136,12 @@ def _open_rtsp(address: Address) -> Source:
         text, shown = (
             gstreamer.spell(gstreamer.rtsp_pipeline(url), gstreamer.APPSINK) for url in (address.value, str(address))
         )
-        return _open_gstreamer(text, shown)
+        return _open_gstreamer("rtsp", text, shown)
     cv2 = import_cv2()
     if not gstreamer.opencv_has("FFMPEG"):
         raise JetsonError("this OpenCV has no FFmpeg to read RTSP with; run: sudo apt-get install python3-opencv")
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", rtsp_options(cv2.getBuildInformation()))
-    return Capture(cv2.VideoCapture(address.value, cv2.CAP_FFMPEG), "FFmpeg {}, over TCP".format(address), True)
+    return Capture(cv2.VideoCapture(address.value, cv2.CAP_FFMPEG), "FFmpeg {}, over TCP".format(address), "rtsp")
 
 
 def rtsp_options(build: str) -> str:
@@ -148,6 +156,6 @@ def rtsp_options(build: str) -> str:
     return "rtsp_transport;tcp|{};{:.0f}".format(name, SILENCE * 1e6)
 
 
-def _open_gstreamer(text: str, shown: Optional[str] = None) -> Source:
+def _open_gstreamer(kind: str, text: str, shown: Optional[str] = None) -> Source:
     cv2 = import_cv2()
-    return Capture(cv2.VideoCapture(text, cv2.CAP_GSTREAMER), "GStreamer " + (shown or text), True)
+    return Capture(cv2.VideoCapture(text, cv2.CAP_GSTREAMER), "GStreamer " + (shown or text), kind)

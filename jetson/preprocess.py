@@ -1,5 +1,6 @@
 """From a camera's picture to the network's input, in preallocated memory."""
 
+import os
 from typing import Any, Tuple
 
 import numpy as np
@@ -9,7 +10,8 @@ from fastnas.jetson.sidecar import Input
 
 
 def import_cv2() -> Any:
-    """OpenCV, or the line that says how to get it."""
+    """OpenCV, or the line that says how to get it. It keeps its own warnings to itself: we say what goes wrong."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         import cv2
     except ImportError as error:

@@ -4,11 +4,11 @@ It needs `apt-get install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plu
 `user` and `secret`, the path is `/live`; a moving pattern comes as JPEG at 15 FPS.
 """
 
-import shutil
+import os
 import subprocess
 import sys
 
-PYTHON = shutil.which("python3", path="/usr/bin")
+PYTHON = "/usr/bin/python3"
 IMPORT = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
 FORMAT = "video/x-raw,format=I420,width=160,height=96,framerate=15/1"
 LAUNCH = f"( videotestsrc is-live=true ! {FORMAT} ! jpegenc ! rtpjpegpay name=pay0 )"
@@ -16,7 +16,7 @@ LAUNCH = f"( videotestsrc is-live=true ! {FORMAT} ! jpegenc ! rtpjpegpay name=pa
 
 def missing():
     """Whether this machine has no such server."""
-    return PYTHON is None or subprocess.call([PYTHON, "-c", IMPORT], stderr=subprocess.DEVNULL) != 0
+    return not os.path.exists(PYTHON) or subprocess.call([PYTHON, "-c", IMPORT], stderr=subprocess.DEVNULL) != 0
 
 
 class Camera:
@@ -25,12 +25,12 @@ class Camera:
     def __init__(self, port):
         self.address = f"rtsp://user:secret@127.0.0.1:{port}/live"
         self.process = subprocess.Popen([PYTHON, __file__, str(port)], stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"ready\n"
 
     def end(self):
         self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        self.process.communicate()
 
     def __enter__(self):
         return self

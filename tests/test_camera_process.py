@@ -196,6 +196,11 @@ def test_memory_is_flat_while_five_watch(toys, tmp_path):
     [
         (["--source", "absent.mp4"], 1, "Error: no camera, stream or file 'absent.mp4'"),
         (["--source", "/dev/video97"], 1, "Error: no camera at /dev/video97"),
+        (
+            ["--source", "rtsp://u:pw@127.0.0.1:9/live"],
+            1,
+            "Error: cannot open FFmpeg rtsp://127.0.0.1:9/live, over TCP: ",
+        ),
         (["--source", "test://", "--mode", "big"], 1, "Error: a camera's mode is like 1280x720"),
         (["--source", "test://", "--loop"], 2, "Error: --loop and --every-frame are for files"),
         (["--source", "test://", "--no-web"], 2, "Error: --no-web without --window or --out would show nothing"),
@@ -213,6 +218,7 @@ def test_errors_are_one_line(toys, tmp_path, arguments, code, line):
         text = camera.text()
     assert line in text
     assert "Traceback" not in text
+    assert "WARN" not in text
     assert os.listdir(str(tmp_path)) == ["log"]
 
 

@@ -156,7 +156,7 @@ class Unplugged:
 
 
 def test_an_unplugged_camera_is_lost_and_a_corrupt_picture_is_counted():
-    source: Any = cameras.Capture(Unplugged(), "V4L2 /dev/video0", live=True)
+    source: Any = cameras.Capture(Unplugged(), "V4L2 /dev/video0", "v4l2")
     assert [int(source.read()[0, 0, 0]) for _ in range(2)] == [1, 2]
     assert source.corrupt == 1
     with pytest.raises(SourceLost, match="no more pictures from V4L2 /dev/video0"):

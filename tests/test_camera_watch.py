@@ -220,5 +220,5 @@ def test_a_driver_that_waits_before_each_failure_is_given_up_soon(monkeypatch):
 
     slow = Slow()
     with pytest.raises(SourceLost):
-        cameras.Capture(slow, "V4L2 /dev/video0", live=True).read()
+        cameras.Capture(slow, "V4L2 /dev/video0", "v4l2").read()
     assert slow.reads == 2
