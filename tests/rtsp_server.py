@@ -36,7 +36,8 @@ class Camera:
         return self
 
     def __exit__(self, *error):
-        self.end()
+        if self.process.poll() is None:
+            self.end()
 
 
 def serve(port):
