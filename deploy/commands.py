@@ -105,8 +105,8 @@ def export(
 ) -> None:
     """Write a network as an optimised, checked ONNX artifact.
 
-    NAME is an architecture (arch0, arch1, arch2, camvid0) or a baseline (rflw-mbv2, ...); MODEL is a .safetensors file,
-    whose own header then decides the network; GENOTYPE is its text.
+    NAME is an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline (rflw-mbv2, ...); MODEL is a
+    .safetensors file, whose own header then decides the network; GENOTYPE is its text.
 
     \b
     fastnas export arch0 --fp16

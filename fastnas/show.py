@@ -48,8 +48,9 @@ def show(
 ) -> None:
     """Describe, count and draw a network.
 
-    NAME is an architecture (arch0, arch1, arch2, camvid0) or a baseline (rflw-mbv2, ...); GENOTYPE is its text in the
-    paper's or the public order; MODEL is a .safetensors file, whose own header then decides everything but --res.
+    NAME is an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline (rflw-mbv2, ...); GENOTYPE is its text
+    in the paper's or the public order; MODEL is a .safetensors file, whose own header then decides everything but
+    --res.
 
     \b
     fastnas show arch0 --res 512

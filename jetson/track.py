@@ -10,7 +10,7 @@ import numpy as np
 from fastnas.jetson.preprocess import import_cv2
 from fastnas.jetson.sidecar import Size
 
-PERSON = ("person", "pedestrian", "human", "people")
+PERSON = ("person", "pedestrian", "human", "people", "rider", "bicyclist")
 """Names that segmentation datasets have for people."""
 
 MARGIN = 1.25
@@ -23,7 +23,7 @@ BODY = 1.2
 """The body's box is so much larger than that of its joints, which lie inside the outline."""
 
 STEADY = 0.5
-"""Share of the last box in the next: the crop should not tremble with the joints."""
+"""Share of the last box in the next: the crop should not tremble with what it follows."""
 
 SMALLEST_BOX = 0.1
 """Share of the picture's shorter side below which a pose is taken for a mistake: crops must not collapse to a point."""
@@ -45,6 +45,12 @@ class Box(NamedTuple):
         """Width and height."""
         return self.right - self.left, self.bottom - self.top
 
+    def overlaps(self, other: "Box") -> bool:
+        """Whether the two share a part of the picture."""
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
     def grown(self, factor: float, aspect: Optional[float] = None) -> "Box":
         """Larger by `factor` around its centre; with `aspect` (width / height) then widened or heightened to it."""
         width, height = (side * factor for side in self.size)
@@ -55,11 +61,16 @@ class Box(NamedTuple):
 
 
 class PersonTracker:
-    """Chooses the box for each picture: the last pose's while it is sure, else a segmented person, else the start."""
+    """Chooses the box for each picture.
+
+    It is the largest segmented person's. Without a segmentation that knows people it is the last pose's while that is
+    sure, which never finds back by itself once it went astray.
+    """
 
     def __init__(self, given: Optional[Box] = None) -> None:
         self._given = given
         self._followed: Optional[Box] = None
+        self._segmented = False
 
     def box(self, picture: Size, ids: Optional[np.ndarray] = None, people: Sequence[int] = ()) -> Optional[Box]:
         """The person's box in a picture of (H, W); None where the segmentation knows people and sees nobody.
@@ -71,27 +82,34 @@ class PersonTracker:
             ids: class ids [h, w] of the same picture, if a segmentation network saw it.
             people: which ids are people.
         """
-        if self._followed is not None:
-            return self._followed
-        if ids is None or not people:
-            return self._given or Box(0, 0, picture[1], picture[0])
-        return find_person(ids, people, picture) or self._given
+        self._segmented = ids is not None and len(people) > 0
+        if ids is not None and self._segmented:
+            self._follow(find_person(ids, people, picture))
+            return self._followed or self._given
+        return self._followed or self._given or Box(0, 0, picture[1], picture[0])
 
     def update(self, joints: np.ndarray, picture: Size) -> None:
         """Follow the pose that was found, or lose it if fewer than half of its joints are sure or it left."""
-        sure = joints[joints[:, 2] >= SURE, :2]
-        if 2 * len(sure) < len(joints):
-            self._followed = None
-            return
-        (left, top), (right, bottom) = sure.min(0), sure.max(0)
-        box = Box(left, top, right, bottom).grown(BODY)
-        inside = box.left < picture[1] and box.top < picture[0] and box.right > 0 and box.bottom > 0
-        if not inside or max(box.size) < SMALLEST_BOX * min(picture):
-            self._followed = None
-        elif self._followed is None:
-            self._followed = box
-        else:
-            self._followed = Box(*(STEADY * old + (1 - STEADY) * new for old, new in zip(self._followed, box)))
+        if not self._segmented:
+            self._follow(_body(joints, picture))
+
+    def _follow(self, box: Optional[Box]) -> None:
+        last = self._followed
+        if box is not None and last is not None and box.overlaps(last):
+            box = Box(*(STEADY * old + (1 - STEADY) * new for old, new in zip(last, box)))
+        self._followed = box
+
+
+def _body(joints: np.ndarray, picture: Size) -> Optional[Box]:
+    """The box of a body's sure joints; None if they are fewer than half, out of the picture, or in one point."""
+    sure = joints[joints[:, 2] >= SURE, :2]
+    if 2 * len(sure) < len(joints):
+        return None
+    (left, top), (right, bottom) = sure.min(0), sure.max(0)
+    box = Box(left, top, right, bottom).grown(BODY)
+    if not box.overlaps(Box(0, 0, picture[1], picture[0])) or max(box.size) < SMALLEST_BOX * min(picture):
+        return None
+    return box
 
 
 def people_of(classes: Sequence[str]) -> Tuple[int, ...]:

@@ -125,10 +125,10 @@ def test_the_largest_patch_of_people_is_the_person():
 
 
 def test_where_the_person_is_looked_for():
-    """The last pose while it is sure, else a segmented person, else the given box, else everywhere or nowhere."""
+    """Without people in the segmentation: the last pose while it is sure, the given box, everywhere or nowhere."""
     ids = np.zeros((60, 80), np.uint8)
     ids[30:50, 40:60] = 2
-    given, segmented = Box(1, 2, 30, 40), Box(160, 120, 240, 200)
+    given = Box(1, 2, 30, 40)
     pose = np.array([[100, 100, 0.8], [140, 180, 0.8], [120, 140, 0.02]], np.float32)
     assert PersonTracker().box(SIZE) == (0, 0, 320, 240)
     assert PersonTracker().box(SIZE, ids, ()) == (0, 0, 320, 240), "the segmentation does not know people"
@@ -136,18 +136,32 @@ def test_where_the_person_is_looked_for():
     assert PersonTracker(given).box(SIZE, np.zeros_like(ids), (2,)) == given
     tracker = PersonTracker(given)
     assert tracker.box(SIZE) == given
-    assert tracker.box(SIZE, ids, (2,)) == segmented
     tracker.update(pose, SIZE)
-    assert tracker.box(SIZE, ids, (2,)) == pytest.approx((96, 92, 144, 188))
+    assert tracker.box(SIZE) == pytest.approx((96, 92, 144, 188))
     tracker.update(pose + np.array([10, 0, 0], np.float32), SIZE)
     followed = tracker.box(SIZE)
     assert followed is not None
     assert followed.left == pytest.approx(101)  # follows, half the way
     pose[1, 2] = 0.01
     tracker.update(pose, SIZE)
-    assert tracker.box(SIZE, ids, (2,)) == segmented
+    assert tracker.box(SIZE) == given, "too few joints are sure"
     tracker.update(np.array([[900, 900, 1], [950, 990, 1], [920, 950, 1]], np.float32), SIZE)
     assert tracker.box(SIZE) == given
+
+
+def test_a_segmented_person_counts_more_than_the_last_pose():
+    ids = np.zeros((60, 80), np.uint8)
+    ids[30:50, 40:60] = 2
+    tracker = PersonTracker()
+    assert tracker.box(SIZE, ids, (2,)) == (160, 120, 240, 200)
+    astray = np.array([[10, 10, 1], [60, 60, 1], [30, 90, 1]], np.float32)
+    tracker.update(astray, SIZE)
+    assert tracker.box(SIZE, ids, (2,)) == (160, 120, 240, 200)
+    moved = np.roll(ids, 5, axis=1)
+    assert tracker.box(SIZE, moved, (2,)) == (170, 120, 250, 200), "half the way"
+    assert tracker.box(SIZE, np.roll(ids, -35, axis=1), (2,)) == (20, 120, 100, 200), "somebody else"
+    assert tracker.box(SIZE, np.zeros_like(ids), (2,)) is None
+    assert tracker.box(SIZE, ids, (2,)) == (160, 120, 240, 200)
 
 
 def test_joints_come_back_to_where_they_were_cut_out():

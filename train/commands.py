@@ -91,9 +91,9 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> str:
 def train(architecture: str | None, resume: Path | None, out: Path | None, **options: object) -> None:
     """Train a network fully.
 
-    ARCHITECTURE is arch0, arch1, arch2, camvid0, a genotype, or a baseline such as rflw-mbv2. The run folder holds the
-    best model (model.safetensors), the state that --resume continues, a CSV of every epoch, curves, pictures of
-    predictions and TensorBoard's events.
+    ARCHITECTURE is arch0, arch1, arch2, camvid0, camvid1, a genotype, or a baseline such as rflw-mbv2. The run folder
+    holds the best model (model.safetensors), the state that --resume continues, a CSV of every epoch, curves, pictures
+    of predictions and TensorBoard's events.
 
     \b
     fastnas train arch0                                             generated scenes, about ten minutes on two cores
