@@ -63,21 +63,27 @@ def _panel(draw: Callable[..., None]) -> Callable[..., Figure]:
 
 @_panel
 def draw_course(axes: Axes, runs: Sequence[SearchRun]) -> None:
-    """Rewards over the hours of each run: every candidate, the mean of the last 20, and the best so far."""
-    for run, colour in zip(runs, _colours(len(runs)), strict=True):
-        moments = [moment for moment in timeline(run.records) if moment.best is not None]
-        hours = [moment.hours for moment in moments]
+    """Rewards over the time of each run: every candidate, the mean of the last 20, and the best so far."""
+    courses = [[moment for moment in timeline(run.records) if moment.best is not None] for run in runs]
+    longest = max((moments[-1].hours for moments in courses if moments), default=0.0)
+    unit, of_an_hour = ("hours", 1) if longest > 2 else ("minutes", 60)
+    for run, moments, colour in zip(runs, courses, _colours(len(runs)), strict=True):
+        times = [moment.hours * of_an_hour for moment in moments]
         for status, marker in (("done", "o"), ("stopped", "x"), ("reused", "+")):
-            points = [(moment.hours, moment.record.reward) for moment in moments if moment.record.status == status]
+            points = [
+                (time, moment.record.reward)
+                for time, moment in zip(times, moments, strict=True)
+                if moment.record.status == status
+            ]
             if points:
                 # As pixels: thousands of vector points make a slow page.
                 size = 12 if len(runs) == 1 else 5
                 xs, ys = np.array(points, float).T
                 axes.scatter(xs, ys, s=size, marker=marker, color=colour, alpha=0.35, lw=0.8, rasterized=True)
         means, leaders = np.array([(moment.mean, moment.best) for moment in moments], float).reshape(-1, 2).T
-        axes.plot(hours, means, color=colour, lw=1.8, label=run.name)
-        axes.plot(hours, leaders, color=colour, lw=1, ls="--", drawstyle="steps-post")
-    axes.set_xlabel("hours of work")
+        axes.plot(times, means, color=colour, lw=1.8, label=run.name)
+        axes.plot(times, leaders, color=colour, lw=1, ls="--", drawstyle="steps-post")
+    axes.set_xlabel(f"{unit} of work")
     axes.set_ylabel("reward")
     kinds = [Line2D([], [], color=INK, lw=1.8, label="mean of the last 20"), Line2D([], [], color=INK, lw=1, ls="--")]
     kinds[1].set_label("best so far")
