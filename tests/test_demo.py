@@ -46,7 +46,7 @@ def test_a_failed_stage_is_named_and_leaves_nothing(tmp_path) -> None:
 
 def test_minutes_change_search_and_training() -> None:
     assert Sizes.of(10) == Sizes()
-    assert (Sizes.of(15).search_seconds, Sizes.of(15).samples) == (300, 1800)
+    assert (Sizes.of(15).search_seconds, Sizes.of(15).samples) == (2 * Sizes.search_seconds, 2 * Sizes.samples)
 
 
 def test_published_times_are_those_of_the_device_half() -> None:
