@@ -136,6 +136,7 @@ def _run(
     **_: object,
 ) -> None:
     """Train in `folder` to the end."""
+    import torch
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
     from rich.console import Console
@@ -162,6 +163,9 @@ def _run(
     fabric.seed_everything(settings.seed, verbose=False)
     console = Console(highlight=False, stderr=as_json, quiet=not fabric.is_global_zero)
     with ExitStack() as held:
+        if torch.distributed.is_initialized():
+            # Fabric leaves gloo's connections to the end of the process, where their threads now and then abort it.
+            held.callback(torch.distributed.destroy_process_group)
         in_first_process(fabric, lambda: held.enter_context(locked(folder, "training")))
         network = build(settings.model, "none" if resumed else settings.encoder_weights)
         val = settings.open_val()
