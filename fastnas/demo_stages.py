@@ -54,7 +54,8 @@ class Sizes:
     def of(minutes: float) -> Sizes:
         """Those that take so long: search and training get what the rest, about five minutes, leaves."""
         share = max(minutes - 5, 0.5) / 5
-        return Sizes(search_seconds=round(150 * share), samples=max(64, round(450 * share)))
+        seconds, samples = round(Sizes.search_seconds * share), round(Sizes.samples * share)
+        return Sizes(search_seconds=seconds, samples=max(64, samples))
 
 
 @dataclass(frozen=True)

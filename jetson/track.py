@@ -82,11 +82,12 @@ class PersonTracker:
             ids: class ids [h, w] of the same picture, if a segmentation network saw it.
             people: which ids are people.
         """
-        self._segmented = ids is not None and len(people) > 0
-        if ids is not None and self._segmented:
-            self._follow(find_person(ids, people, picture))
-            return self._followed or self._given
-        return self._followed or self._given or Box(0, 0, picture[1], picture[0])
+        if ids is None or not people:
+            self._segmented = False
+            return self._followed or self._given or Box(0, 0, picture[1], picture[0])
+        self._segmented = True
+        self._follow(find_person(ids, people, picture))
+        return self._followed or self._given
 
     def update(self, joints: np.ndarray, picture: Size) -> None:
         """Follow the pose that was found, or lose it if fewer than half of its joints are sure or it left."""
