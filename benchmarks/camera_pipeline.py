@@ -23,18 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from fastnas.jetson import sidecar
-from fastnas.jetson.benchmark import parse_size
-from fastnas.jetson.broadcast import Broadcast
-from fastnas.jetson.cameras import open_source
-from fastnas.jetson.controls import Controls
-from fastnas.jetson.engines import open_engine
-from fastnas.jetson.figures import Figures
-from fastnas.jetson.overlay import Drawer
-from fastnas.jetson.pipeline import Feed, Pipeline
-from fastnas.jetson.preprocess import Preprocessor
-from fastnas.jetson.sources import Mode, parse_address
-from fastnas.jetson.vision import Choice, Networks, check_tasks, input_size
-from fastnas.jetson.web import Server, Site
+from fastnas.jetson.bench.run import parse_size
+from fastnas.jetson.camera.controls import Controls
+from fastnas.jetson.camera.opening import open_source
+from fastnas.jetson.camera.overlay import Drawer
+from fastnas.jetson.camera.pipeline import Feed, Pipeline
+from fastnas.jetson.camera.sources import Mode, parse_address
+from fastnas.jetson.camera.stats import Figures
+from fastnas.jetson.camera.web.broadcast import Broadcast
+from fastnas.jetson.camera.web.server import Server, Site
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.inference.networks import Choice, Networks, check_tasks, input_size
+from fastnas.jetson.inference.preprocess import Preprocessor
 
 VIEWERS = """
 import re, socket, sys, threading

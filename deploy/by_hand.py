@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-from fastnas.jetson.engine_build import BuildOrder
-from fastnas.jetson.engine_tensorrt import choose_graph
+from fastnas.jetson.engine.build import BuildOrder
+from fastnas.jetson.engine.trt import choose_graph
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.sidecar import PRECISIONS, Artifact, Size
 

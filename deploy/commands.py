@@ -173,7 +173,7 @@ def _build_engines(
     progress: Callable[[str], None],
 ) -> None:
     """Build what `fastnas jetson-bench` would build on its first use; a DLA has fp16 alone."""
-    from fastnas.jetson.engines import open_engine
+    from fastnas.jetson.engine.base import open_engine
     from fastnas.jetson.errors import Unsupported
     from fastnas.jetson.sidecar import load
 

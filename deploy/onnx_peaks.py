@@ -1,4 +1,6 @@
-"""The peaks of heatmaps as ONNX operators that TensorRT 8.0 parses: what `fastnas.jetson.decode.joints` finds outside.
+"""The peaks of heatmaps as ONNX operators that TensorRT 8.0 parses.
+
+They give what `fastnas.jetson.inference.decode.joints` finds outside.
 
 Shapes: J joints, h and w the heatmaps' size, which stays open.
 """

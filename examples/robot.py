@@ -8,7 +8,9 @@ import sys
 
 import numpy as np
 
-from fastnas.jetson import cameras, sidecar, sources, vision
+from fastnas.jetson import sidecar
+from fastnas.jetson.camera import opening, sources
+from fastnas.jetson.inference import networks
 
 FRAMES = 20
 
@@ -22,22 +24,22 @@ def steering(ids: np.ndarray, road: int) -> float:
 def main() -> None:
     artifact = sidecar.load(sys.argv[1])
     address = sources.parse_address(sys.argv[2] if len(sys.argv) > 2 else "test://")
-    camera = cameras.open_source(address, sources.Mode())
+    camera = opening.open_source(address, sources.Mode())
     try:
         picture = camera.read()
         if picture is None:
             raise SystemExit("the camera gives no picture")
-        networks = vision.Networks({"segmentation": artifact}, picture.shape[:2], vision.Choice(), print)
+        opened = networks.Networks({"segmentation": artifact}, picture.shape[:2], networks.Choice(), print)
         try:
             for _ in range(FRAMES):
-                seen = networks(picture, ["segmentation"])
+                seen = opened(picture, ["segmentation"])
                 if seen.segmentation is not None:
                     print("steer {:+.2f}, {:.1f} ms".format(steering(seen.segmentation, 0), seen.milliseconds))
                 picture = camera.read()
                 if picture is None:
                     break
         finally:
-            networks.close()
+            opened.close()
     finally:
         camera.close()
 

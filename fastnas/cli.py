@@ -36,7 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.commands:data", "Check datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
-    "camera": Entry("fastnas.jetson.camera_command:camera", "Show live segmentation, depth or pose of a camera."),
+    "camera": Entry("fastnas.jetson.camera.command:camera", "Show live segmentation, depth or pose of a camera."),
     "doctor": Entry("fastnas.jetson.commands:doctor", "Say what this machine has, lacks, and how to fix it."),
     "demo": Entry("fastnas.demo:demo", "Run everything that is here, end to end, in minutes."),
 }

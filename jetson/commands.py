@@ -5,7 +5,7 @@ from typing import Any, Optional, Tuple
 import click
 
 from fastnas.jetson import __version__
-from fastnas.jetson.camera_command import camera
+from fastnas.jetson.camera.command import camera
 from fastnas.jetson.options import DLA, ENGINE, THREADS, WORKSPACE
 
 SUSPECT = 3
@@ -91,25 +91,25 @@ def jetson_bench(
     Without ARTIFACT every one under artifacts/ is measured. The exit code is 3 if a measurement is suspect, for the
     reasons that are printed, and 4 after a regression.
     """
-    from fastnas.jetson import benchmark, report
-    from fastnas.jetson.engines import ENGINES, resolve_engine
-    from fastnas.jetson.protocol import Settings
+    from fastnas.jetson.bench import report, run
+    from fastnas.jetson.bench.measure import Settings
+    from fastnas.jetson.engine.base import ENGINES, resolve_engine
 
     if engine not in ENGINES:
         raise click.BadParameter("choose from " + ", ".join(ENGINES), param_hint="--engine")
     before = report.read_report(earlier) if earlier else None
-    sizes = benchmark.parse_sweep(sweep) if sweep else [benchmark.parse_size(res)]
-    found = benchmark.find_artifacts(artifacts, _say)
+    sizes = run.parse_sweep(sweep) if sweep else [run.parse_size(res)]
+    found = run.find_artifacts(artifacts, _say)
     settings = Settings(passes, rounds, sustained, engine, threads, workspace_mb, dla)
     # Which engine `auto` is on a board only the board knows; TensorRT is why one has a board.
     there = "tensorrt" if host and engine == "auto" else resolve_engine(engine)
-    subjects = benchmark.choose_subjects(found, sizes, precisions, there)
+    subjects = run.choose_subjects(found, sizes, precisions, there)
     if host:
-        from fastnas.jetson.remote import measure_there
+        from fastnas.jetson.bench.remote import measure_there
 
         result = measure_there(host, port, subjects, settings, pin_clocks, images, _say)
     else:
-        result = benchmark.run_benchmark(subjects, settings, images, pin_clocks, _say)
+        result = run.run_benchmark(subjects, settings, images, pin_clocks, _say)
     click.echo(report.to_table(result))
     _say("wrote " + ", ".join(report.save(result, output)))
     code = SUSPECT if any(row["reasons"] for row in result["rows"]) else 0
@@ -136,9 +136,9 @@ def doctor(context: click.Context, as_json: bool) -> None:
     """Say what this machine has, what is missing, and the command that fixes it. Exits with 1 if something fails."""
     import json
 
-    from fastnas.jetson.doctor import examine, to_text
-    from fastnas.jetson.findings import FAIL
-    from fastnas.jetson.machine import Machine
+    from fastnas.jetson.system.doctor import examine, to_text
+    from fastnas.jetson.system.findings import FAIL
+    from fastnas.jetson.system.machine import Machine
 
     sections = examine(Machine())
     if as_json:
@@ -157,9 +157,9 @@ def measure(request: str, output: str, pin_clocks: bool) -> None:
     """The far side of `jetson-bench --host`: measure what REQUEST says and leave the report as JSON."""
     import json
 
-    from fastnas.jetson.benchmark import run_benchmark
+    from fastnas.jetson.bench.remote import read_request
+    from fastnas.jetson.bench.run import run_benchmark
     from fastnas.jetson.files import write_text
-    from fastnas.jetson.remote import read_request
 
     subjects, settings, images = read_request(request)
     write_text(output, json.dumps(run_benchmark(subjects, settings, images, pin_clocks, _say)))

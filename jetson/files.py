@@ -8,6 +8,9 @@ from typing import Iterator
 
 from fastnas.jetson.errors import JetsonError
 
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+"""The folder of `fastnas.jetson`."""
+
 
 @contextmanager
 def atomic_path(path: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import click
 
-from fastnas.jetson.engine_build import DEFAULT_WORKSPACE_MB
+from fastnas.jetson.engine.build import DEFAULT_WORKSPACE_MB
 
 ENGINE = click.option(
     "--engine",

@@ -81,8 +81,8 @@ def _here(spec: ModelSpec, size: tuple[int, int]) -> float:
 
 def _there(spec: ModelSpec, size: tuple[int, int], limits: LimitSettings, cache: Path) -> float:
     from fastnas.deploy.artifact import Options, export
-    from fastnas.jetson.protocol import Settings, Subject
-    from fastnas.jetson.remote import measure_there
+    from fastnas.jetson.bench.measure import Settings, Subject
+    from fastnas.jetson.bench.remote import measure_there
     from fastnas.jetson.sidecar import load
 
     host, port = split_host(str(limits.latency_host))

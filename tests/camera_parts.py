@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from fastnas.jetson import gstreamer
-from fastnas.jetson.sources import Source, SourceLost
+from fastnas.jetson.camera import gstreamer
+from fastnas.jetson.camera.sources import Source, SourceLost
 
 REAL_VIDEO = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "shared", "data", "video", "bikes.mp4"

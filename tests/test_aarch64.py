@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fastnas.jetson import sidecar
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 from tests.jetson_toys import TASKS, write_toy
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ RUN = """
 import platform, sys
 import numpy as np
 from fastnas.jetson import sidecar
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", "onnxruntime") as engine:
     engine.input[...] = np.load("/try/input.npy")
     np.save("/try/output.npy", engine.run())

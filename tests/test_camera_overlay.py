@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnas.jetson import sidecar, vision
+from fastnas.jetson import sidecar
+from fastnas.jetson.camera.overlay import LEFT, RIGHT, Drawer
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.overlay import LEFT, RIGHT, Drawer
-from fastnas.jetson.track import Box, PersonTracker, cut_out, find_person, people_of, to_picture
-from fastnas.jetson.vision import Choice, Networks, Seen, check_tasks, input_size
+from fastnas.jetson.inference import networks
+from fastnas.jetson.inference.networks import Choice, Networks, Seen, check_tasks, input_size
+from fastnas.jetson.inference.tracking import Box, PersonTracker, cut_out, find_person, people_of, to_picture
 from tests.jetson_toys import toy_artifacts
 
 SIZE = (240, 320)
@@ -261,7 +262,7 @@ def test_no_pose_where_the_segmentation_sees_nobody(artifacts):
 )
 def test_each_network_runs_in_what_suits_its_engine(artifacts, monkeypatch, asked, engine, expected):
     opened, said = [], []
-    monkeypatch.setattr(vision, "open_engine", lambda artifact, size, precision, *rest: opened.append(precision))
+    monkeypatch.setattr(networks, "open_engine", lambda artifact, size, precision, *rest: opened.append(precision))
     wide = artifacts["segmentation"]
     half = wide.sidecar.files[0]._replace(path="model.fp16.onnx", precision="fp16")
     wide = wide._replace(sidecar=wide.sidecar._replace(files=wide.sidecar.files + (half,)))

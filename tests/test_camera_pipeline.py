@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from fastnas.jetson import pipeline as room
-from fastnas.jetson.controls import Controls
+from fastnas.jetson.camera import pipeline as room
+from fastnas.jetson.camera.controls import Controls
+from fastnas.jetson.camera.pipeline import Feed, Pipeline, Sink, Slot
+from fastnas.jetson.camera.stats import Figures, percentiles
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.figures import Figures, percentiles
-from fastnas.jetson.pipeline import Feed, Pipeline, Sink, Slot
-from fastnas.jetson.vision import Seen
+from fastnas.jetson.inference.networks import Seen
 from tests.camera_parts import FakeSource
 
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from fastnas.jetson.gstreamer import opencv_has
+from fastnas.jetson.camera.gstreamer import opencv_has
 from tests import rtsp_server
 from tests.camera_parts import REAL_VIDEO, Process, fake_launcher, write_video
 from tests.jetson_toys import toy_artifacts

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnas.jetson import recorder
-from fastnas.jetson.controls import Controls
+from fastnas.jetson.camera import recorder
+from fastnas.jetson.camera.controls import Controls
+from fastnas.jetson.camera.recorder import Captures, DiskFull, Recording, Video, recover
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.recorder import Captures, DiskFull, Recording, Video, recover
 from tests.camera_parts import picture
 
 
@@ -192,7 +192,7 @@ def test_snapshots_and_recordings_of_the_page(tmp_path):
 RECORD = """
 import sys, time
 import numpy as np
-from fastnas.jetson.recorder import Video
+from fastnas.jetson.camera.recorder import Video
 
 video = Video(sys.argv[1], 25.0, every=True)
 for number in range(200):

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from fastnas.jetson import cameras, pipeline, watch
-from fastnas.jetson.controls import Controls
+from fastnas.jetson.camera import opening, pipeline, watchdog
+from fastnas.jetson.camera.controls import Controls
+from fastnas.jetson.camera.pipeline import Feed, Pipeline, Sink
+from fastnas.jetson.camera.sources import Address, Mode, SourceLost
+from fastnas.jetson.camera.stats import Figures
+from fastnas.jetson.camera.watchdog import Watch
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.figures import Figures
-from fastnas.jetson.pipeline import Feed, Pipeline, Sink
-from fastnas.jetson.sources import Address, Mode, SourceLost
-from fastnas.jetson.vision import Seen
-from fastnas.jetson.watch import Watch
+from fastnas.jetson.inference.networks import Seen
 from tests.camera_parts import FakeSource, fake_launcher
 
 
@@ -39,9 +39,9 @@ class Stalls(FakeSource):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(watch, "SILENCE", 0.2)
-    monkeypatch.setattr(watch, "FIRST", 0.4)
-    monkeypatch.setattr(watch, "CLOSING", 0.05)
+    monkeypatch.setattr(watchdog, "SILENCE", 0.2)
+    monkeypatch.setattr(watchdog, "FIRST", 0.4)
+    monkeypatch.setattr(watchdog, "CLOSING", 0.05)
     monkeypatch.setattr(pipeline, "BACK_OFF", (0.01, 0.05))
 
 
@@ -109,7 +109,7 @@ def test_threads_that_hang_are_few():
         return made[-1]
 
     opener = Watch(reopen)
-    for _ in range(watch.MOST_HANGING):
+    for _ in range(watchdog.MOST_HANGING):
         opener().close()
     with pytest.raises(JetsonError, match="the driver hangs"):
         opener()
@@ -174,7 +174,7 @@ def test_a_stalled_camera_comes_back(monkeypatch):
 
 
 def test_a_stalled_camera_does_not_keep_us_from_ending(monkeypatch):
-    monkeypatch.setattr(watch, "SILENCE", 30.0)
+    monkeypatch.setattr(watchdog, "SILENCE", 30.0)
     stalled = Stalls(1)
     line, _, _, _ = make(lambda: stalled)
     line.start()
@@ -191,7 +191,7 @@ def test_a_silent_csi_pipeline_is_killed(tmp_path, monkeypatch):
     """A process can be ended, so its camera is free at once, even where it does not listen to SIGTERM."""
     script = "trap '' TERM\necho $$ > {}/pid\nwhile :; do sleep 0.1; done\n"
     fake_launcher(tmp_path, script.format(tmp_path), monkeypatch)
-    watched = Watch(lambda: cameras.open_source(Address("csi", "csi://0"), Mode()))()
+    watched = Watch(lambda: opening.open_source(Address("csi", "csi://0"), Mode()))()
     with pytest.raises(SourceLost, match=r"no picture for 0\.4 s from gst-launch-1\.0 nvarguscamerasrc"):
         watched.read()
     watched.close()
@@ -202,7 +202,7 @@ def test_a_silent_csi_pipeline_is_killed(tmp_path, monkeypatch):
 
 def test_a_driver_that_waits_before_each_failure_is_given_up_soon(monkeypatch):
     """V4L2 in OpenCV waits ten seconds for each picture; ten of those are more than a minute."""
-    monkeypatch.setattr(cameras, "SILENCE", 0.1)
+    monkeypatch.setattr(opening, "SILENCE", 0.1)
 
     class Slow:
         reads = 0
@@ -220,5 +220,5 @@ def test_a_driver_that_waits_before_each_failure_is_given_up_soon(monkeypatch):
 
     slow = Slow()
     with pytest.raises(SourceLost):
-        cameras.Capture(slow, "V4L2 /dev/video0", "v4l2").read()
+        opening.Capture(slow, "V4L2 /dev/video0", "v4l2").read()
     assert slow.reads == 2

@@ -11,12 +11,12 @@ import urllib.request
 import numpy as np
 import pytest
 
-from fastnas.jetson import guard, web
-from fastnas.jetson.broadcast import Broadcast
-from fastnas.jetson.controls import Controls
+from fastnas.jetson.camera.controls import Controls
+from fastnas.jetson.camera.stats import Figures
+from fastnas.jetson.camera.web import access, server
+from fastnas.jetson.camera.web.broadcast import Broadcast
+from fastnas.jetson.camera.web.server import Server, Site
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.figures import Figures
-from fastnas.jetson.web import Server, Site
 
 
 class Camera:
@@ -25,7 +25,7 @@ class Camera:
     def __init__(self, address="127.0.0.1", viewers=8):
         self.broadcast, self.figures = Broadcast(viewers), Figures()
         self.controls = Controls(["segmentation", "depth"])
-        self.server = Server(address, 0, lambda guard: Site("toy", self.broadcast, self.controls, self.figures, guard))
+        self.server = Server(address, 0, lambda guard: Site("toy", self.broadcast, self.controls, self.figures, access))
         self.port = self.server.server_port
         self.number = 0
 
@@ -197,7 +197,7 @@ def test_five_viewers_share_one_encoding(camera, monkeypatch):
 
 
 def test_a_viewer_that_stops_reading_delays_nobody_and_is_let_go(camera, monkeypatch):
-    monkeypatch.setattr(guard, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(access, "REQUEST_SECONDS", 1.0)
     stuck = socket.create_connection(("127.0.0.1", camera.port))
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stuck.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -257,7 +257,7 @@ def test_a_viewer_who_leaves_a_paused_picture_makes_room(camera):
 
 
 def test_connections_are_bounded(monkeypatch):
-    monkeypatch.setattr(web, "OTHER_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "OTHER_CONNECTIONS", 2)
     with Camera(viewers=1) as camera:
         idle = [socket.create_connection(("127.0.0.1", camera.port)) for _ in range(3)]
         time.sleep(0.3)
@@ -295,7 +295,7 @@ def test_requests_that_make_no_sense(camera, data, status):
 
 
 def test_a_client_that_drips_is_cut_off(camera, monkeypatch):
-    monkeypatch.setattr(guard, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(access, "REQUEST_SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", camera.port), 10) as connection:
         for _ in range(30):
             try:
@@ -438,7 +438,7 @@ def test_the_address_that_is_printed_is_one_that_others_reach(monkeypatch, bound
     monkeypatch.setattr(Routed, "routes", routes)
     monkeypatch.setattr(socket, "socket", Routed)
     monkeypatch.setattr(socket, "gethostname", lambda: "jetson")
-    assert web.own_address(bound) == expected
+    assert server.own_address(bound) == expected
 
 
 def test_the_token_opens_the_page_and_stays_as_a_cookie(open_camera):
@@ -477,7 +477,7 @@ def test_an_address_that_is_not_ours(address):
     + [("0.0.0.0", False), ("::", False), ("192.168.1.5", False), ("jetson", False)],
 )
 def test_which_addresses_are_loopback(address, loopback):
-    assert guard.is_loopback(address) == loopback
+    assert access.is_loopback(address) == loopback
 
 
 def test_no_picture_yet(monkeypatch):

@@ -50,7 +50,7 @@ def test_minutes_change_search_and_training() -> None:
 
 
 def test_published_times_are_those_of_the_device_half() -> None:
-    from fastnas.jetson.report import PUBLISHED
+    from fastnas.jetson.bench.report import PUBLISHED
 
     assert {name: PUBLISHED[name][0] for name in TX2_MS} == TX2_MS
 

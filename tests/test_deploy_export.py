@@ -23,7 +23,7 @@ from fastnas.deploy.onnx_writer import to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.errors import JetsonError
 from fastnas.models import ModelSpec, build
 from fastnas.network import Network

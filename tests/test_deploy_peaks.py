@@ -19,8 +19,9 @@ from fastnas.deploy.heads import give
 from fastnas.deploy.onnx_writer import to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.errors import FastnasError
-from fastnas.jetson import decode, sidecar
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.inference import decode
 from fastnas.models import ModelSpec, build
 from fastnas.network import Network
 from fastnas.tasks import Depth

@@ -29,8 +29,8 @@ from fastnas.deploy.precision import Judge
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.genotype import Genotype
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine_build import BuildOrder
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.build import BuildOrder
 from fastnas.models import ModelSpec
 from fastnas.network import Network
 from fastnas.zoo import ZOO

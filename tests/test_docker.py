@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser
 
-from fastnas.jetson.machine import Machine
+from fastnas.jetson.system.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"

@@ -18,7 +18,9 @@ from fastnas.best import best_of
 from fastnas.checkpoint import load_model, save_model
 from fastnas.errors import FastnasError
 from fastnas.genotype import Genotype
-from fastnas.jetson import benchmark, sidecar, sources
+from fastnas.jetson import sidecar
+from fastnas.jetson.bench import run
+from fastnas.jetson.camera import sources
 from fastnas.jetson.errors import JetsonError
 from fastnas.models import ModelSpec, build
 from fastnas.search.history import Record
@@ -105,7 +107,7 @@ def test_assignments_of_anything(name: str, value: str) -> None:
 @ANYTHING
 @given(st.text(max_size=40))
 def test_addresses_sizes_and_modes_from_anything(text: str) -> None:
-    for read in (sources.parse_address, sources.parse_mode, benchmark.parse_size, benchmark.parse_sweep):
+    for read in (sources.parse_address, sources.parse_mode, run.parse_size, run.parse_sweep):
         or_ours(lambda read=read: read(text))  # type: ignore[misc]
 
 

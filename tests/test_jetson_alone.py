@@ -13,7 +13,7 @@ from tests.jetson_toys import TASKS, write_toy
 
 ROOT = Path(__file__).resolve().parents[1]
 JETSON = ROOT / "jetson"
-FILES = sorted(path for path in JETSON.glob("*.py") if path.name != "setup.py")
+FILES = sorted(path for path in JETSON.rglob("*.py") if not {"build", "setup.py"} & set(path.relative_to(JETSON).parts))
 VERMIN = str(Path(sys.executable).with_name("vermin"))
 THIRD_PARTY = {"click", "cv2", "numpy", "onnxruntime", "pycuda", "tensorrt"}
 OLD_PYTHON = "3.6"
@@ -27,7 +27,7 @@ OLD_PACKAGES = [
 ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(JETSON)))
 def test_a_module_parses_as_python_3_6_and_imports_only_what_a_board_has(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 6))
     for node in ast.walk(tree):
@@ -119,7 +119,7 @@ RUN_ARTIFACT = """
 import sys
 import numpy as np
 from fastnas.jetson import sidecar
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 
 with open_engine(sidecar.load(sys.argv[1]), (96, 128), engine="onnxruntime", threads=1) as engine:
     engine.input[...] = np.random.RandomState(0).randn(*engine.input.shape)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fastnas.jetson import decode
-from fastnas.jetson.preprocess import Preprocessor
+from fastnas.jetson.inference import decode
+from fastnas.jetson.inference.preprocess import Preprocessor
 from fastnas.jetson.sidecar import Input, Output
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

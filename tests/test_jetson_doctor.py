@@ -8,9 +8,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from fastnas.jetson import doctor, doctor_cuda, findings
 from fastnas.jetson.commands import main
-from fastnas.jetson.machine import Machine
+from fastnas.jetson.system import cuda as cuda_checks
+from fastnas.jetson.system import doctor, findings
+from fastnas.jetson.system.machine import Machine
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 
@@ -100,10 +101,10 @@ class Library:
 def cuda(machine, monkeypatch, driver, runtime):
     """Status, what was seen, and the fix, of the driver and the runtime."""
     libraries = {"libcuda.so.1": driver, "libcudart.so": runtime}
-    monkeypatch.setattr(doctor_cuda, "_load", libraries.__getitem__)
-    monkeypatch.setattr(doctor_cuda, "_runtimes", lambda root: ["libcudart.so"])
+    monkeypatch.setattr(cuda_checks, "_load", libraries.__getitem__)
+    monkeypatch.setattr(cuda_checks, "_runtimes", lambda root: ["libcudart.so"])
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    return {finding.what: finding for finding in doctor_cuda.check_cuda(machine)}
+    return {finding.what: finding for finding in cuda_checks.check_cuda(machine)}
 
 
 def test_cuda_of_a_board_in_order(board, monkeypatch):
@@ -118,7 +119,7 @@ def test_cuda_that_does_not_load_fails_on_a_board_and_warns_on_a_host(board, tmp
     assert found["CUDA driver"][::3] == ("fail", "sudo apt-get install nvidia-l4t-cuda")
     assert found["CUDA runtime"] == ("fail", "CUDA runtime", short, "sudo apt-get install nvidia-jetpack")
     found = cuda(board("tx2", **{".dockerenv": ""}), monkeypatch, absent, short)
-    assert {finding.fix for finding in found.values()} == {doctor_cuda.IN_CONTAINER}
+    assert {finding.fix for finding in found.values()} == {cuda_checks.IN_CONTAINER}
     found = cuda(Machine(str(tmp_path / "host")), monkeypatch, absent, absent)
     assert [finding.status for finding in found.values()] == ["warn", "warn"]
     assert all(finding.fix for finding in found.values())
@@ -134,8 +135,8 @@ def test_a_driver_that_does_not_start_and_one_that_is_too_old(board, monkeypatch
 
 PYCUDA = """
 import sys
-from fastnas.jetson.doctor_cuda import _check_pycuda
-from fastnas.jetson.machine import Machine
+from fastnas.jetson.system.cuda import _check_pycuda
+from fastnas.jetson.system.machine import Machine
 (found,) = _check_pycuda(Machine(sys.argv[1]))
 print("|".join(found))
 """

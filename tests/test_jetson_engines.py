@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from fastnas.jetson import sidecar
 from fastnas.jetson.commands import main
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.errors import JetsonError
 from tests.jetson_toys import toy_artifacts
 
@@ -28,7 +28,7 @@ CONTRACT = """
 import json, sys
 import numpy as np
 from fastnas.jetson import sidecar
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.errors import JetsonError
 from pycuda import driver
 
@@ -60,7 +60,7 @@ print(json.dumps({"sum": float(output.sum()), "header": header, "stages": stages
 LIFE = """
 import json, sys
 from fastnas.jetson import sidecar
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.errors import JetsonError
 from pycuda import driver
 
@@ -76,7 +76,7 @@ print(json.dumps([line, freed]))
 
 WITHOUT_ONNXRUNTIME = """
 from importlib import util
-import fastnas.jetson.engine_check as check
+import fastnas.jetson.engine.verify as check
 check.find_spec = lambda name: None if name == "onnxruntime" else util.find_spec(name)
 """
 
@@ -410,7 +410,7 @@ def test_a_provider_that_is_not_there_is_refused(toys):
 def test_the_build_works_with_nvidias_real_classes(tmp_path, toys):
     """TensorRT for RTX builds ahead of time, without a GPU; its classes are those of TensorRT 10 and 11."""
     real: Any = pytest.importorskip("tensorrt_rtx_bindings")
-    from fastnas.jetson.engine_build import BuildOrder, build
+    from fastnas.jetson.engine.build import BuildOrder, build
 
     class Builder(real.Builder):  # type: ignore[name-defined]
         def create_builder_config(self):

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fastnas.jetson import benchmark, protocol, report, sidecar
+from fastnas.jetson import sidecar
+from fastnas.jetson.bench import measure, report
+from fastnas.jetson.bench import run as bench_run
+from fastnas.jetson.bench.sampler import Sampler, summarise_readings
 from fastnas.jetson.commands import main
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.errors import JetsonError, Unsupported
-from fastnas.jetson.machine import Machine
-from fastnas.jetson.sampler import Sampler, summarise_readings
-from fastnas.jetson.sensors import total_power
+from fastnas.jetson.system.machine import Machine
+from fastnas.jetson.system.sensors import total_power
 from tests.jetson_toys import toy_artifacts
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
@@ -100,7 +102,7 @@ def test_what_is_not_there_is_absent_and_never_zero(tmp_path):
 
 
 def test_statistics_are_those_of_numpy_and_clip_nothing():
-    found = protocol.summarise([1.0] * 99 + [100.0])
+    found = measure.summarise([1.0] * 99 + [100.0])
     assert found["count"] == 100
     assert found["max"] == 100
     assert found["mean"] == pytest.approx(1.99)
@@ -110,18 +112,18 @@ def test_statistics_are_those_of_numpy_and_clip_nothing():
 
 
 def row_of(toys, samples, sensors=None):
-    row = protocol.Row(protocol.Subject(sidecar.load(toys["depth"]), (32, 32), "fp32"))
-    for stage in protocol.STAGES:
+    row = measure.Row(measure.Subject(sidecar.load(toys["depth"]), (32, 32), "fp32"))
+    for stage in measure.STAGES:
         row.samples[stage] = list(samples)
     row.sensors = dict({"seconds": 2.0, "frames": 100}, **(sensors or {}))
     return row
 
 
 def test_a_steady_measurement_is_valid_and_an_unsteady_one_says_why(tmp_path, toys):
-    machine, settings = Machine(str(tmp_path)), protocol.Settings()
+    machine, settings = Machine(str(tmp_path)), measure.Settings()
     steady, shaky, short = row_of(toys, [10.0, 10.1] * 50), row_of(toys, [10.0, 14.0] * 50), row_of(toys, [10.0] * 20)
     for row in (steady, shaky, short):
-        protocol._judge(row, settings, machine, None)
+        measure._judge(row, settings, machine, None)
     assert steady.to_dict()["verdict"] == "valid"
     assert shaky.reasons == ["times vary by 17% (more than 5%)"]
     assert short.reasons == ["20 passes; the protocol asks for 100"]
@@ -129,7 +131,7 @@ def test_a_steady_measurement_is_valid_and_an_unsteady_one_says_why(tmp_path, to
 
 def test_on_a_board_loose_clocks_are_suspect_and_energy_is_counted(tmp_path, toys):
     row = row_of(toys, [10.0] * 100, {"power_w": 7.0, "gpu_mhz_min": 600.0, "gpu_mhz_max": 1134.0})
-    protocol._judge(row, protocol.Settings(), board(tmp_path, "tx2"), idle=3.0)
+    measure._judge(row, measure.Settings(), board(tmp_path, "tx2"), idle=3.0)
     assert row.reasons == [
         "clocks are not pinned (gpu, cpu); use --pin-clocks",
         "the GPU's clock moved between 600 and 1134 MHz",
@@ -140,15 +142,15 @@ def test_on_a_board_loose_clocks_are_suspect_and_energy_is_counted(tmp_path, toy
 
 def test_slowing_down_while_running_is_heat(tmp_path, toys):
     row = row_of(toys, np.linspace(10, 13, 300))
-    protocol._judge(row, protocol.Settings(seconds=3), Machine(str(tmp_path)), None)
+    measure._judge(row, measure.Settings(seconds=3), Machine(str(tmp_path)), None)
     assert row.reasons[-1] == "it slowed down by 19% while running: heat"
 
 
 def test_rounds_go_forth_and_back_and_all_passes_are_kept(toys):
-    subjects = [protocol.Subject(sidecar.load(toys[kind]), (32, 32), "fp32") for kind in ("depth", "pose")]
+    subjects = [measure.Subject(sidecar.load(toys[kind]), (32, 32), "fp32") for kind in ("depth", "pose")]
     lines = []
-    settings = protocol.Settings(passes=10, rounds=3, engine="onnxruntime", threads=1)
-    rows = protocol.measure(subjects, benchmark.load_pictures(None), settings, Machine("/none"), lines.append)
+    settings = measure.Settings(passes=10, rounds=3, engine="onnxruntime", threads=1)
+    rows = measure.measure(subjects, bench_run.load_pictures(None), settings, Machine("/none"), lines.append)
     assert [line.split()[2] for line in lines] == [
         "toy-depth", "toy-pose", "toy-pose", "toy-depth", "toy-depth", "toy-pose",
     ]  # fmt: skip
@@ -170,12 +172,12 @@ def test_sensors_are_read_in_every_round_and_hardly_cost_a_pass(toys, tmp_path, 
     """Each round finds the board in another state: mean and highest are of all, not of the last."""
     machine = board(tmp_path, "tx2")
     watts = iter([4.0, 9.0, 5.0] + [6.0] * 100)
-    monkeypatch.setattr(protocol, "_idle_power", lambda machine: 3.0)
+    monkeypatch.setattr(measure, "_idle_power", lambda machine: 3.0)
     monkeypatch.setattr(machine.sensors, "power", lambda: {"VDD_IN": next(watts)})
     monkeypatch.setattr(subprocess, "Popen", None)  # files alone are read
-    settings = protocol.Settings(passes=9, rounds=3, engine="onnxruntime", threads=1)
-    subjects = [protocol.Subject(sidecar.load(toys["depth"]), (32, 32), "fp32")]
-    (row,) = protocol.measure(subjects, benchmark.load_pictures(None), settings, machine)
+    settings = measure.Settings(passes=9, rounds=3, engine="onnxruntime", threads=1)
+    subjects = [measure.Subject(sidecar.load(toys["depth"]), (32, 32), "fp32")]
+    (row,) = measure.measure(subjects, bench_run.load_pictures(None), settings, machine)
     seconds = row.sensors["seconds"]
     assert 3 <= len(row.readings) <= 3 + 2 * seconds
     assert row.sensors["frames"] == 9
@@ -196,23 +198,25 @@ def test_what_the_board_cannot_run_is_left_out_and_told(toys, monkeypatch):
             raise Unsupported("NVIDIA Tegra X2 has no INT8 instructions; use --precision fp16")
         return open_engine(artifact, size, precision, *rest)
 
-    monkeypatch.setattr(protocol, "open_engine", open_there)
-    settings = protocol.Settings(passes=4, rounds=2, engine="onnxruntime")
+    monkeypatch.setattr(measure, "open_engine", open_there)
+    settings = measure.Settings(passes=4, rounds=2, engine="onnxruntime")
     artifact, said = sidecar.load(toys["segmentation"]), []
-    subjects = [protocol.Subject(artifact, (64, 96), precision) for precision in ("int8", "fp32")]
-    rows = protocol.measure(subjects, benchmark.load_pictures(None), settings, Machine("/none"), said.append)
+    subjects = [measure.Subject(artifact, (64, 96), precision) for precision in ("int8", "fp32")]
+    rows = measure.measure(subjects, bench_run.load_pictures(None), settings, Machine("/none"), said.append)
     assert [row.subject.precision for row in rows] == ["fp32"]
     assert len(rows[0].samples["compute"]) == 4
     assert len([line for line in said if "has no INT8" in line]) == 1
     with pytest.raises(Unsupported):
-        protocol.measure(subjects[:1], benchmark.load_pictures(None), settings, Machine("/none"))
+        measure.measure(subjects[:1], bench_run.load_pictures(None), settings, Machine("/none"))
 
 
 def test_a_nan_in_the_output_is_suspect(toys, monkeypatch):
-    monkeypatch.setattr("fastnas.jetson.preprocess.Preprocessor.__call__", lambda self, picture, out: out.fill(np.nan))
-    subjects = [protocol.Subject(sidecar.load(toys["depth"]), (32, 32), "fp32")]
-    settings = protocol.Settings(passes=1, engine="onnxruntime")
-    (row,) = protocol.measure(subjects, benchmark.load_pictures(None), settings, Machine("/none"))
+    monkeypatch.setattr(
+        "fastnas.jetson.inference.preprocess.Preprocessor.__call__", lambda self, picture, out: out.fill(np.nan)
+    )
+    subjects = [measure.Subject(sidecar.load(toys["depth"]), (32, 32), "fp32")]
+    settings = measure.Settings(passes=1, engine="onnxruntime")
+    (row,) = measure.measure(subjects, bench_run.load_pictures(None), settings, Machine("/none"))
     assert "the output holds NaN or infinite values" in row.reasons
 
 
@@ -220,7 +224,7 @@ def fake_report(factor=1.0, name="arch0", cpu="a CPU"):
     rows = []
     for side in (128, 256, 512):
         samples = [factor * 1e-4 * side * side] * 100
-        ms = {"compute": protocol.summarise(samples), "end_to_end": protocol.summarise(samples)}
+        ms = {"compute": measure.summarise(samples), "end_to_end": measure.summarise(samples)}
         rows.append(
             {
                 "name": name, "precision": "fp32", "size": [side, side], "trained": True,
@@ -278,15 +282,15 @@ def test_what_is_no_report_is_one_line(tmp_path, text):
 
 
 def test_sizes_and_sweeps():
-    assert benchmark.parse_size("512") == (512, 512)
-    assert benchmark.parse_size("256x512") == (256, 512)
-    assert benchmark.parse_sweep("128:512:128") == [(128, 128), (256, 256), (384, 384), (512, 512)]
+    assert bench_run.parse_size("512") == (512, 512)
+    assert bench_run.parse_size("256x512") == (256, 512)
+    assert bench_run.parse_sweep("128:512:128") == [(128, 128), (256, 256), (384, 384), (512, 512)]
     for text in ("", "0", "5x", "axb", "-32", "32x0"):
         with pytest.raises(JetsonError, match="a resolution is like 512"):
-            benchmark.parse_size(text)
+            bench_run.parse_size(text)
     for text in ("128", "128:64:32", "1:2:0", "a:b:c"):
         with pytest.raises(JetsonError, match="a sweep is FIRST:LAST:STEP"):
-            benchmark.parse_sweep(text)
+            bench_run.parse_sweep(text)
 
 
 def run(*arguments):
@@ -336,16 +340,16 @@ def test_without_artifacts_the_folder_artifacts_is_measured(tmp_path, toys, monk
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "toy").symlink_to(toys["depth"])
     monkeypatch.chdir(str(tmp_path))
-    assert [found.sidecar.name for found in benchmark.find_artifacts([], print)] == ["toy-depth"]
+    assert [found.sidecar.name for found in bench_run.find_artifacts([], print)] == ["toy-depth"]
     monkeypatch.chdir("/")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(JetsonError, match="there is no artifact under artifacts/"):
-        benchmark.find_artifacts([], print)
+        bench_run.find_artifacts([], print)
 
 
 PINNED = """
 import sys, time
-from fastnas.jetson.clocks import pinned_clocks
+from fastnas.jetson.bench.clocks import pinned_clocks
 with pinned_clocks(True, lambda line: print(line, flush=True)):
     if sys.argv[1] == "fail":
         raise RuntimeError("inside")

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from fastnas.jetson import remote, sidecar
+from fastnas.jetson import sidecar
+from fastnas.jetson.bench import remote
+from fastnas.jetson.bench.measure import Settings, Subject
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.protocol import Settings, Subject
 from tests.jetson_toys import toy_artifacts
 from tests.ssh_server import NEEDED, server
 

@@ -14,8 +14,8 @@ from fastnas.data.voc import TASK
 from fastnas.deploy import artifact
 from fastnas.deploy.artifact import Options, sample_image
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine_check import ALLOWED
-from fastnas.jetson.engines import open_engine
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.verify import ALLOWED
 from fastnas.models import ModelSpec, build
 from tests.deploy_toys import unsettled
 

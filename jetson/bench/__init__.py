@@ -1,0 +1,1 @@
+"""The benchmark: measurement protocol, report, and measuring over SSH."""

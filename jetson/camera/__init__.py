@@ -1,0 +1,1 @@
+"""The live camera: sources, pipeline, overlay, recordings and the page."""

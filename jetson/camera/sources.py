@@ -1,0 +1,179 @@
+"""Pictures from cameras, streams, files and a test pattern, all named by one kind of address; `cameras` opens them.
+
+    /dev/video0 or 0               a USB or other V4L2 camera
+    csi://0                        a camera of the CSI connector, through NVIDIA's Argus
+    rtsp://USER:PASSWORD@HOST/...  a network camera
+    ride.mp4                       a video file, played at its own speed
+    pictures/                      a folder of pictures, in the order of their names
+    test://                        a moving test pattern
+
+Pictures are uint8 [H, W, 3] in OpenCV's order B, G, R. A corrupt picture is skipped and counted.
+"""
+
+import glob
+import os
+import re
+import time
+from typing import Any, Iterator, NamedTuple, Optional
+
+import numpy as np
+
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.inference.preprocess import import_cv2
+
+FOLDER_FPS = 5.0
+"""How fast the pictures of a folder follow each other."""
+
+
+class SourceLost(Exception):
+    """A camera or a stream stopped giving pictures; opening it again may help."""
+
+
+class Mode(NamedTuple):
+    """What to ask a camera for: width and height in pixels, pictures in a second."""
+
+    width: int = 1280
+    height: int = 720
+    fps: float = 30.0
+
+
+class Address(NamedTuple):
+    """A checked address: its `kind` (v4l2, csi, rtsp, file, folder, test), and the device, number, URL or path."""
+
+    kind: str
+    value: str
+
+    @property
+    def live(self) -> bool:
+        """Whether pictures come when they come, instead of when they are asked for."""
+        return self.hangs or self.kind == "test"
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a driver or a network stands behind it, which may never answer."""
+        return self.kind in ("v4l2", "csi", "rtsp")
+
+    def __str__(self) -> str:
+        """For people: without the password of a URL."""
+        return re.sub(r"//[^/@]*@", "//", self.value)
+
+
+class Source:
+    """Something that gives pictures.
+
+    Attributes:
+        pipeline: how they are got, in the words of the program that gets them.
+        fps: pictures in a second, as the source says.
+        corrupt: how many pictures were skipped.
+    """
+
+    def __init__(self, pipeline: str, fps: float) -> None:
+        self.pipeline = pipeline
+        self.fps = fps
+        self.corrupt = 0
+
+    def read(self) -> Optional[np.ndarray]:
+        """The next picture; None at the end.
+
+        Raises:
+            SourceLost: the camera is gone.
+        """
+        raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """End a read that hangs in another thread, where that can be done."""
+
+    def close(self) -> None:
+        """Give the device back. For the thread that reads, for OpenCV does not survive it beside a read."""
+
+
+def parse_mode(text: str) -> Mode:
+    """`WIDTHxHEIGHT` or `WIDTHxHEIGHT@FPS`, such as 1280x720@30."""
+    found = re.match(r"^(\d{1,5})x(\d{1,5})(?:@(\d{1,3}))?$", text)
+    if not found or "0" in (found.group(1), found.group(2), found.group(3)):
+        raise JetsonError("a camera's mode is like 1280x720 or 1280x720@30, not {!r}".format(text))
+    return Mode(int(found.group(1)), int(found.group(2)), float(found.group(3) or Mode().fps))
+
+
+def parse_address(text: str) -> Address:
+    """Understand an address without opening it.
+
+    Raises:
+        JetsonError: it is none, or names a file or device that is not there.
+    """
+    scheme, separator, rest = text.partition("://")
+    if separator:
+        if scheme in ("rtsp", "rtsps") and rest:
+            return Address("rtsp", text)
+        if scheme == "csi" and re.match(r"^\d+$", rest):
+            return Address("csi", text)
+        if scheme == "test" and not rest:
+            return Address("test", text)
+        raise JetsonError("no source {!r}; there are csi://NUMBER, rtsp://... and test://".format(text))
+    if re.match(r"^\d+$", text):
+        text = "/dev/video" + text
+    if text.startswith("/dev/"):
+        if not os.path.exists(text):
+            there = ", ".join(sorted(glob.glob("/dev/video*"))) or "none"
+            raise JetsonError("no camera at {} (cameras here: {}); is it plugged in?".format(text, there))
+        if not os.access(text, os.R_OK | os.W_OK):
+            raise JetsonError("{} may not be opened; run: sudo usermod -aG video $USER, and log in again".format(text))
+        return Address("v4l2", os.path.realpath(text))
+    if os.path.isdir(text):
+        return Address("folder", text)
+    if os.path.isfile(text):
+        return Address("file", text)
+    raise JetsonError("no camera, stream or file {!r}; see fastnas camera --help for what can be named".format(text))
+
+
+class Folder(Source):
+    """The pictures of a folder."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__("the pictures of {}".format(folder), FOLDER_FPS)
+        self._cv2 = import_cv2()
+        suffixes = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
+        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes))
+        if not names:
+            raise JetsonError("{} has no picture ({})".format(folder, ", ".join(suffixes)))
+        self._paths: Iterator[str] = iter([os.path.join(folder, name) for name in names])
+
+    def read(self) -> Optional[np.ndarray]:
+        """See `Source.read`."""
+        for path in self._paths:
+            picture = self._cv2.imread(path)
+            if is_picture(picture):
+                return picture
+            self.corrupt += 1
+        return None
+
+
+class TestPattern(Source):
+    """Colour bars, and a ball that crosses them once in four seconds, at the mode's rate."""
+
+    __test__ = False  # pytest takes the name for a test's
+
+    def __init__(self, mode: Mode) -> None:
+        super().__init__("test pattern {}x{} at {:g} FPS".format(*mode), mode.fps)
+        self._cv2 = import_cv2()
+        colours = [(180, 130, 70), (35, 142, 107), (128, 64, 128), (60, 20, 220), (142, 0, 0), (190, 153, 153)]
+        bars = np.array(colours, np.uint8)[None]
+        self._bars = self._cv2.resize(bars, (mode.width, mode.height), interpolation=self._cv2.INTER_NEAREST)
+        self._mode = mode
+        self._start = time.monotonic()
+        self._number = 0
+
+    def read(self) -> Optional[np.ndarray]:
+        """See `Source.read`."""
+        self._number = max(self._number + 1, int((time.monotonic() - self._start) * self._mode.fps))
+        time.sleep(max(self._start + self._number / self._mode.fps - time.monotonic(), 0))
+        picture = self._bars.copy()
+        seconds, (width, height, _) = self._number / self._mode.fps, self._mode
+        centre = int(width * (seconds / 4 % 1)), int(height * (0.5 + 0.3 * np.sin(seconds * np.pi)))
+        self._cv2.circle(picture, centre, height // 8, (255, 255, 255), -1, self._cv2.LINE_AA)
+        return picture
+
+
+def is_picture(picture: Any) -> bool:
+    """Whether it is what a source promises: a broken cable or file gives empty arrays and wrong shapes too."""
+    return isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.size > 0

@@ -1,0 +1,49 @@
+"""The camera's picture in a window of the desktop. OpenCV's windows belong to the main thread."""
+
+from typing import Optional
+
+import numpy as np
+
+from fastnas.jetson.camera.controls import Controls
+from fastnas.jetson.camera.pipeline import Sink
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.inference.preprocess import import_cv2
+
+ESCAPE, QUIT, SPACE = 27, ord("q"), ord(" ")
+
+
+class Window(Sink):
+    """A window; `refresh` it from the main thread. Space pauses, s takes a snapshot, r records, q or Esc ends."""
+
+    def __init__(self, title: str, controls: Controls) -> None:
+        self._cv2, self._title, self._controls = import_cv2(), title, controls
+        self._picture: Optional[np.ndarray] = None
+        try:
+            self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO)
+        except self._cv2.error as error:
+            raise JetsonError(
+                "this OpenCV cannot open a window (no desktop, or a headless build); leave out --window"
+            ) from error
+
+    def show(self, picture: np.ndarray, captured: float) -> None:
+        """See `Sink.show`."""
+        self._picture = picture
+
+    def refresh(self) -> bool:
+        """Show the newest picture and obey keys; False when the window was closed."""
+        picture, self._picture = self._picture, None
+        if picture is not None:
+            self._cv2.imshow(self._title, picture)
+        key = self._cv2.waitKey(10) & 0xFF
+        if key == SPACE:
+            self._controls.apply({"paused": not self._controls.paused})
+        elif key == ord("s"):
+            self._controls.apply({"snapshot": True})
+        elif key == ord("r"):
+            self._controls.apply({"recording": not self._controls.recording})
+        visible = self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1
+        return visible and key not in (ESCAPE, QUIT)
+
+    def destroy(self) -> None:
+        """Close the window."""
+        self._cv2.destroyAllWindows()

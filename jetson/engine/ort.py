@@ -1,0 +1,87 @@
+"""ONNX Runtime: the small sibling of TensorRT, everywhere at hand."""
+
+from typing import Any, Optional, Tuple
+
+import numpy as np
+
+from fastnas.jetson.engine.base import Engine
+from fastnas.jetson.errors import JetsonError, first_line
+from fastnas.jetson.sidecar import Artifact, Size
+
+_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
+
+
+class OnnxRuntimeEngine(Engine):
+    """An artifact in ONNX Runtime, its input and output bound to arrays that are allocated once.
+
+    Where the provider is not the CPU, copying is part of `compute`: ONNX Runtime does not tell them apart.
+    """
+
+    def __init__(self, artifact: Artifact, size: Size, precision: str, provider: str, threads: int = 0) -> None:
+        runtime = _import_onnxruntime()
+        path = artifact.verified_path(artifact.choose("onnxruntime", precision, size))
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # An engine serves one size: known in advance, it lets ONNX Runtime fuse sums whose shapes it compares.
+        for name, side in zip(("height", "width"), size):
+            options.add_free_dimension_override_by_name(name, side)
+        if provider not in runtime.get_available_providers():
+            raise JetsonError("this ONNX Runtime has no {}; run: pip install onnxruntime-gpu".format(provider))
+        try:
+            self._session = runtime.InferenceSession(path, options, providers=[provider])
+        except Exception as error:  # its exceptions share no base class but this one
+            raise JetsonError("ONNX Runtime cannot load {}: {}".format(path, first_line(error))) from error
+        running = self._session.get_providers()[0]
+        if running != provider:
+            raise JetsonError("{} was asked for, but ONNX Runtime fell back to {}".format(provider, running))
+        about = {"engine": "onnxruntime", "version": runtime.__version__, "provider": running, "threads": threads}
+        super().__init__(artifact, size, about)
+        self._bind(path)
+
+    def _bind(self, path: str) -> None:
+        """Allocate and bind the arrays; names and types must be the sidecar's."""
+        sidecar, session = self._artifact.sidecar, self._session
+        given, asked = session.get_inputs()[0], session.get_outputs()[0]
+        for kind, found, said in (
+            ("input", given.name, sidecar.input.name),
+            ("output", asked.name, sidecar.output.name),
+        ):
+            if found != said:
+                raise JetsonError("{}: the {} is {!r}, the sidecar says {!r}".format(path, kind, found, said))
+        if _TYPES.get(given.type) != np.dtype(sidecar.input.dtype):
+            raise JetsonError("{}: the input is {}, the sidecar says {}".format(path, given.type, sidecar.input.dtype))
+        self.input = np.zeros(sidecar.input.shape(self._size), sidecar.input.dtype)
+        try:
+            self.output = np.ascontiguousarray(session.run([asked.name], {given.name: self.input})[0])
+        except Exception as error:  # as above
+            raise JetsonError("{} does not run at {}: {}".format(path, self._size, first_line(error))) from error
+        self._check_output(list(self.output.shape), self.output.dtype)
+        self._binding = session.io_binding()
+        for bind, name, array in (
+            (self._binding.bind_input, given.name, self.input),
+            (self._binding.bind_output, asked.name, self.output),
+        ):
+            bind(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
+
+    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as above: memory that ran out, a GPU that was lost
+            message = "{} failed at {}x{} in ONNX Runtime: {}"
+            raise JetsonError(
+                message.format(self._artifact.sidecar.name, *self._size + (first_line(error),))
+            ) from error
+        return None, None, None
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._binding = self._session = None
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise JetsonError("ONNX Runtime does not load ({}); run: pip install onnxruntime".format(error)) from error
+    return onnxruntime

@@ -1,0 +1,1 @@
+"""From a frame to a prediction: what a robot's program imports, without web or threads."""

@@ -1,0 +1,1 @@
+"""What machine this is: its facts, its sensors, and what it lacks."""

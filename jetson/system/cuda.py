@@ -1,0 +1,119 @@
+"""CUDA layer by layer: driver, runtime, pycuda. Each is loaded, for what is installed may be of another release.
+
+On a board CUDA comes with the system; on a host the driver does, and the runtime usually with PyTorch.
+"""
+
+import ctypes
+import ctypes.util
+import glob
+import os
+import shutil
+import sys
+from typing import Any, Optional
+
+from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, version_of
+from fastnas.jetson.system.machine import Machine
+
+IN_CONTAINER = "start the container with docker/run.sh, or with --runtime nvidia"
+
+
+def check_cuda(machine: Machine) -> Findings:
+    """Whether driver, runtime and pycuda are there, load, and fit together."""
+    driver = yield from _check_driver(machine)
+    yield from _check_runtime(machine, driver)
+    if version_of("tensorrt")[0] is not None:
+        yield from _check_pycuda(machine)
+
+
+def _check_driver(machine: Machine) -> Any:
+    """Findings about libcuda; returns the CUDA version that it knows, or None."""
+    library = _load("libcuda.so.1")
+    if isinstance(library, str):
+        fix = "sudo apt-get install nvidia-l4t-cuda" if machine.l4t else "sudo ubuntu-drivers install"
+        fix = IN_CONTAINER if machine.in_container else fix
+        yield Finding(FAIL if machine.l4t or machine.gpu else WARN, "CUDA driver", library, fix)
+        return None
+    version = _ask(library.cuDriverGetVersion)
+    problem = library.cuInit(0)
+    if problem:
+        yield Finding(FAIL, "CUDA driver", "it does not start: error {}".format(problem), "sudo reboot")
+    else:
+        yield Finding(OK, "CUDA driver", "for CUDA up to {}".format(_spell(version)))
+    return version
+
+
+def _check_runtime(machine: Machine, driver: Optional[int]) -> Findings:
+    """The newest libcudart that loads."""
+    seen = "is not installed"
+    for path in _runtimes(machine.root):
+        library = _load(path)
+        if isinstance(library, str):
+            seen = library
+            continue
+        version = _ask(library.cudaRuntimeGetVersion)
+        seen = "{} ({})".format(_spell(version), path)
+        if driver is not None and version // 1000 > driver // 1000:
+            seen += " is newer than the driver, which knows CUDA {}".format(_spell(driver))
+            fix = "sudo apt-get install --reinstall nvidia-jetpack" if machine.l4t else "sudo ubuntu-drivers install"
+            yield Finding(FAIL, "CUDA runtime", seen, fix)
+        else:
+            yield Finding(OK, "CUDA runtime", seen)
+        return
+    fix = "sudo apt-get install nvidia-jetpack" if machine.l4t else "pip install nvidia-cuda-runtime"
+    fix = IN_CONTAINER if machine.in_container else fix
+    yield Finding(FAIL if machine.l4t else WARN, "CUDA runtime", seen, fix)
+
+
+def _check_pycuda(machine: Machine) -> Findings:
+    """pycuda is compiled where it is installed, and loads only beside the CUDA that it was compiled with."""
+    old = machine.l4t is not None and machine.l4t.startswith("32.")
+    install = "pip3 install {}".format("'pycuda<=2022.1'" if old else "pycuda")
+    if shutil.which("nvcc") is None:
+        install = "export PATH=/usr/local/cuda/bin:$PATH && " + install
+    version, problem = version_of("pycuda")
+    if version is None:
+        yield Finding(FAIL, "pycuda", problem + ", without it TensorRT is not used", install)
+        return
+    try:
+        import pycuda.driver as cuda
+    except ImportError as error:
+        fix = install + " --force-reinstall --no-deps --no-cache-dir"
+        yield Finding(FAIL, "pycuda", "{} does not load: {}".format(version, error), fix)
+        return
+    built = ".".join(map(str, cuda.get_version()[:2]))
+    try:
+        cuda.init()
+    except cuda.Error as error:
+        yield Finding(FAIL, "pycuda", "{}, compiled with CUDA {}: {}".format(version, built, error), "sudo reboot")
+    else:
+        yield Finding(OK, "pycuda", "{}, compiled with CUDA {}".format(version, built))
+
+
+def _load(name: str) -> Any:
+    """A library, or why it does not load."""
+    try:
+        return ctypes.CDLL(name)
+    except OSError as error:
+        return "is not installed" if "No such file" in str(error) else "does not load: {}".format(error)
+
+
+def _runtimes(root: str) -> Any:
+    """Where libcudart may be: where the system looks, in NVIDIA's folder, and in the packages that PyTorch brings."""
+    found = ctypes.util.find_library("cudart") if root == "/" else None
+    paths = [found] if found else []
+    folders = [os.path.join(glob.escape(root), "usr/local/cuda/lib64")]
+    folders += [os.path.join(glob.escape(folder or "."), "nvidia", "*", "lib") for folder in sys.path]
+    for folder in folders:
+        paths += sorted(glob.glob(os.path.join(folder, "libcudart.so.*")))
+    return paths
+
+
+def _ask(function: Any) -> int:
+    """The number that a CUDA function gives: 1000 times the major version and 10 times the minor one."""
+    number = ctypes.c_int()
+    function(ctypes.byref(number))
+    return number.value
+
+
+def _spell(version: int) -> str:
+    return "{}.{}".format(version // 1000, version % 1000 // 10)
