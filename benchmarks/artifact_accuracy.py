@@ -19,7 +19,7 @@ from fastnas.deploy.fp16 import rounded
 from fastnas.deploy.onnx_writer import OUTPUT
 from fastnas.deploy.parity import open_session, run
 from fastnas.jetson import sidecar
-from fastnas.tasks.head import make_task
+from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import Predictor, evaluate
 from fastnas.train.settings import limited
 
@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     entry = sidecar.load(str(options.artifact)).sidecar
     dataset = limited(open_dataset(options.data, options.root, "val", entry.task["kind"]), options.limit)
-    head, first = make_task(dataset.task), None
+    head, first = head_for(dataset.task), None
     for file in entry.files:
         predict = predictor(options.artifact / file.path, file.precision, options.threads)
         score = head.score(evaluate(predict, dataset, (256, 256), torch.device("cpu")).compute())

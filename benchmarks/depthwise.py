@@ -1,7 +1,8 @@
-"""Training dilated depthwise convolutions as plain ones on a CPU. Run: python benchmarks/dilated_depthwise.py
+"""Training dilated depthwise convolutions as plain ones on a CPU. Run: python benchmarks/depthwise.py
 
-`fastnas.layers.DepthwiseConv2d` against PyTorch's own dilated convolution: forward and backward of a batch of 8, both
-taking turns; the median time of each, and how far its weight gradient is from float64's, relative to the largest.
+`fastnas.models.depthwise.DepthwiseConv2d` against PyTorch's own dilated convolution: forward and backward of a batch
+of 8, both taking turns; the median time of each, and how far its weight gradient is from float64's, relative to the
+largest.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from fastnas.depthwise import DepthwiseConv2d
+from fastnas.models.depthwise import DepthwiseConv2d
 
 CASES = ((64, 64, 5, 1), (64, 64, 3, 3), (64, 64, 5, 6), (64, 32, 3, 3), (64, 8, 5, 6), (960, 32, 3, 2))
 """Channels, side, kernel and rate; the last is of MobileNet-v2 dilated to an output stride of 8."""

@@ -25,13 +25,13 @@ import numpy as np
 import onnx
 import torch
 
+from fastnas.data.default_task import usual_task
 from fastnas.deploy.capture import capture
 from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.deploy.parity import open_session
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
-from fastnas.tasks.usual import usual_task
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
 
 NETWORKS = ("arch0", "arch1", "arch2", "deeplabv3-aspp-mbv2", "deeplabv3-mbv2", "rflw-mbv2")
 SWEEP = (128, 256, 384, 512, 768, 1024)

@@ -19,15 +19,15 @@ import click
 import numpy as np
 from export_latency import NETWORKS, machine, measure
 
+from fastnas.data.default_task import usual_task
 from fastnas.deploy import int8
 from fastnas.deploy.artifact import sample_image
 from fastnas.deploy.capture import capture
 from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.deploy.parity import open_session
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
-from fastnas.tasks.usual import usual_task
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
 
 
 def files(network: Network) -> dict[str, bytes]:

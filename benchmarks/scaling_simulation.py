@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 from fastnas.search.chance import generator
 from fastnas.search.driver import Job, Outcome, Search
 from fastnas.search.evaluate import Evaluation

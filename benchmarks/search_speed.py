@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from fastnas.decoder import Decoder
-from fastnas.depthwise import DepthwiseConv2d
-from fastnas.genotype import Genotype
+from fastnas.models.decoder import Decoder
+from fastnas.models.depthwise import DepthwiseConv2d
+from fastnas.models.genotype import Genotype
 
 CHANNELS = (24, 32, 96, 320)
 CLASSES = 11

@@ -11,7 +11,7 @@ import time
 import cv2
 import torch
 
-from fastnas.data.synthetic import TASKS, SyntheticScenes
+from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from fastnas.data.synthetic import SyntheticScenes
-from fastnas.models import ModelSpec, build
-from fastnas.tasks.head import make_task
+from fastnas.data.synthetic.dataset import SyntheticScenes
+from fastnas.models.spec import ModelSpec, build
+from fastnas.tasks.registry import head_for
 from fastnas.train.loading import EpochBatches
 from fastnas.train.loop import Options, Trainer
 from fastnas.train.recipes import RECIPES, Recipe
@@ -34,7 +34,7 @@ Step = Callable[[], None]
 
 def bare_loop(spec: ModelSpec, recipe: Recipe, batches: list[Any], device: str) -> Step:
     """A round of what one would write by hand."""
-    network, head = build(spec).to(device).to(memory_format=torch.channels_last).train(), make_task(spec.task)
+    network, head = build(spec).to(device).to(memory_format=torch.channels_last).train(), head_for(spec.task)
     encoder = torch.optim.SGD(network.encoder.parameters(), 1e-2, 0.9, weight_decay=1e-5)
     decoder = torch.optim.Adam(network.decoder.parameters(), 3e-3, (0.9, 0.99), 1e-3, 1e-5)
     parts = ((network.encoder, encoder), (network.decoder, decoder))

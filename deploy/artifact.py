@@ -29,8 +29,8 @@ from fastnas.deploy.precision import Judge, Variant
 from fastnas.errors import FastnasError
 from fastnas.files import atomic_path
 from fastnas.jetson import sidecar
-from fastnas.models import ModelSpec
-from fastnas.network import Network
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec
 
 MULTIPLE = 32
 """Height and width must be multiples of it: what the deepest encoder feature divides them by."""

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from fastnas.data.files import PICTURES, read_image
+from fastnas.data.readers import PICTURES, read_image
 from fastnas.errors import FastnasError
-from fastnas.network import Network
+from fastnas.models.network import Network
 
 CALIBRATE, JUDGE = 32, 4
 """How many images are read at most for each purpose; more cost time and change little."""

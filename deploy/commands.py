@@ -13,15 +13,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fastnas.genotype import Genotype, is_genotype_text
+from fastnas.data.default_task import usual_task
 from fastnas.jetson.options import DLA, WORKSPACE
+from fastnas.models.genotype import Genotype, is_genotype_text
 from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
-from fastnas.tasks.usual import usual_task
 
 if TYPE_CHECKING:
     from fastnas.deploy.artifact import Exported
-    from fastnas.models import ModelSpec
-    from fastnas.network import Network
+    from fastnas.models.network import Network
+    from fastnas.models.spec import ModelSpec
 
 
 @click.command(short_help="Write a network as an optimised, checked ONNX artifact.")
@@ -143,10 +143,10 @@ def _find(
     text: str, task: str, encoder: str, encoder_weights: str, channels: int, sep_repeats: int
 ) -> tuple[str, ModelSpec, Network, bool]:
     """A name for the artifact, the description, the network, and whether it was trained."""
-    from fastnas.models import ModelSpec, build
+    from fastnas.models.spec import ModelSpec, build
 
     if text.endswith(".safetensors"):
-        from fastnas.checkpoint import FILE_NAME, load_model
+        from fastnas.models.checkpoint import FILE_NAME, load_model
 
         model = load_model(text)
         path = Path(text).absolute()

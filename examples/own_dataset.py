@@ -1,7 +1,7 @@
 """Train on your own data: any map-style dataset of dicts will do. Run: python examples/own_dataset.py [FOLDER]
 
 Here the data are drawn on the fly: bright discs on noise. Yours would read files; the dict of a sample is described in
-`fastnas.data.dataset.Sample`.
+`fastnas.data.base.Sample`.
 """
 
 import sys
@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 
 import fastnas
 from fastnas.data import DenseDataset
-from fastnas.data.dataset import Sample
+from fastnas.data.base import Sample
 from fastnas.train.loop import Options, Trainer
 from fastnas.train.recipes import RECIPES, override
 

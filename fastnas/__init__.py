@@ -16,18 +16,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastnas.checkpoint import Model, load_model, save_model
-    from fastnas.counts import Counts, count
     from fastnas.data import open_dataset
-    from fastnas.decoder import Decoder
-    from fastnas.encoder import Encoder, add_encoder, make_encoder
     from fastnas.errors import FastnasError
-    from fastnas.genotype import Genotype
-    from fastnas.models import ModelSpec, build
-    from fastnas.network import Network
-    from fastnas.ops import add_operation
+    from fastnas.models.checkpoint import Model, load_model, save_model
+    from fastnas.models.counts import Counts, count
+    from fastnas.models.decoder import Decoder
+    from fastnas.models.encoder import Encoder, add_encoder, make_encoder
+    from fastnas.models.genotype import Genotype
+    from fastnas.models.network import Network
+    from fastnas.models.operations import add_operation
+    from fastnas.models.spec import ModelSpec, build
+    from fastnas.models.zoo import ZOO
     from fastnas.tasks import Depth, Pose, Segmentation
-    from fastnas.zoo import ZOO
 
 __version__ = "0.1.0"
 
@@ -55,18 +55,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "fastnas.checkpoint": ("Model", "load_model", "save_model"),
-    "fastnas.counts": ("Counts", "count"),
+    "fastnas.models.checkpoint": ("Model", "load_model", "save_model"),
+    "fastnas.models.counts": ("Counts", "count"),
     "fastnas.data": ("open_dataset",),
-    "fastnas.decoder": ("Decoder",),
-    "fastnas.encoder": ("Encoder", "add_encoder", "make_encoder"),
+    "fastnas.models.decoder": ("Decoder",),
+    "fastnas.models.encoder": ("Encoder", "add_encoder", "make_encoder"),
     "fastnas.errors": ("FastnasError",),
-    "fastnas.genotype": ("Genotype",),
-    "fastnas.models": ("ModelSpec", "build"),
-    "fastnas.network": ("Network",),
-    "fastnas.ops": ("add_operation",),
+    "fastnas.models.genotype": ("Genotype",),
+    "fastnas.models.spec": ("ModelSpec", "build"),
+    "fastnas.models.network": ("Network",),
+    "fastnas.models.operations": ("add_operation",),
     "fastnas.tasks": ("Depth", "Pose", "Segmentation"),
-    "fastnas.zoo": ("ZOO",),
+    "fastnas.models.zoo": ("ZOO",),
 }
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 
 PREFIX = "best@"
 

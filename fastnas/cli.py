@@ -26,7 +26,7 @@ class Entry:
 
 
 COMMANDS: dict[str, Entry] = {
-    "show": Entry("fastnas.show:show", "Describe, count and draw a network."),
+    "show": Entry("fastnas.show.command:show", "Describe, count and draw a network."),
     "search": Entry("fastnas.search.commands:search", "Find an architecture."),
     "report": Entry(
         "fastnas.search.report_command:report", "Show searches on one page: rewards, best networks, what helped."
@@ -34,11 +34,11 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry("fastnas.train.commands:train", "Train a network fully."),
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),
     "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),
-    "data": Entry("fastnas.data.commands:data", "Check datasets."),
+    "data": Entry("fastnas.data.command:data", "Check datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
     "camera": Entry("fastnas.jetson.camera.command:camera", "Show live segmentation, depth or pose of a camera."),
     "doctor": Entry("fastnas.jetson.commands:doctor", "Say what this machine has, lacks, and how to fix it."),
-    "demo": Entry("fastnas.demo:demo", "Run everything that is here, end to end, in minutes."),
+    "demo": Entry("fastnas.demo.command:demo", "Run everything that is here, end to end, in minutes."),
 }
 
 

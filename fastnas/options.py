@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fastnas.tasks.usual import USUAL
+from fastnas.data.default_task import USUAL
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from fastnas.counts import count
-from fastnas.genotype import Genotype
-from fastnas.models import ModelSpec, blueprint
+from fastnas.models.counts import count
+from fastnas.models.genotype import Genotype
+from fastnas.models.spec import ModelSpec, blueprint
 from fastnas.search.history import Record
 from fastnas.search.latency import latency
 from fastnas.search.settings import LimitSettings

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import decision_choices
+from fastnas.models.genotype import decision_choices
 
 
 class Decided(NamedTuple):

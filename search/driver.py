@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 from fastnas.search.constraints import Costs, refusal, weighted
 from fastnas.search.evaluate import CandidateFailed, Evaluation, Evaluator
 from fastnas.search.history import Record, Run

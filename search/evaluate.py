@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from fastnas.decoder import Decoder
-from fastnas.encoder import Encoder
 from fastnas.errors import FastnasError, first_line
-from fastnas.genotype import Genotype
-from fastnas.network import Network
+from fastnas.models.decoder import Decoder
+from fastnas.models.encoder import Encoder
+from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
 from fastnas.search.features import CPU, Features
 from fastnas.search.images import SearchImages, train_crop, val_crop
 from fastnas.search.reward import reward
 from fastnas.search.settings import EvaluationSettings
-from fastnas.tasks.head import make_task
+from fastnas.tasks.registry import head_for
 from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
 
 VALIDATION_BATCH = 32
@@ -83,7 +83,7 @@ class Evaluator:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        self.head = make_task(self.images.task)
+        self.head = head_for(self.images.task)
 
     def evaluate(
         self,

@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fastnas.data.dataset import DenseDataset
+from fastnas.data.base import DenseDataset
 from fastnas.data.transforms import Tensors, collate
-from fastnas.encoder import Encoder
 from fastnas.errors import FastnasError
+from fastnas.models.encoder import Encoder
 from fastnas.storing import write_tensors
 
 FORMAT = 1

@@ -26,7 +26,7 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.files import atomic_path
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 from fastnas.search.policy import Proposal, Result
 from fastnas.search.settings import SearchSettings
 from fastnas.storing import write_state

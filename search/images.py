@@ -8,7 +8,7 @@ import numpy as np
 from torchvision.transforms import v2
 
 from fastnas.data import open_dataset
-from fastnas.data.dataset import DenseDataset, Sample
+from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.split import meta_split
 from fastnas.data.transforms import ScaleCrop, Tensors, eval_transform, to_network, train_transform, warp
 from fastnas.search.settings import SearchSettings

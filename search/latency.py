@@ -17,7 +17,7 @@ import numpy as np
 
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.files import atomic_path
-from fastnas.models import ModelSpec, build
+from fastnas.models.spec import ModelSpec, build
 from fastnas.search.settings import LimitSettings
 
 WARM_UP, PASSES = 3, 15

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import decision_choices
+from fastnas.models.genotype import decision_choices
 from fastnas.search.chance import generator
 from fastnas.search.controller import Controller
 from fastnas.search.settings import PolicySettings

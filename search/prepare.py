@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from fastnas.data.dataset import DenseDataset
+from fastnas.data.base import DenseDataset
 from fastnas.data.transforms import Tensors
-from fastnas.encoder import Encoder, make_encoder
+from fastnas.models.encoder import Encoder, make_encoder
 from fastnas.search.evaluate import Evaluator
 from fastnas.search.features import CPU, Features, content_key, stored_features
 from fastnas.search.images import SearchImages, open_images, train_crop, val_crop

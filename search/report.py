@@ -23,18 +23,19 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fastnas import __version__, drawing
-from fastnas.checkpoint import read_header
+from fastnas import __version__
 from fastnas.errors import FastnasError
 from fastnas.files import atomic_path
-from fastnas.genotype import Genotype
-from fastnas.models import ModelSpec
+from fastnas.models.checkpoint import read_header
+from fastnas.models.genotype import Genotype
+from fastnas.models.spec import ModelSpec
 from fastnas.search import figures, statistics
 from fastnas.search.constraints import accuracy, pareto_front
 from fastnas.search.history import Record, rank
 from fastnas.search.settings import SearchSettings
 from fastnas.search.statistics import STAGES, SearchRun
-from fastnas.tasks.head import make_task
+from fastnas.show import drawing
+from fastnas.tasks.registry import head_for
 
 LISTED, DRAWN = 10, 3
 """How many of the best networks are listed, and how many of those drawn."""
@@ -73,7 +74,7 @@ def read_finals(paths: Iterable[Path]) -> Finals | None:
             raise FastnasError(f"{path} is a {spec.architecture}, which no search can find; leave it out")
         if not header.get("metrics"):
             raise FastnasError(f"{path} has no score: it was not evaluated; train it with fastnas train")
-        score = make_task(spec.task).score(header["metrics"])
+        score = head_for(spec.task).score(header["metrics"])
         scores.add(score.name)
         name = path.parent.name if path.stem == "model" else path.stem
         models[name if name not in models else str(path)] = spec.genotype, score.value

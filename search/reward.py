@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fastnas.tasks import Pose, Segmentation, Task
-from fastnas.tasks.head import Metrics
+from fastnas.tasks.base import Metrics
 from fastnas.tasks.segmentation import SegmentationMetrics
 
 SEGMENTATION = ("mean_iou", "frequency_weighted_iou", "mean_accuracy")

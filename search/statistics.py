@@ -18,8 +18,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import BLOCKS, ENCODER_OUTPUTS, Genotype
-from fastnas.ops import OPERATIONS
+from fastnas.models.genotype import BLOCKS, ENCODER_OUTPUTS, Genotype
+from fastnas.models.operations import OPERATIONS
 from fastnas.search.history import Record, rank, read_records, read_settings
 from fastnas.search.settings import SearchSettings
 

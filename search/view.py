@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastnas.events import EventWriter
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 from fastnas.search.driver import Search, View
 from fastnas.search.history import Record, rank
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from fastnas.decoder import Decoder
-from fastnas.encoder import Encoder, make_encoder
 from fastnas.errors import FastnasError
-from fastnas.network import Network
+from fastnas.models.decoder import Decoder
+from fastnas.models.encoder import Encoder, make_encoder
+from fastnas.models.network import Network
+from fastnas.models.zoo import ZOO
 from fastnas.search.images import SearchImages, train_crop
 from fastnas.search.settings import SearchSettings
 from fastnas.storing import write_tensors
-from fastnas.tasks.head import make_task
+from fastnas.tasks.registry import head_for
 from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
-from fastnas.zoo import ZOO
 
 STEPS, BATCH, LEARNING_RATE = 150, 16, 2e-3
 DECODER = ZOO["arch1"], 32
@@ -59,7 +59,7 @@ def warmed_up(
 def _train(
     encoder: Encoder, settings: SearchSettings, images: SearchImages, notify: Callable[[str, int, int], None]
 ) -> Encoder:
-    how, head = settings.evaluation, make_task(images.task)
+    how, head = settings.evaluation, head_for(images.task)
     genotype, channels = DECODER
     decoder = Decoder(genotype, encoder.channels, channels, 1, images.task.outputs)
     network = Network(encoder, decoder).to(memory_format=torch.channels_last)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from fastnas.decoder import Decoder
-from fastnas.encoder import Encoder
-from fastnas.genotype import Genotype
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
+from fastnas.models.decoder import Decoder
+from fastnas.models.encoder import Encoder
+from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
 
 
 def seeds(quick: int, all_of_them: int) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 from fastnas.search.history import Record
 from fastnas.search.policy import make_policy
 from fastnas.search.settings import EvaluationSettings, PolicySettings, SearchSettings

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastnas.baselines import BASELINES, baseline_encoder, dilate, make_baseline
-from fastnas.counts import count
-from fastnas.encoder import make_encoder
 from fastnas.errors import FastnasError
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
+from fastnas.models.baselines import BASELINES, baseline_encoder, dilate, make_baseline
+from fastnas.models.counts import count
+from fastnas.models.encoder import make_encoder
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Segmentation
 
 CLASSES = 21

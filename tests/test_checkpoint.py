@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fastnas.checkpoint import load_model, read_header, save_model
 from fastnas.errors import FastnasError
-from fastnas.models import ModelSpec, build
+from fastnas.models.checkpoint import load_model, read_header, save_model
+from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Depth, Pose, Segmentation, Task
 
 TASKS: list[Task] = [

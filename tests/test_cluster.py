@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 from fastnas.search.cluster import RETRIES, Cluster
 from fastnas.search.driver import Here, Job, Outcome, Search
 from fastnas.search.evaluate import Evaluation, Evaluator

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fastnas.counts import count
-from fastnas.data.synthetic import SEGMENTATION
-from fastnas.models import ModelSpec, build
+from fastnas.data.synthetic.dataset import SEGMENTATION
+from fastnas.models.counts import count
+from fastnas.models.spec import ModelSpec, build
+from fastnas.models.zoo import ZOO
 from fastnas.search.constraints import costs, pareto_front, refusal, weighted
 from fastnas.search.history import Record
 from fastnas.search.policy import Proposal
 from fastnas.search.settings import LimitSettings
-from fastnas.zoo import ZOO
 
 COSTS = {"parameters": 2.6e6, "madds": 4.2e9, "latency": 50.0}
 

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype, decision_choices
+from fastnas.models.genotype import Genotype, decision_choices
 from fastnas.search.controller import Controller
 
 TOY = (3, 2, 4, 2)

@@ -19,13 +19,13 @@ from scipy.io import savemat
 from torchvision import tv_tensors
 
 from fastnas.data import FORMATS, describe, open_dataset
+from fastnas.data.base import PoseDataset
 from fastnas.data.check import check_dataset
-from fastnas.data.commands import data
-from fastnas.data.dataset import PoseDataset
-from fastnas.data.files import read_image, read_size
-from fastnas.data.keypoints import LSP_POSE
+from fastnas.data.command import data
+from fastnas.data.formats.keypoints import LSP_POSE
+from fastnas.data.formats.voc import TASK as VOC_TASK
+from fastnas.data.readers import read_image, read_size
 from fastnas.data.split import meta_split
-from fastnas.data.voc import TASK as VOC_TASK
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth, Pose, Segmentation
 

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from fastnas import __version__
-from fastnas.demo_page import write_page
-from fastnas.demo_stages import Sizes, Stage, plan, run, write_scenes
+from fastnas.demo.page import write_page
+from fastnas.demo.stages import Sizes, Stage, plan, run, write_scenes
 from fastnas.errors import FastnasError
 from fastnas.published import TX2_MS
 

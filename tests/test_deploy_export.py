@@ -12,9 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
-from fastnas.checkpoint import save_model
 from fastnas.cli import main
-from fastnas.data.voc import TASK
+from fastnas.data.formats.voc import TASK
 from fastnas.deploy import artifact, parity
 from fastnas.deploy.artifact import Options, as_bytes, sample_image
 from fastnas.deploy.capture import capture
@@ -25,10 +24,11 @@ from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.errors import JetsonError
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
+from fastnas.models.checkpoint import save_model
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
+from fastnas.models.zoo import ZOO
 from fastnas.tasks import Depth
-from fastnas.zoo import ZOO
 from tests.deploy_toys import image, toy_network, unsettled
 
 SMALL = Options(resolution=(64, 96))

@@ -15,7 +15,7 @@ from fastnas.deploy.lint import RULES, lint, require_clean
 from fastnas.deploy.onnx_writer import to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.errors import FastnasError
-from fastnas.zoo import ZOO
+from fastnas.models.zoo import ZOO
 from tests.deploy_toys import toy_network
 
 

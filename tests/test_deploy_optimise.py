@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastnas.baselines import BASELINES
-from fastnas.data.voc import TASK
+from fastnas.data.formats.voc import TASK
 from fastnas.deploy import optimise as rewrites
 from fastnas.deploy.capture import capture
 from fastnas.deploy.graph import PIXEL, Add, Conv, Graph, Input, Node, Resize, SpreadConv
@@ -21,10 +20,11 @@ from fastnas.deploy.onnx_writer import OPSETS, to_onnx
 from fastnas.deploy.optimise import REWRITES, optimise
 from fastnas.deploy.parity import compare, open_session
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
-from fastnas.zoo import ZOO
+from fastnas.models.baselines import BASELINES
+from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
+from fastnas.models.zoo import ZOO
 from tests.deploy_toys import image, seeds, toy_network, unsettle
 
 SIZES = ((96, 160), (32, 64))

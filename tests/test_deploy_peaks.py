@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from fastnas.data.default_task import usual_task
 from fastnas.deploy import artifact, int8, lint, parity
 from fastnas.deploy.artifact import Options, sample_image
 from fastnas.deploy.capture import capture
@@ -22,12 +23,11 @@ from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.inference import decode
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
+from fastnas.models.zoo import ZOO
 from fastnas.tasks import Depth
-from fastnas.tasks.usual import usual_task
 from fastnas.train.predictors import open_subject
-from fastnas.zoo import ZOO
 from tests.deploy_toys import image, toy_network, unsettled
 
 JOINTS = 7

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from fastnas.cli import main
-from fastnas.data.voc import TASK
+from fastnas.data.formats.voc import TASK
 from fastnas.deploy import artifact, by_hand, calibration, int8, lint, parity, precision
 from fastnas.deploy.artifact import Options, sample_image
 from fastnas.deploy.capture import capture
@@ -27,13 +27,13 @@ from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
 from fastnas.deploy.optimise import optimise
 from fastnas.deploy.precision import Judge
 from fastnas.errors import FastnasError, MissingPackage
-from fastnas.genotype import Genotype
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.engine.build import BuildOrder
-from fastnas.models import ModelSpec
-from fastnas.network import Network
-from fastnas.zoo import ZOO
+from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec
+from fastnas.models.zoo import ZOO
 from tests.deploy_toys import toy_network, unsettled
 
 SIZE = (64, 96)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastnas.depthwise import DepthwiseConv2d
+from fastnas.models.depthwise import DepthwiseConv2d
 
 
 def _results(layer: nn.Conv2d, x: Tensor, upstream: Tensor, dtype: torch.dtype) -> list[Tensor]:

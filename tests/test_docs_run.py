@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fastnas.checkpoint import save_model
 from fastnas.cli import main
 from fastnas.data import open_dataset
 from fastnas.jetson.commands import SUSPECT
-from fastnas.models import ModelSpec, build
+from fastnas.models.checkpoint import save_model
+from fastnas.models.spec import ModelSpec, build
 from fastnas.train.recipes import RECIPES
 from tests.test_datasets import MAKE, ids, image, make_camvid, make_sbd
 from tests.test_docs import PAGES, blocks

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from fastnas.drawing import draw
-from fastnas.genotype import Genotype
-from fastnas.layout import layered
-from fastnas.ops import OPERATIONS
-from fastnas.zoo import ZOO
+from fastnas.models.genotype import Genotype
+from fastnas.models.operations import OPERATIONS
+from fastnas.models.zoo import ZOO
+from fastnas.show.drawing import draw
+from fastnas.show.graph_layout import layered
 from tests.strategies import genotypes
 
 

@@ -21,8 +21,8 @@ from torchvision.models import mobilenet_v2
 
 from fastnas.cli import main
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
-from fastnas.models import ModelSpec, parse_architecture
+from fastnas.models.genotype import Genotype
+from fastnas.models.spec import ModelSpec, parse_architecture
 from fastnas.search.driver import Here, Job, Outcome, Search
 from fastnas.search.evaluate import CandidateFailed, Evaluation
 from fastnas.search.history import Record, Run, read_records, read_settings

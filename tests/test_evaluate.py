@@ -14,12 +14,12 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from fastnas.checkpoint import save_model
 from fastnas.cli import main
-from fastnas.data.dataset import Part
-from fastnas.data.synthetic import TASKS, SyntheticScenes
-from fastnas.models import ModelSpec, build
-from fastnas.tasks.head import make_task
+from fastnas.data.base import Part
+from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
+from fastnas.models.checkpoint import save_model
+from fastnas.models.spec import ModelSpec, build
+from fastnas.tasks.registry import head_for
 from fastnas.train.eval_command import tables
 from fastnas.train.evaluate import Predictor, at_scales, evaluate, flipped
 from fastnas.train.predictors import open_subject
@@ -84,7 +84,7 @@ def test_flip_and_scales_are_means() -> None:
         return ramp
 
     images = torch.zeros(1, 3, 64, 64)
-    even = flipped(predict, make_task(SEGMENTATION))(images)
+    even = flipped(predict, head_for(SEGMENTATION))(images)
     torch.testing.assert_close(even[:, 0], torch.full((1, 64, 64), 0.5))
     torch.testing.assert_close(at_scales(predict, [1.0])(images), predict(images).softmax(1))
     seen: list[tuple[int, ...]] = []
@@ -107,7 +107,7 @@ def test_command_prints_the_figures(kind: str, models: dict[str, Path], tmp_path
     subject = open_subject(models[kind], "fp32", CPU)
     chosen = SyntheticScenes("val", kind)
     indices = [0, 166, 333]
-    metrics = make_task(subject.task).metrics()
+    metrics = head_for(subject.task).metrics()
     for i in indices:
         part = evaluate(subject.predict, one_scene(chosen, i), subject.size, CPU)
         metrics.merge(part)
@@ -117,7 +117,7 @@ def test_command_prints_the_figures(kind: str, models: dict[str, Path], tmp_path
     assert {path.stem for path in tmp_path.iterdir()} == names
     assert {one["name"] for one in shown["best"]} <= names
     scores = [one["score"] for one in shown["best"]]
-    higher = make_task(subject.task).score(metrics.compute()).higher_is_better
+    higher = head_for(subject.task).score(metrics.compute()).higher_is_better
     assert scores == sorted(scores, reverse=higher)
     assert shown["worst"] == shown["best"][::-1]
     for path in tmp_path.iterdir():

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastnas.best import best_of
-from fastnas.checkpoint import load_model, save_model
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
 from fastnas.jetson import sidecar
 from fastnas.jetson.bench import run
 from fastnas.jetson.camera import sources
 from fastnas.jetson.errors import JetsonError
-from fastnas.models import ModelSpec, build
+from fastnas.models.checkpoint import load_model, save_model
+from fastnas.models.genotype import Genotype
+from fastnas.models.spec import ModelSpec, build
 from fastnas.search.history import Record
 from fastnas.search.presets import override, preset
 from fastnas.search.settings import SearchSettings

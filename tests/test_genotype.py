@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype, connection_structures, decision_choices
-from fastnas.ops import OPERATIONS
-from fastnas.plan import collected_sums
-from fastnas.zoo import ZOO
+from fastnas.models.cell_plan import collected_sums
+from fastnas.models.genotype import Genotype, connection_structures, decision_choices
+from fastnas.models.operations import OPERATIONS
+from fastnas.models.zoo import ZOO
 from tests.strategies import genotypes
 
 ARCH0 = "[[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]"

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
+from fastnas.models.genotype import Genotype
 from fastnas.search.history import Record, Run, read_records, read_settings
 from fastnas.search.policy import Proposal
 from fastnas.search.settings import SearchSettings

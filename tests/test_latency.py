@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fastnas.data.synthetic import SEGMENTATION
+from fastnas.data.synthetic.dataset import SEGMENTATION
 from fastnas.errors import FastnasError
-from fastnas.models import ModelSpec
+from fastnas.models.spec import ModelSpec
 from fastnas.search import latency as module
 from fastnas.search.latency import latency, split_host
 from fastnas.search.settings import LimitSettings

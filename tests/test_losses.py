@@ -15,8 +15,9 @@ from fastnas.data import open_dataset
 from fastnas.data.transforms import collate, train_transform
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
-from fastnas.tasks.head import Metrics, flip_test, make_task, upsample
+from fastnas.tasks.base import Metrics, flip_test, upsample
 from fastnas.tasks.pose import find_peaks, gaussians
+from fastnas.tasks.registry import head_for
 
 SEGMENTATION = Segmentation(("sky", "road", "car"), ((0, 0, 255), (90, 90, 90), (255, 0, 0)))
 POSE = Pose(("left_shoulder", "right_shoulder", "left_hip", "right_hip"), ((0, 1), (2, 3)), (1, 0, 3, 2))
@@ -48,7 +49,7 @@ class TestEveryTask:
 
     def test_the_loss_is_a_float32_scalar_with_gradients(self, task):
         logits = torch.randn(2, task.outputs, 8, 12, dtype=torch.bfloat16, requires_grad=True)
-        loss = make_task(task).loss(logits, batch_of(task))
+        loss = head_for(task).loss(logits, batch_of(task))
         assert loss.shape == ()
         assert loss.dtype == torch.float32
         loss.backward()
@@ -59,14 +60,14 @@ class TestEveryTask:
         batch = batch_of(task)
         batch["mask"][:], batch["depth"][:], batch["visible"][:] = IGNORE, 0, False
         logits = torch.randn(2, task.outputs, 8, 12, requires_grad=True)
-        loss = make_task(task).loss(logits, batch)
+        loss = head_for(task).loss(logits, batch)
         loss.backward()
         assert loss == 0
         assert logits.grad is not None
         assert (logits.grad == 0).all()
 
     def test_an_image_goes_all_the_way(self, task):
-        head, batch = make_task(task), batch_of(task)
+        head, batch = head_for(task), batch_of(task)
         logits = torch.rand(2, task.outputs, 8, 12)
         metrics = head.metrics()
         assert isinstance(metrics, Metrics)
@@ -81,7 +82,7 @@ class TestEveryTask:
         assert decoded[0].shape == head.truth({key: value[0] for key, value in batch.items()}).shape
 
     def test_the_mirror_undoes_itself(self, task):
-        head, logits = make_task(task), torch.randn(2, task.outputs, 8, 12)
+        head, logits = head_for(task), torch.randn(2, task.outputs, 8, 12)
         assert torch.equal(head.mirror(head.mirror(logits)), logits)
         assert not torch.equal(head.mirror(logits), logits)
 
@@ -91,14 +92,14 @@ def test_an_unknown_task_is_refused():
         kind = "sound"
 
     with pytest.raises(FastnasError, match="no task of kind 'sound'; there are segmentation, pose, depth"):
-        make_task(Other())  # type: ignore[arg-type]
+        head_for(Other())  # type: ignore[arg-type]
 
 
 def test_cross_entropy_is_the_mean_over_labelled_pixels():
     batch, logits = batch_of(SEGMENTATION), torch.randn(2, 3, 8, 12)
     large = F.interpolate(logits, size=(32, 48), mode="bilinear")
     expected = F.cross_entropy(large, batch["mask"].long(), ignore_index=IGNORE)
-    torch.testing.assert_close(make_task(SEGMENTATION).loss(logits, batch), expected)
+    torch.testing.assert_close(head_for(SEGMENTATION).loss(logits, batch), expected)
 
 
 def test_berhu_is_the_papers_formula():
@@ -110,14 +111,14 @@ def test_berhu_is_the_papers_formula():
     ]
     c = max(errors) / 5
     expected = sum(e if e <= c else (e * e + c * c) / (2 * c) for e in errors) / len(errors)
-    assert float(make_task(DEPTH).loss(logits, batch)) == pytest.approx(expected, rel=1e-5)
+    assert float(head_for(DEPTH).loss(logits, batch)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_missing_depth_never_matters():
     batch, logits = batch_of(DEPTH), torch.rand(2, 1, 32, 48)
     wild = logits.clone()
     wild[:, :, :3] = 1e6
-    head = make_task(DEPTH)
+    head = head_for(DEPTH)
     assert head.loss(wild, batch) == head.loss(logits, batch)
     logits.requires_grad_()
     head.loss(logits, batch).backward()
@@ -128,14 +129,14 @@ def test_missing_depth_never_matters():
 def test_perfect_predictions_cost_nothing():
     batch = batch_of(DEPTH)
     exact = batch["depth"][:, None].clone().requires_grad_()
-    loss = make_task(DEPTH).loss(exact, batch)
+    loss = head_for(DEPTH).loss(exact, batch)
     loss.backward()
     assert loss == 0
     assert exact.grad is not None
     assert exact.grad.isfinite().all()
 
     batch = batch_of(POSE)
-    assert make_task(POSE).loss(gaussians((batch["keypoints"] + 0.5) / 4 - 0.5, (8, 12)), batch) == 0
+    assert head_for(POSE).loss(gaussians((batch["keypoints"] + 0.5) / 4 - 0.5, (8, 12)), batch) == 0
 
 
 def test_heatmap_loss_is_a_loop_over_visible_joints():
@@ -154,12 +155,12 @@ def test_heatmap_loss_is_a_loop_over_visible_joints():
                 for column in range(12):
                     target = math.exp(-((column - x) ** 2 + (row - y) ** 2) / (2 * 2**2))
                     total += (float(logits[sample, joint, row, column]) - target) ** 2 / (8 * 12)
-    assert float(make_task(POSE).loss(logits, batch)) == pytest.approx(total / joints, rel=1e-5)
+    assert float(head_for(POSE).loss(logits, batch)) == pytest.approx(total / joints, rel=1e-5)
 
 
 def test_coarser_heatmaps_are_compared_at_stride_4():
     batch, coarse = batch_of(POSE), torch.rand(2, 4, 4, 6)
-    head = make_task(POSE)
+    head = head_for(POSE)
     assert head.loss(coarse, batch) == head.loss(upsample(coarse, (8, 12)), batch)
 
 
@@ -167,7 +168,7 @@ def test_coarser_heatmaps_are_compared_at_stride_4():
 @given(x=st.floats(14, 241), y=st.floats(14, 177))
 def test_decoding_finds_the_target_between_pixels(x, y):
     point = torch.tensor([[[x, y]]])
-    head = make_task(Pose(("nose",), (), (0,)))
+    head = head_for(Pose(("nose",), (), (0,)))
     joint = head.decode(gaussians((point + 0.5) / 4 - 0.5, (48, 64)), (192, 256))[0, 0]
     torch.testing.assert_close(joint[:2], point[0, 0], rtol=0, atol=2e-2)
     assert joint[2] > 0.85
@@ -202,7 +203,7 @@ def test_a_peak_on_the_border_stays_there():
 
 
 def test_flip_test_averages_what_both_views_show():
-    head = make_task(POSE)
+    head = head_for(POSE)
     images = torch.rand(2, 3, 8, 12)
 
     def network(image: torch.Tensor) -> torch.Tensor:
@@ -213,13 +214,13 @@ def test_flip_test_averages_what_both_views_show():
     red, green = images[:, 0], images[:, 1]
     torch.testing.assert_close(averaged[:, 0], (red + green) / 2)
     torch.testing.assert_close(averaged[:, 3], red + green)
-    same = flip_test(lambda image: image, images, make_task(SEGMENTATION))
+    same = flip_test(lambda image: image, images, head_for(SEGMENTATION))
     torch.testing.assert_close(same, images)
 
 
 def test_depth_is_decoded_within_its_range():
     logits = torch.tensor([-5.0, 3.0, 500.0]).view(1, 1, 1, 3)
-    assert make_task(DEPTH).decode(logits, (1, 3)).flatten().tolist() == [0.5, 3.0, 10.0]
+    assert head_for(DEPTH).decode(logits, (1, 3)).flatten().tolist() == [0.5, 3.0, 10.0]
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "pose", "depth"])
@@ -227,7 +228,7 @@ def test_built_in_scenes_go_from_sample_to_score(kind):
     dataset = open_dataset("synthetic", task=kind)
     transform = train_transform(dataset.task, (64, 64), scale=(0.8, 1.2))
     batch = collate([transform(dataset[index]) for index in range(3)])
-    head, logits = make_task(dataset.task), torch.rand(3, dataset.task.outputs, 16, 16)
+    head, logits = head_for(dataset.task), torch.rand(3, dataset.task.outputs, 16, 16)
     assert head.loss(logits, batch) > 0
     metrics = head.metrics()
     metrics.update(logits, batch)
@@ -238,7 +239,7 @@ def test_built_in_scenes_go_from_sample_to_score(kind):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("task", [SEGMENTATION, POSE, DEPTH], ids=lambda task: task.kind)
 def test_a_gpu_gives_the_same(task):
-    head, batch = make_task(task), batch_of(task)
+    head, batch = head_for(task), batch_of(task)
     logits = torch.rand(2, task.outputs, 8, 12)
     there = {key: value.cuda() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
     torch.testing.assert_close(head.loss(logits.cuda(), there).cpu(), head.loss(logits, batch))

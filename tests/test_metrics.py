@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
-from fastnas.tasks.head import make_task
 from fastnas.tasks.pose_metrics import sigma
+from fastnas.tasks.registry import head_for
 from fastnas.tasks.segmentation import SegmentationHead
 
 CLASSES = Segmentation(tuple("abcde"), ((0, 0, 0),) * 5)
@@ -75,7 +75,7 @@ def part(batch: dict, chosen: list[int]) -> dict:
 
 def test_iou_and_accuracy_are_torchmetrics():
     predicted, true = masks(0)
-    metrics = make_task(CLASSES).metrics()
+    metrics = head_for(CLASSES).metrics()
     metrics.add(predicted, {"mask": true.to(torch.uint8)})
     values = metrics.compute()
     reference = MulticlassJaccardIndex(5, average="none", ignore_index=IGNORE)(predicted, true)
@@ -112,7 +112,7 @@ def test_absent_classes_do_not_count_but_inventions_do():
     """Class c is nowhere; d is predicted though nothing is d: IoU 0; e is true and never found: IoU 0."""
     true = torch.tensor([[[0, 0, 1, 1, 4]]])
     predicted = torch.tensor([[[0, 0, 1, 3, 1]]])
-    metrics = make_task(CLASSES).metrics()
+    metrics = head_for(CLASSES).metrics()
     metrics.add(predicted, {"mask": true})
     values = metrics.compute()
     assert math.isnan(values["iou/c"])
@@ -126,7 +126,7 @@ def test_logits_are_upsampled_to_the_image():
     cells = torch.tensor([[0, 1], [2, 3]])
     logits = 50 * torch.nn.functional.one_hot(cells, 5).permute(2, 0, 1)[None].float()
     mask = cells.repeat_interleave(8, 0).repeat_interleave(8, 1)[None]
-    metrics = make_task(CLASSES).metrics()
+    metrics = head_for(CLASSES).metrics()
     metrics.update(logits, {"image": torch.zeros(1, 3, 16, 16), "mask": mask.to(torch.uint8)})
     assert metrics.compute()["pixel_accuracy"] == 1
 
@@ -139,7 +139,7 @@ def test_the_seven_depth_metrics_are_a_plain_loop():
     true = generator.uniform(0.3, 11, (3, 9, 7))
     true[generator.random(true.shape) < 0.2] = 0
     guess = np.clip(true * np.exp(generator.normal(0, 0.4, true.shape)), 0.5, 10)
-    metrics = make_task(METRES).metrics()
+    metrics = head_for(METRES).metrics()
     metrics.add(torch.tensor(guess), {"depth": torch.tensor(true)})
     count, sums = 0, np.zeros(7)
     for d, t in zip(guess.flat, true.flat, strict=True):
@@ -156,7 +156,7 @@ def test_the_seven_depth_metrics_are_a_plain_loop():
 
 def test_depth_counts_pixels_not_images():
     """One wrong pixel in an image of one, three right ones in another: a quarter is wrong, not a half."""
-    metrics = make_task(METRES).metrics()
+    metrics = head_for(METRES).metrics()
     metrics.add(torch.full((1, 1, 3), 4.0), {"depth": torch.tensor([[[2.0, 0, 0]]])})
     metrics.add(torch.full((1, 1, 3), 4.0), {"depth": torch.tensor([[[4.0, 4, 4]]])})
     values = metrics.compute()
@@ -169,7 +169,7 @@ def test_depth_counts_pixels_not_images():
 
 def test_pckh_is_a_plain_loop():
     predicted, batch = people()
-    metrics = make_task(BODY).metrics()
+    metrics = head_for(BODY).metrics()
     metrics.add(predicted, batch)
     values = metrics.compute()
     for limit in (0.5, 0.1):
@@ -204,7 +204,7 @@ def test_pck_is_measured_by_the_torso(sides):
     predicted[0, 0, 0] += 10
     predicted[0, 1, 1] += 10.1
     for visible, expected in (([1, 1, 1, 1], 3 / 4), ([0, 1, 1, 1], 2 / 3), ([0, 0, 1, 1], None)):
-        metrics = make_task(task).metrics()
+        metrics = head_for(task).metrics()
         metrics.add(predicted, {"keypoints": true, "visible": torch.tensor([visible]).bool(), "to_image": IDENTITY})
         assert metrics.compute().get("PCK@0.2") == (None if expected is None else pytest.approx(expected))
 
@@ -215,7 +215,7 @@ IDENTITY = torch.eye(3)[None, :2]
 def test_average_precision_is_the_formula():
     """Against a loop of COCO's rules for one person an image: similarity, ranking, 101 recall steps."""
     predicted, batch = people(5)
-    metrics = make_task(BODY).metrics()
+    metrics = head_for(BODY).metrics()
     metrics.add(predicted, batch)
     values = metrics.compute()
     zoom = batch["to_image"][:, 0, 0].double().numpy()
@@ -258,7 +258,7 @@ def test_people_of_one_image_may_be_found_by_each_others_prediction():
     pair["to_image"] = IDENTITY.repeat(2, 1, 1)
     swapped = torch.cat([pair["keypoints"].flip(0), torch.ones(2, 16, 1)], 2)
     for image_ids, recall in (([7, 7], 1), ([7, 8], 0), ([-1, -1], 0)):
-        metrics = make_task(BODY).metrics()
+        metrics = head_for(BODY).metrics()
         metrics.add(swapped, pair | {"image_id": torch.tensor(image_ids)})
         assert metrics.compute()["AR"] == recall
 
@@ -267,7 +267,7 @@ def test_figures_need_their_labels():
     predicted, batch = people()
     for key in ("head_size", "area", "image_id"):
         del batch[key]
-    metrics = make_task(BODY).metrics()
+    metrics = head_for(BODY).metrics()
     metrics.add(predicted, batch)
     assert {name.partition("/")[0] for name in metrics.compute()} == {"PCK@0.2"}
 
@@ -291,7 +291,7 @@ def _fed(task) -> tuple[torch.Tensor, dict]:
 @given(order=st.permutations(range(6)), cut=st.integers(1, 5))
 def test_order_and_parts_do_not_matter(task, order, cut):
     predicted, batch = _fed(task)
-    head = make_task(task)
+    head = head_for(task)
     whole, parts, first, second = (head.metrics() for _ in range(4))
     whole.add(predicted, batch)
     for one in order:
@@ -307,6 +307,6 @@ def test_order_and_parts_do_not_matter(task, order, cut):
 
 @pytest.mark.parametrize("task", [CLASSES, METRES, BODY], ids=lambda task: task.kind)
 def test_nothing_seen_is_nothing_known(task):
-    values = make_task(task).metrics().compute()
+    values = head_for(task).metrics().compute()
     assert all(math.isnan(value) for value in values.values())
-    assert math.isnan(make_task(task).score(values).value)
+    assert math.isnan(head_for(task).score(values).value)

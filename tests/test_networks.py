@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from fastnas.counts import count, public_definition
-from fastnas.decoder import Cell, Decoder
-from fastnas.encoder import ENCODERS, Encoder, _TimmEncoder, make_encoder
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
-from fastnas.network import Network
-from fastnas.ops import OPERATIONS, ZERO, make_operation
-from fastnas.plan import plan_cell
-from fastnas.zoo import ZOO
+from fastnas.models.cell_plan import plan_cell
+from fastnas.models.counts import count, public_definition
+from fastnas.models.decoder import Cell, Decoder
+from fastnas.models.encoder import ENCODERS, Encoder, _TimmEncoder, make_encoder
+from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
+from fastnas.models.operations import OPERATIONS, ZERO, make_operation
+from fastnas.models.zoo import ZOO
 from tests.strategies import genotypes
 
 CHANNELS = (24, 32, 96, 320)

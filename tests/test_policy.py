@@ -14,7 +14,7 @@ import torch
 from scipy import optimize
 
 from fastnas.errors import FastnasError
-from fastnas.genotype import decision_choices
+from fastnas.models.genotype import decision_choices
 from fastnas.search.policy import PPO, Policy, PolicyGradient, Proposal, RandomSearch, Reinforce, Result, make_policy
 from fastnas.search.settings import PolicySettings
 

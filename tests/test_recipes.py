@@ -10,7 +10,7 @@ import pytest
 
 from fastnas.data import NAMES
 from fastnas.errors import FastnasError
-from fastnas.models import ModelSpec
+from fastnas.models.spec import ModelSpec
 from fastnas.tasks import Depth
 from fastnas.train.recipes import RECIPES, USUAL, Optimiser, override
 from fastnas.train.settings import RunSettings, recipe_from_dict

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from fastnas.checkpoint import save_model
 from fastnas.cli import main
-from fastnas.models import ModelSpec, build
+from fastnas.models.checkpoint import save_model
+from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Segmentation
 from tests.jetson_toys import write_toy
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from fastnas.checkpoint import save_model
 from fastnas.cli import main
-from fastnas.models import ModelSpec, build
+from fastnas.models.checkpoint import save_model
+from fastnas.models.spec import ModelSpec, build
 from fastnas.search.presets import override, preset
 from fastnas.search.report import training_command
 from fastnas.search.statistics import distinct, read_run

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from fastnas.decoder import Decoder
 from fastnas.errors import FastnasError
-from fastnas.genotype import Genotype
+from fastnas.models.decoder import Decoder
+from fastnas.models.genotype import Genotype
+from fastnas.models.zoo import ZOO
 from fastnas.search import evaluate as module
 from fastnas.search.evaluate import CandidateFailed, Evaluator
 from fastnas.search.features import content_key, load_features
@@ -23,9 +24,8 @@ from fastnas.search.prepare import prepare
 from fastnas.search.reward import reward
 from fastnas.search.settings import EvaluationSettings, SearchSettings
 from fastnas.tasks import Segmentation
-from fastnas.tasks.head import make_task
+from fastnas.tasks.registry import head_for
 from fastnas.train.loading import SeededSamples, derived_seed
-from fastnas.zoo import ZOO
 
 SMALL = EvaluationSettings(
     encoder_weights="none", channels=8, validation_share=0.25, stage1_epochs=1, stage1_batch=6, stage1_crop=64,
@@ -162,7 +162,7 @@ def test_background_counts_only_where_there_is_none() -> None:
     found = []
     for first in ("background", "sky"):
         task = Segmentation((first, "a", "b"), ((0, 0, 0),) * 3)
-        metrics = make_task(task).metrics()
+        metrics = head_for(task).metrics()
         metrics.update(logits, batch)
         found.append(reward(task, metrics)[1]["mean_accuracy"])
     assert found == [0.5, 0.5]

@@ -21,14 +21,14 @@ import torch
 from torchvision import tv_tensors
 
 from fastnas.data import open_dataset
-from fastnas.data.scenes import objects
-from fastnas.data.scenes import parts as p
-from fastnas.data.scenes.camera import stand
-from fastnas.data.scenes.layout import Layout, compose
-from fastnas.data.scenes.light import sample_light
-from fastnas.data.scenes.people import make_person
-from fastnas.data.scenes.render import BODY, RANGE, Scene, outline, render
-from fastnas.data.synthetic import COUNTS, SyntheticScenes
+from fastnas.data.synthetic import objects
+from fastnas.data.synthetic import parts as p
+from fastnas.data.synthetic.camera import stand
+from fastnas.data.synthetic.dataset import COUNTS, SyntheticScenes
+from fastnas.data.synthetic.layout import Layout, compose
+from fastnas.data.synthetic.light import sample_light
+from fastnas.data.synthetic.people import make_person
+from fastnas.data.synthetic.render import BODY, RANGE, Scene, outline, render
 from fastnas.errors import FastnasError
 
 GREY = p.Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -72,8 +72,8 @@ def test_another_process_makes_the_same_scene() -> None:
     code = """if True:
         import hashlib
         from random import Random
-        from fastnas.data.scenes.layout import compose
-        from fastnas.data.scenes.render import render
+        from fastnas.data.synthetic.layout import compose
+        from fastnas.data.synthetic.render import render
         layout = compose(Random("3/val/5"), (96, 128), people=(0, 3))
         scene = render(layout, layout.camera)
         print(hashlib.sha256(scene.image.tobytes() + scene.mask.tobytes()).hexdigest())

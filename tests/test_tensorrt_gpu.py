@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fastnas.data.voc import TASK
+from fastnas.data.formats.voc import TASK
 from fastnas.deploy import artifact
 from fastnas.deploy.artifact import Options, sample_image
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.engine.verify import ALLOWED
-from fastnas.models import ModelSpec, build
+from fastnas.models.spec import ModelSpec, build
 from tests.deploy_toys import unsettled
 
 pytestmark = pytest.mark.gpu

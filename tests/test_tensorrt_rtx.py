@@ -14,7 +14,7 @@ from types import ModuleType
 import onnx
 import pytest
 
-from fastnas.data.voc import TASK
+from fastnas.data.formats.voc import TASK
 from fastnas.deploy import int8
 from fastnas.deploy.artifact import sample_image
 from fastnas.deploy.capture import capture
@@ -22,9 +22,9 @@ from fastnas.deploy.fp16 import to_fp16
 from fastnas.deploy.heads import give
 from fastnas.deploy.onnx_writer import to_onnx
 from fastnas.deploy.optimise import optimise
-from fastnas.genotype import Genotype
-from fastnas.models import ModelSpec, build
-from fastnas.network import Network
+from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
 from tests.deploy_toys import seeds, toy_network, unsettle
 
 

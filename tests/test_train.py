@@ -24,14 +24,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fastnas.checkpoint import FILE_NAME, read_header, save_model
 from fastnas.cli import main
-from fastnas.data.synthetic import TASKS, SyntheticScenes
+from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 from fastnas.data.transforms import train_transform
 from fastnas.errors import FastnasError
 from fastnas.files import locked
-from fastnas.models import ModelSpec, build
-from fastnas.tasks.head import Score
+from fastnas.models.checkpoint import FILE_NAME, read_header, save_model
+from fastnas.models.spec import ModelSpec, build
+from fastnas.tasks.base import Score
 from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
 from fastnas.train.loop import STATE, NoObserver, Options, Progress, Trainer, better
 from fastnas.train.recipes import RECIPES, Phase, Recipe

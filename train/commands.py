@@ -101,7 +101,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train --resume runs/arch0-camvid
     """
-    from fastnas.models import file_name
+    from fastnas.models.spec import file_name
     from fastnas.train.loop import STATE
     from fastnas.train.settings import RunSettings
 
@@ -141,9 +141,9 @@ def _run(
     from lightning_fabric.strategies.ddp import DDPStrategy
     from rich.console import Console
 
-    from fastnas.checkpoint import FILE_NAME
     from fastnas.files import locked
-    from fastnas.models import build
+    from fastnas.models.checkpoint import FILE_NAME
+    from fastnas.models.spec import build
     from fastnas.train.evaluate import for_json
     from fastnas.train.log import RunLog
     from fastnas.train.loop import Options, Trainer
@@ -230,9 +230,9 @@ def _settings(
     **_others: object,
 ) -> RunSettings:
     """The run that the options describe."""
-    from fastnas.baselines import BASELINES
     from fastnas.data import open_dataset
-    from fastnas.models import ModelSpec
+    from fastnas.models.baselines import BASELINES
+    from fastnas.models.spec import ModelSpec
     from fastnas.train.recipes import RECIPES, USUAL, override
     from fastnas.train.settings import RunSettings
 

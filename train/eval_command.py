@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from fastnas.tasks.head import Batch, TaskHead
+    from fastnas.tasks.base import Batch, TaskHead
 
 EXTREMES = 5
 
@@ -79,7 +79,7 @@ def evaluate_command(
     from rich.progress import Progress
 
     from fastnas.data import open_dataset
-    from fastnas.tasks.head import make_task
+    from fastnas.tasks.registry import head_for
     from fastnas.train.evaluate import at_scales, evaluate, flipped, for_json
     from fastnas.train.predictors import open_subject
     from fastnas.train.settings import limited
@@ -94,7 +94,7 @@ def evaluate_command(
             f"{model} predicts {kind} with {subject.task.outputs} outputs, but {data} has {dataset.task.kind} with "
             f"{dataset.task.outputs}, or others of the same number: evaluate it on the data it was trained for"
         )
-    head, predict = make_task(subject.task), subject.predict
+    head, predict = head_for(subject.task), subject.predict
     if scales != (1.0,):
         if kind != "segmentation":
             raise FastnasError(f"--scales is for segmentation, and {model} predicts {kind}")

@@ -17,7 +17,8 @@ from torch import Tensor
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import eval_transform
 from fastnas.tasks import Pose
-from fastnas.tasks.head import Batch, Metrics, TaskHead, flip_test, make_task, upsample
+from fastnas.tasks.base import Batch, Metrics, TaskHead, flip_test, upsample
+from fastnas.tasks.registry import head_for
 from fastnas.train.loading import eval_loader
 
 Predictor = Callable[[Tensor], Tensor]
@@ -51,7 +52,7 @@ def evaluate(
     """
     batch_size = PEOPLE if isinstance(dataset.task, Pose) else 1
     transform = eval_transform(dataset.task, size, multiple=MULTIPLE)
-    metrics = make_task(dataset.task).metrics()
+    metrics = head_for(dataset.task).metrics()
     with torch.inference_mode():
         for batch in eval_loader(dataset, transform, batch_size, workers, rank, world):
             moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}

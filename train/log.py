@@ -18,7 +18,7 @@ from fastnas.data import DenseDataset
 from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.events import EventWriter
 from fastnas.files import atomic_path
-from fastnas.tasks.head import Picture, TaskHead
+from fastnas.tasks.base import Picture, TaskHead
 from fastnas.train.loop import Progress, Row
 
 PICTURES = 4

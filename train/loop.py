@@ -5,7 +5,7 @@ data, and what was measured so far. All randomness is derived from (seed, epoch,
 any moment and resumed is the run that was never killed. `model.safetensors` is the best model so far.
 
 What the loop does not know: where data comes from (`fastnas.train.loading`), what a task's loss and metrics are
-(`fastnas.tasks.head`), and how progress is shown (`Observer`).
+(`fastnas.tasks.base`), and how progress is shown (`Observer`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from fastnas.checkpoint import FILE_NAME, save_model
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import train_transform
 from fastnas.errors import FastnasError, first_line
-from fastnas.models import ModelSpec
-from fastnas.network import Network
+from fastnas.models.checkpoint import FILE_NAME, save_model
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec
 from fastnas.storing import write_state
-from fastnas.tasks.head import Batch, Score, TaskHead, make_task
+from fastnas.tasks.base import Batch, Score, TaskHead
+from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import evaluate
 from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, train_loader
 from fastnas.train.processes import in_first_process
@@ -140,7 +141,7 @@ class Trainer:
         self.fabric, self.spec, self.recipe, self.data, self.val = fabric, spec, recipe, data, val
         self.folder, self.options, self.teacher = folder, options, teacher
         self.observer: Observer = observer or NoObserver()
-        self.head: TaskHead = make_task(spec.task)
+        self.head: TaskHead = head_for(spec.task)
         self.progress = Progress()
         if options.channels_last:
             network = network.to(memory_format=torch.channels_last)

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastnas.checkpoint import load_model
 from fastnas.data.transforms import denormalise
 from fastnas.errors import FastnasError
+from fastnas.models.checkpoint import load_model
 from fastnas.tasks import Task, task_from_dict
 from fastnas.train.evaluate import Predictor
 

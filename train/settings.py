@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fastnas.data import DenseDataset, open_dataset
-from fastnas.data.dataset import Part
+from fastnas.data.base import Part
 from fastnas.errors import FastnasError
 from fastnas.files import atomic_path
-from fastnas.models import ModelSpec
+from fastnas.models.spec import ModelSpec
 from fastnas.train.recipes import Optimiser, Phase, Recipe
 
 SETTINGS = "settings.json"

@@ -26,7 +26,7 @@ def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int,
         FastnasError: there is no such teacher, it has another number of outputs, or does not take such images.
     """
     if source.endswith(".safetensors"):
-        from fastnas.checkpoint import load_model
+        from fastnas.models.checkpoint import load_model
 
         model = load_model(source)
         if model.spec.task != task:

@@ -1,4 +1,4 @@
-"""Datasets by name. See `fastnas.data.dataset` for what a dataset and a sample are.
+"""Datasets by name. See `fastnas.data.base` for what a dataset and a sample are.
 
 Each format is a module with two names: `ABOUT`, its description, and `load(root, split, kind, **options)`. Importing
 this package costs nothing: torch and the formats are imported when a dataset is opened.
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from fastnas.errors import FastnasError
 
 if TYPE_CHECKING:
-    from fastnas.data.about import About
-    from fastnas.data.dataset import DenseDataset, Sample
+    from fastnas.data.base import DenseDataset, Sample
+    from fastnas.data.description import About
 
 __all__ = ["NAMES", "DenseDataset", "Sample", "describe", "open_dataset"]
 
@@ -47,7 +47,7 @@ def open_dataset(
     """
     _require_name(name)
     if name == "synthetic":
-        from fastnas.data.synthetic import SyntheticScenes
+        from fastnas.data.synthetic.dataset import SyntheticScenes
 
         if root is not None:
             raise FastnasError(f"synthetic is generated and has no folder: leave out {root}")
@@ -64,7 +64,7 @@ def open_dataset(
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise described.missing(folder)
-    load = import_module(f"fastnas.data.{name}").load
+    load = import_module(f"fastnas.data.formats.{name}").load
     _require_options(name, load, {"root": folder, "split": split, "kind": kind, **options})
     dataset: DenseDataset = load(folder, split, kind, **options)
     return dataset
@@ -75,7 +75,7 @@ def describe(name: str) -> About:
     _require_name(name)
     if name == "synthetic":
         raise FastnasError("synthetic is generated as it is read: there are no files to get or to check")
-    described: About = import_module(f"fastnas.data.{name}").ABOUT
+    described: About = import_module(f"fastnas.data.formats.{name}").ABOUT
     return described
 
 
@@ -96,5 +96,5 @@ def _require_options(name: str, load: Any, values: dict[str, Any]) -> None:
 
 def __getattr__(name: str) -> Any:
     if name in ("DenseDataset", "Sample"):
-        return getattr(import_module("fastnas.data.dataset"), name)
+        return getattr(import_module("fastnas.data.base"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

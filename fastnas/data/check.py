@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastnas.data import describe, open_dataset
-from fastnas.data.about import MissingData
-from fastnas.data.dataset import DenseDataset, Sample
+from fastnas.data.base import DenseDataset, Sample
+from fastnas.data.description import MissingData
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastnas.data.dataset import DenseDataset, Part
+from fastnas.data.base import DenseDataset, Part
 from fastnas.errors import FastnasError
 
 

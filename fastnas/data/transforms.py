@@ -26,7 +26,7 @@ from fastnas.normalisation import MEAN, STD
 from fastnas.tasks import IGNORE, Pose, Task
 
 Tensors = dict[str, Any]
-"""A `fastnas.data.dataset.Sample` on its way through the transforms, or a batch of them."""
+"""A `fastnas.data.base.Sample` on its way through the transforms, or a batch of them."""
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fastnas.tasks import Depth
-from fastnas.tasks.head import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
-from fastnas.tasks.pictures import draw_depth
+from fastnas.tasks.base import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
+from fastnas.tasks.visualise import draw_depth
 
 
 class DepthHead(TaskHead):

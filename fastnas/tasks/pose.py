@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fastnas.tasks import Pose
-from fastnas.tasks.head import Batch, Picture, Score, Size, TaskHead, upsample
-from fastnas.tasks.pictures import draw_pose
+from fastnas.tasks.base import Batch, Picture, Score, Size, TaskHead, upsample
 from fastnas.tasks.pose_metrics import PoseMetrics
+from fastnas.tasks.visualise import draw_pose
 
 STRIDE = 4
 """Pixels of the input per pixel of a heatmap."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fastnas.tasks import Pose
-from fastnas.tasks.head import Batch, Metrics, Size
+from fastnas.tasks.base import Batch, Metrics, Size
 
 GROUPS = {
     "head": {"head", "neck", "nose", "eye", "ear"},

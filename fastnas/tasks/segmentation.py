@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastnas.tasks import IGNORE, Segmentation
-from fastnas.tasks.head import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
-from fastnas.tasks.pictures import draw_classes
+from fastnas.tasks.base import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
+from fastnas.tasks.visualise import draw_classes
 
 
 class SegmentationHead(TaskHead):

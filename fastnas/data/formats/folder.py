@@ -1,0 +1,63 @@
+"""Any folder of images with masks or depths, described by one JSON file and a list for each split."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from fastnas.data.base import Pair, PairDataset
+from fastnas.data.description import About
+from fastnas.data.formats.voc import colour_map
+from fastnas.data.readers import id_table, read_depth, read_ids, read_json, read_lines
+from fastnas.errors import FastnasError
+from fastnas.tasks import Pose, Segmentation, task_from_dict
+
+ABOUT = About(
+    name="folder",
+    title="a folder of images and labels",
+    kinds=("segmentation", "depth"),
+    splits=("train", "val", "test"),
+    layout="""\
+DIR/
+  dataset.json    {"kind": "segmentation", "classes": ["road", "other"]}
+                  optional: "colours": [[128, 64, 128], [0, 0, 0]]
+              or  {"kind": "depth", "minimum": 0.1, "maximum": 80, "unit": 0.001}
+                  unit: metres per step of the stored number
+  train.txt       lines of an image and its label, both relative to DIR: images/1.jpg labels/1.png
+  val.txt         (names with spaces: put a tab between the two)
+masks: grey or palette PNG of class ids from 0, 255 ignored; depths: 8 or 16 bit PNG, or .npy; 0 is missing""",
+    source="your own camera and labelling tool",
+)
+
+
+def load(root: Path, split: str, kind: str) -> PairDataset:
+    """One split by its list; the kind of labels is what `dataset.json` says."""
+    described = ABOUT.find(root / "dataset.json")
+    values = read_json(described)
+    if not isinstance(values, dict):
+        raise FastnasError(f"{described} must hold an object such as {{'kind': 'segmentation', 'classes': [...]}}")
+    unit = values.pop("unit", 1.0)
+    if isinstance(unit, bool) or not isinstance(unit, (int, float)) or not unit > 0:
+        raise FastnasError(f"{described}: unit must be metres per step of the stored depth, not {unit!r}")
+    if values.get("kind") == "segmentation" and "classes" in values:
+        classes = values["classes"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise FastnasError(f"{described}: classes must be a list of names, not {classes!r:.80}")
+        values.setdefault("colours", colour_map(len(classes)))
+    try:
+        task = task_from_dict(values)
+    except FastnasError as error:
+        raise FastnasError(f"{described}: {error}") from error
+    if isinstance(task, Pose):
+        raise FastnasError(f"{described}: a folder holds masks or depths; for {task.kind} open the dataset keypoints")
+
+    listed = ABOUT.find(root / f"{split}.txt")
+    pairs = []
+    for line in read_lines(listed):
+        files = line.split("\t") if "\t" in line else line.split()
+        if len(files) != 2:
+            raise FastnasError(f"{listed}: {line!r} must be an image and its label")
+        pairs.append(Pair(Path(files[0]).with_suffix("").as_posix(), root / files[0], root / files[1]))
+    if isinstance(task, Segmentation):
+        return PairDataset(ABOUT.name, split, task, pairs, partial(read_ids, table=id_table(task.outputs)))
+    return PairDataset(ABOUT.name, split, task, pairs, partial(read_depth, unit=unit))

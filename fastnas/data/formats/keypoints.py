@@ -1,0 +1,134 @@
+"""People with keypoints in a JSON file of the COCO format, whatever their joints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnas.data.base import DenseDataset, Part, Person, PoseDataset
+from fastnas.data.description import About
+from fastnas.data.readers import read_json
+from fastnas.data.split import divided
+from fastnas.errors import FastnasError
+from fastnas.tasks import Pose
+
+ABOUT = About(
+    name="keypoints",
+    title="keypoints in the COCO format",
+    kinds=("pose",),
+    splits=("train", "val", "all"),
+    layout="""\
+DIR/
+  train.json val.json    or annotations/train.json annotations/val.json
+                         or one .json: train and val are then 80 % and 20 % of it, all is the whole
+  images/NAME.jpg        or in DIR itself: the file_name of the JSON's images""",
+    source="your own labelling tool, in the format of https://cocodataset.org/#format-data",
+)
+
+
+def load(root: Path, split: str, kind: str) -> DenseDataset:
+    """One split: `train` and `val` by the JSON files' names, or divided at random; `all` where there is one file."""
+    images = root / "images" if (root / "images").is_dir() else root
+    folder = root / "annotations" if (root / "annotations").is_dir() else root
+    if (folder / f"{split}.json").is_file():
+        return read_people(ABOUT.name, split, folder / f"{split}.json", images)
+    found = sorted(folder.glob("*.json"))
+    if len(found) != 1:
+        raise ABOUT.missing(folder / f"{split}.json")
+    whole = read_people(ABOUT.name, split, found[0], images)
+    if split == "all":
+        return whole
+    train, val = divided(len(whole), seed=0, fraction=0.2)
+    return Part(whole, train if split == "train" else val, split)
+
+
+def read_people(name: str, split: str, path: Path, images: Path) -> PoseDataset:
+    """The people of a COCO keypoint file that have a box and a labelled joint, in the file's order; crowds left out.
+
+    Args:
+        name: of the dataset.
+        split: of the dataset.
+        path: the JSON file; its first category with keypoints gives the task.
+        images: the folder of the images.
+
+    Raises:
+        FastnasError: not of the format, an annotation with another number of joints, or an image that is not there.
+    """
+    content = read_json(path)
+    try:
+        category = next(entry for entry in content["categories"] if entry.get("keypoints"))
+        task = pose_task(category["keypoints"], [(a - 1, b - 1) for a, b in category.get("skeleton", ())])
+        files = {image["id"]: images / image["file_name"] for image in content["images"]}
+        annotations = [entry for entry in content["annotations"] if entry["category_id"] == category["id"]]
+        people = [
+            _person(entry, files, task, path)
+            for entry in annotations
+            if not entry.get("iscrowd") and any(entry.get("keypoints", ())[2::3]) and min(entry["bbox"][2:]) > 0
+        ]
+    except StopIteration as error:
+        raise FastnasError(f"{path} has no category with keypoints: it is not a COCO keypoint file") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise FastnasError(f"{path} is not a COCO keypoint file: {type(error).__name__} {error}") from error
+    return PoseDataset(name, split, task, people, path)
+
+
+def pose_task(joints: Iterable[str], skeleton: Iterable[tuple[int, int]]) -> Pose:
+    """The task of named joints; those that differ in `left` and `right` alone are each other's mirror image."""
+    names = tuple(joints)
+    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+    def other_side(name: str) -> str:
+        side, _, part = name.partition("_")
+        return f"{swap[side]}_{part}" if side in swap else name
+
+    mirror = tuple(
+        names.index(other_side(name)) if other_side(name) in names else joint for joint, name in enumerate(names)
+    )
+    return Pose(names, tuple(skeleton), mirror)
+
+
+def _person(entry: dict[str, Any], files: dict[Any, Path], task: Pose, path: Path) -> Person:
+    values = entry["keypoints"]
+    if len(values) != 3 * task.outputs:
+        raise FastnasError(
+            f"{path}: annotation {entry['id']} has {len(values)} keypoint numbers; "
+            f"{task.outputs} joints need {3 * task.outputs} (x, y, visibility)"
+        )
+    if entry["image_id"] not in files:
+        raise FastnasError(f"{path}: annotation {entry['id']} is of image {entry['image_id']}, which is not listed")
+    table = np.asarray(values, dtype=np.float32).reshape(-1, 3)
+    points, visible = np.ascontiguousarray(table[:, :2]), table[:, 2] > 0
+    x, y, width, height = entry["bbox"]
+    image = files[entry["image_id"]]
+    return Person(
+        name=f"{image.stem}-{entry['id']}",
+        image=image,
+        keypoints=points,
+        visible=visible,
+        box=(x, y, x + width, y + height),
+        head_size=head_length(task, points, visible),
+        image_id=entry["image_id"],
+        area=entry.get("area", width * height),
+    )
+
+
+def head_length(task: Pose, points: np.ndarray, visible: np.ndarray) -> float:
+    """Pixels from neck to head top, for want of a head box; NaN where they are not labelled."""
+    ends = [task.joints.index(name) for name in ("neck", "upper_neck", "head_top") if name in task.joints]
+    if len(ends) != 2 or not visible[ends].all():
+        return float("nan")
+    return float(np.linalg.norm(points[ends[0]] - points[ends[1]]))
+
+
+# The 14 joints of Leeds Sports Pose, in its order (https://github.com/axelcarlier/lsp).
+LSP_JOINTS = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
+    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top",
+)  # fmt: skip
+LSP_SKELETON = (
+    (0, 1), (1, 2), (2, 8), (5, 4), (4, 3), (3, 9), (6, 7), (7, 8), (11, 10), (10, 9), (8, 12), (9, 12), (12, 13),
+)  # fmt: skip
+LSP_POSE = pose_task(LSP_JOINTS, LSP_SKELETON)

@@ -1,0 +1,114 @@
+"""NYU Depth v2: pairs of image and depth files, or the official labelled `.mat`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision import tv_tensors
+
+from fastnas.data.base import DenseDataset, Pair, PairDataset, Sample
+from fastnas.data.description import About
+from fastnas.data.readers import PICTURES, read_lines, read_mat, read_numbers, to_metres
+from fastnas.errors import FastnasError
+from fastnas.tasks import Depth
+
+ABOUT = About(
+    name="nyud",
+    title="NYU Depth v2",
+    kinds=("depth",),
+    splits=("train", "val"),
+    layout="""\
+DIR/
+  nyu_depth_v2_labeled.mat    1449 images of 640x480
+  splits.mat                  the official 795 and 654
+or, pairs of files:
+DIR/
+  train.txt val.txt           a NAME a line
+  rgb/NAME.jpg                or .png
+  depth/NAME.png              16 bits: millimetres; 8 bits: 0 to 10 m in 255 steps; 0 is missing""",
+    source="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html "
+    "(http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat and "
+    "http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat)",
+    counts={"train": 795, "val": 654},
+)
+
+TASK = Depth(minimum=0.001, maximum=10.0)
+
+
+def load(root: Path, split: str, kind: str) -> DenseDataset:
+    """One split: `train` or `val` (the official test images)."""
+    labelled = root / "nyu_depth_v2_labeled.mat"
+    if labelled.is_file():
+        return LabelledMat(split, labelled, ABOUT.find(root / "splits.mat"))
+    listed = root / f"{split}.txt"
+    if not listed.is_file():
+        raise ABOUT.missing(labelled)
+    images, depths = ABOUT.find(root / "rgb"), ABOUT.find(root / "depth")
+    suffixes = {path.stem: path.suffix for path in images.iterdir() if path.suffix.lower() in PICTURES}
+    pairs = [
+        Pair(name, images / f"{name}{suffixes.get(name, '.jpg')}", depths / f"{name}.png")
+        for name in read_lines(listed)
+    ]
+    return PairDataset(ABOUT.name, split, TASK, pairs, read_png)
+
+
+def read_png(path: Path) -> npt.NDArray[np.float32]:
+    """Metres [H, W]: 16 bits are millimetres, 8 bits are 10 m in 255 steps, of which the middle is taken."""
+    stored = read_numbers(path)
+    if stored.dtype == np.uint8:
+        return to_metres(stored, unit=10 / 255, offset=5 / 255)
+    return to_metres(stored, unit=0.001)
+
+
+class LabelledMat(DenseDataset):
+    """The official file: HDF5 with `images` [1449, 3, 640, 480] and `depths` [1449, 640, 480] (metres, filled in)."""
+
+    def __init__(self, split: str, path: Path, splits: Path) -> None:
+        self.name, self.split, self.task, self.path = ABOUT.name, split, TASK, path
+        try:
+            numbers = np.atleast_1d(read_mat(splits)["trainNdxs" if split == "train" else "testNdxs"])
+        except KeyError as error:
+            raise FastnasError(f"{splits} has no {error}: get the official splits.mat") from error
+        self._rows = [int(number) - 1 for number in numbers]
+        if not self._rows:
+            raise FastnasError(f"split {split} of nyud is empty: {splits} lists no image")
+        with self._open() as file:
+            count = len(file["images"])
+        if not 0 <= min(self._rows) <= max(self._rows) < count:
+            raise FastnasError(f"{splits} lists images up to {max(self._rows) + 1}, but {path} has {count}")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        row = self._rows[index]
+        with self._open() as file:  # opened anew: an HDF5 file must not be shared with the workers of a loader
+            image, depth = file["images"][row], file["depths"][row]
+        return Sample(
+            name=f"{row + 1:06d}",
+            image=tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(0, 2, 1)))),
+            depth=tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(depth.T, dtype=np.float32))),
+        )
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(W, H) of a sample: the same for all."""
+        with self._open() as file:
+            images, depths = file["images"].shape, file["depths"].shape
+        if (images[0], *images[2:]) != depths:
+            raise FastnasError(f"{self.path} has images {list(images)} and depths {list(depths)}: they do not match")
+        return images[2], images[3]
+
+    def _open(self) -> Any:
+        import h5py  # heavy, and of use here alone
+
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise FastnasError(f"{self.path} is damaged, or no MATLAB file of version 7.3: {error}") from error
+        if missing := {"images", "depths"} - set(file):
+            raise FastnasError(f"{self.path} has no {' and '.join(sorted(missing))}: get the official file")
+        return file

@@ -1,0 +1,1 @@
+"""`fastnas demo`: an application above the rooms."""

@@ -1,0 +1,1 @@
+"""Networks: genotypes, operations, encoders, decoders, and the files that hold trained ones."""

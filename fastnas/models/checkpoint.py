@@ -1,0 +1,143 @@
+"""The model file: `NAME.safetensors`, the weights with a JSON header that says everything about them.
+
+The header is the value of `fastnas` in safetensors' metadata: the model's description (architecture, encoder, channels,
+sep repeats, task with its classes and colours or joints or range), the input's normalisation, the training recipe, the
+metrics, and the version of fastnas. Nothing in the file is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from torch import Tensor
+
+from fastnas import __version__
+from fastnas.errors import FastnasError
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
+from fastnas.storing import write_tensors
+
+FORMAT = 1
+"""Version of the header; raised when an older fastnas could misread it."""
+
+FILE_NAME = "model.safetensors"
+"""What every training calls its model file."""
+
+_AUXILIARY = "decoder.auxiliary."
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model file.
+
+    Attributes:
+        spec: what the network is.
+        network: with its weights, in evaluation mode, without auxiliary heads.
+        header: the whole header.
+    """
+
+    spec: ModelSpec
+    network: Network
+    header: dict[str, Any]
+
+
+def save_model(
+    path: str | Path,
+    network: Network,
+    spec: ModelSpec,
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> None:
+    """Write a model file; the auxiliary heads, which only training needs, stay out.
+
+    Args:
+        path: ends in `.safetensors`; replaced as a whole.
+        network: built from `spec`.
+        spec: goes into the header.
+        recipe: how it was trained, as plain values; None for a model that was not.
+        metrics: name -> value on the validation set.
+
+    Raises:
+        FastnasError: the file cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "version": __version__,
+        "model": replace(spec, aux="none").to_dict(),
+        "normalisation": {"mean": list(network.encoder.mean), "std": list(network.encoder.std)},
+        "recipe": dict(recipe) if recipe is not None else None,
+        "metrics": dict(metrics) if metrics is not None else None,
+    }
+    weights = {key: value.detach() for key, value in network.state_dict().items() if not key.startswith(_AUXILIARY)}
+    write_tensors(path, weights, {"fastnas": json.dumps(header)})
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The header of a model file, without reading the weights.
+
+    Raises:
+        FastnasError: there is no such file; it is truncated, foreign, or of a newer fastnas.
+    """
+    header, _ = _read(Path(path), weights=False)
+    return header
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file and build its network.
+
+    Raises:
+        FastnasError: as `read_header`; or a weight is missing, left over, or of another shape than the header says.
+    """
+    path = Path(path)
+    header, weights = _read(path, weights=True)
+    try:
+        spec = ModelSpec.from_dict(header["model"])
+        network = build(spec).eval()
+    except FastnasError as error:
+        raise FastnasError(f"{path}: {error}") from error
+    own = network.state_dict()
+    for key, value in own.items():
+        if key not in weights:
+            raise FastnasError(f"{path} lacks the weight {key} of the network that its header describes")
+        if weights[key].shape != value.shape:
+            raise FastnasError(
+                f"{path}: weight {key} is {list(weights[key].shape)}, "
+                f"but the network of its header needs {list(value.shape)}"
+            )
+    if extra := sorted(set(weights) - set(own)):
+        raise FastnasError(f"{path} holds the weight {extra[0]}, which the network of its header does not have")
+    network.load_state_dict(weights)
+    return Model(spec, network, header)
+
+
+def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise FastnasError(f"no model file {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # safe_open's file is not a mapping: it has keys() but cannot be iterated.
+            tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FastnasError(f"{path} is truncated or not a safetensors file: {error}") from error
+    try:
+        header = json.loads(metadata["fastnas"])
+        version = header["format"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise FastnasError(
+            f"{path} is a safetensors file, but not a fastnas model: it has no fastnas header"
+        ) from error
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise FastnasError(
+            f"{path} has format {version!r}, written by fastnas {header.get('version')}; "
+            f"this is fastnas {__version__}, which reads up to {FORMAT}: upgrade fastnas"
+        )
+    if not isinstance(header.get("model"), dict):
+        raise FastnasError(f"{path}: its header does not describe a model")
+    return header, tensors

@@ -1,0 +1,138 @@
+"""A model by name: what it is made of, and how to make it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from fastnas.best import PREFIX, best_of
+from fastnas.errors import FastnasError
+from fastnas.models.baselines import BASELINES, baseline_encoder, make_baseline
+from fastnas.models.decoder import Auxiliary, Decoder
+from fastnas.models.encoder import make_encoder
+from fastnas.models.genotype import Genotype, is_genotype_text
+from fastnas.models.network import Network
+from fastnas.models.zoo import ZOO
+from fastnas.tasks import Task, task_from_dict
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that decides the shape of a network.
+
+    Attributes:
+        architecture: a name of the zoo or of a baseline, or a genotype as text. `best@RUN` becomes the genotype that
+            the search in the folder RUN has found by now.
+        task: what the network predicts.
+        encoder: see `fastnas.models.encoder.make_encoder`. A baseline sets it by its name.
+        channels: C of the decoder (48 in the paper's search, 64 in full training).
+        sep_repeats: R of the separable operations (1 in search, 2 in full training).
+        aux: auxiliary heads, in training only.
+    """
+
+    architecture: str
+    task: Task
+    encoder: str = "mobilenet_v2"
+    channels: int = 64
+    sep_repeats: int = 2
+    aux: Auxiliary = "none"
+
+    def __post_init__(self) -> None:
+        if self.aux not in get_args(Auxiliary):
+            raise FastnasError(f"auxiliary heads {self.aux!r} are not one of {', '.join(get_args(Auxiliary))}")
+        for name in ("channels", "sep_repeats"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise FastnasError(f"{name} must be a whole number from 1, not {value!r}")
+        if self.architecture.startswith(PREFIX):
+            object.__setattr__(self, "architecture", str(best_of(self.architecture)))
+        if self.architecture in BASELINES:
+            self._settle_baseline()
+
+    def _settle_baseline(self) -> None:
+        """A baseline's shape is fixed: its name gives the encoder, and nothing else may ask for something different."""
+        own = baseline_encoder(self.architecture)
+        allowed = {
+            "encoder": (own, ModelSpec.encoder),
+            "channels": (ModelSpec.channels,),
+            "sep_repeats": (ModelSpec.sep_repeats,),
+            "aux": (ModelSpec.aux,),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise FastnasError(
+                    f"the baseline {self.architecture} has a fixed shape: leave {name} at {values[0]!r}, "
+                    f"not {getattr(self, name)!r}"
+                )
+        object.__setattr__(self, "encoder", own)
+
+    @property
+    def genotype(self) -> Genotype | None:
+        """The genotype; None for a baseline."""
+        return None if self.architecture in BASELINES else parse_architecture(self.architecture)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "task": self.task.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """The inverse of `to_dict`.
+
+        Raises:
+            FastnasError: a field is missing, unknown or out of range.
+        """
+        try:
+            return cls(**{**values, "task": task_from_dict(values["task"])})
+        except (KeyError, TypeError) as error:
+            raise FastnasError(f"not the description of a model: {error}") from error
+
+
+def parse_architecture(name: str) -> Genotype:
+    """The genotype of a zoo name, of `best@RUN`, or of a genotype as text.
+
+    Raises:
+        FastnasError: it is none of these.
+    """
+    if name in ZOO:
+        return ZOO[name]
+    if name.startswith(PREFIX):
+        return best_of(name)
+    if is_genotype_text(name):
+        return Genotype.parse(name)
+    raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")
+
+
+def file_name(architecture: str) -> str:
+    """What a file or folder of an architecture is called: its name, or `genotype`."""
+    return "genotype" if is_genotype_text(architecture) else architecture.rstrip("/").replace("/", "-")
+
+
+def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
+    """The network of a description.
+
+    Args:
+        spec: what to build.
+        encoder_weights: `imagenet`, a file, or `none`; see `fastnas.models.encoder.make_encoder`.
+
+    Raises:
+        FastnasError: the architecture or encoder is unknown, or its weights cannot be had.
+    """
+    genotype = spec.genotype
+    if genotype is None:
+        return make_baseline(spec.architecture, spec.task.outputs, encoder_weights)
+    encoder = make_encoder(spec.encoder, encoder_weights)
+    task = spec.task
+    decoder = Decoder(
+        genotype, encoder.channels, spec.channels, spec.sep_repeats, task.outputs, spec.aux, task.head_std
+    )
+    return Network(encoder, decoder)
+
+
+def blueprint(spec: ModelSpec) -> Network:
+    """The network of a description without weights (on torch's meta device): enough to count it, made in a moment."""
+    with torch.device("meta"):
+        return build(spec)

@@ -1,0 +1,21 @@
+"""Architectures with a name."""
+
+from __future__ import annotations
+
+from fastnas.models.genotype import Genotype
+
+PAPER = {
+    "arch0": "[[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]",
+    "arch1": "[[[2, 3], [3, 1], [4, 4]], [2, [1, 0, 3, 6], [0, 1, 2, 8], [2, 0, 6, 1]]]",
+    "arch2": "[[[1, 3], [4, 3], [2, 2]], [5, [0, 0, 4, 1], [3, 2, 0, 1], [5, 6, 5, 0]]]",
+}
+"""The paper's three (Figs 10-12)."""
+
+FOUND = {
+    "camvid0": "[[[2, 0], [0, 2], [1, 0]], [5, [0, 0, 2, 0], [2, 2, 1, 3], [2, 3, 6, 6]]]",
+    "camvid1": "[[[2, 0], [3, 2], [1, 0]], [10, [0, 1, 1, 5], [3, 3, 7, 10], [3, 7, 0, 9]]]",
+}
+"""Ours, found on CamVid: the best of 320 candidates, and the best that costs less than arch0 (docs/results.md)."""
+
+ZOO: dict[str, Genotype] = {name: Genotype.parse(text) for name, text in (PAPER | FOUND).items()}
+"""Name -> genotype."""

@@ -1,0 +1,1 @@
+"""`fastnas show`: a network as text, counts and drawings."""

@@ -1,0 +1,111 @@
+"""The interface that every task implements for training, search, evaluation and visualisation.
+
+`fastnas.tasks.registry.head_for(task)` turns the small value that names a task (`fastnas.tasks`) into a `TaskHead`:
+all that is done with a network's output, the logits [N, K, h, w] at the decoder's resolution.
+
+    head = head_for(dataset.task)
+    loss = head.loss(logits, batch)                      # upsampling to the target happens inside
+    metrics = head.metrics()
+    for batch in loader:
+        metrics.update(network(batch["image"]), batch)
+    values = metrics.compute()                           # {"mean_iou": 0.78, ...}
+    name, value, higher_is_better = head.score(values)   # the one figure that picks the best epoch
+    pixels = head.draw(image, head.decode(logits, size)[0])      # uint8 RGB with a legend
+
+Shapes: N batch, K outputs, J joints, H and W the input's sides, h and w the output's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch.nn.functional as F
+from torch import Tensor
+
+Batch = Mapping[str, Any]
+"""What `fastnas.data.transforms.collate` makes; a single sample has the same keys."""
+
+Size = tuple[int, int]
+Picture = npt.NDArray[np.uint8]
+
+
+class Score(NamedTuple):
+    """The figure by which models of a task are ranked."""
+
+    name: str
+    value: float
+    higher_is_better: bool
+
+
+class Metrics(ABC):
+    """A task's metrics, fed batch by batch. The order and the size of the batches do not matter."""
+
+    def __init__(self, decode: Callable[[Tensor, Size], Tensor]) -> None:
+        self.decode = decode
+
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """Count the network's output [N, K, h, w] for `batch`."""
+        height, width = batch["image"].shape[-2:]
+        self.add(self.decode(logits, (height, width)), batch)
+
+    @abstractmethod
+    def add(self, prediction: Tensor, batch: Batch) -> None:
+        """Count what `TaskHead.decode` made of a batch."""
+
+    @abstractmethod
+    def merge(self, other: Any) -> None:
+        """Count what `other`, of the same kind, has seen too: how processes join their shares of a dataset."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Every figure so far; NaN where nothing that it measures was seen."""
+
+
+class TaskHead(ABC):
+    """What is done with a network's output: loss, decoding, metrics, pictures."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The scalar loss of logits [N, K, h, w], float32. Where nothing is labelled it is 0, with gradients of 0."""
+
+    @abstractmethod
+    def decode(self, logits: Tensor, size: Size) -> Tensor:
+        """The prediction for inputs of `size`.
+
+        Returns:
+            Class ids int64 [N, H, W], metres float32 [N, H, W], or joints float32 [N, J, 3] (x, y, confidence).
+        """
+
+    @abstractmethod
+    def truth(self, sample: Batch) -> Tensor:
+        """A sample's label in the form that `decode` gives to one image, for `draw`."""
+
+    def mirror(self, logits: Tensor) -> Tensor:
+        """Logits of mirrored images as logits of the images themselves, and back."""
+        return logits.flip(-1)
+
+    @abstractmethod
+    def metrics(self) -> Metrics:
+        """The task's metrics, still empty."""
+
+    @abstractmethod
+    def score(self, values: Mapping[str, float]) -> Score:
+        """The figure of `Metrics.compute` that ranks models."""
+
+    @abstractmethod
+    def draw(self, image: Tensor, prediction: Tensor) -> Picture:
+        """A prediction or truth shown on its image, uint8 RGB [3, H, W]: RGB [height, width, 3] with a legend."""
+
+
+def flip_test(network: Callable[[Tensor], Tensor], images: Tensor, head: TaskHead) -> Tensor:
+    """The mean of the logits for the images [N, 3, H, W] and for their mirror images, mirrored back."""
+    return (network(images) + head.mirror(network(images.flip(-1)))) / 2
+
+
+def upsample(logits: Tensor, size: Size) -> Tensor:
+    """Logits [N, K, h, w] in float32 and bilinearly at `size`, pixel edges aligned."""
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
