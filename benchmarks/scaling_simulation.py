@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from fastnas.models.genotype import Genotype
-from fastnas.search.chance import generator
 from fastnas.search.driver import Job, Outcome, Search
-from fastnas.search.evaluate import Evaluation
+from fastnas.search.evaluation.evaluator import Evaluation
 from fastnas.search.history import Record, Run, read_records
+from fastnas.search.rng import generator
 from fastnas.search.settings import PolicySettings, SearchSettings
 
 

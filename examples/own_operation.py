@@ -10,10 +10,10 @@ from torch import nn
 
 import fastnas
 from fastnas.search.driver import Here, Search
+from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
-from fastnas.search.prepare import prepare
 from fastnas.search.presets import override, preset
-from fastnas.search.view import Views
+from fastnas.search.progress import Views
 
 
 def large_kernel(channels: int, repeats: int) -> nn.Module:

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import fastnas
-from fastnas.search.constraints import costs
+from fastnas.search.costs import costs
 from fastnas.search.driver import Here, Search
-from fastnas.search.evaluate import Evaluation
+from fastnas.search.evaluation.evaluator import Evaluation
+from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
-from fastnas.search.prepare import prepare
 from fastnas.search.presets import override, preset
-from fastnas.search.view import Views
+from fastnas.search.progress import Views
 
 FRAME = 1000 / 30
 """Milliseconds between two frames."""

@@ -135,12 +135,12 @@ def search(
     import torch
     from rich.console import Console
 
-    from fastnas.search.constraints import costs
+    from fastnas.search.costs import costs
     from fastnas.search.driver import Here, Search
+    from fastnas.search.evaluation.prepare import cache_folder, prepare
     from fastnas.search.history import Run
-    from fastnas.search.prepare import cache_folder, prepare
-    from fastnas.search.report import training_command, write_report
-    from fastnas.search.view import JsonLines, TensorBoard, Terminal, Views, best_record
+    from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views, best_record
+    from fastnas.search.report.page import training_command, write_report
 
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     if resume is not None:
@@ -166,7 +166,7 @@ def search(
         if address is None:
             where: Workers = Here(evaluator, views)
         else:
-            from fastnas.search.cluster import Cluster
+            from fastnas.search.ray_workers import Cluster
 
             where = stack.enter_context(Cluster(evaluator, views, address, cpus=ray_cpus, gpus=ray_gpus))
         driver = Search(run, where, views, count)

@@ -17,11 +17,11 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.constraints import Costs, refusal, weighted
-from fastnas.search.evaluate import CandidateFailed, Evaluation, Evaluator
+from fastnas.search.costs import Costs, refusal, weighted
+from fastnas.search.early_stopping import StopRule
+from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation, Evaluator
 from fastnas.search.history import Record, Run
 from fastnas.search.policy import Proposal, make_policy
-from fastnas.search.stop import StopRule
 from fastnas.train.loading import derived_seed
 
 FAILURES = 10

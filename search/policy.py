@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import decision_choices
-from fastnas.search.chance import generator
 from fastnas.search.controller import Controller
+from fastnas.search.rng import generator
 from fastnas.search.settings import PolicySettings
 
 

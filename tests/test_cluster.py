@@ -15,15 +15,15 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.cluster import RETRIES, Cluster
 from fastnas.search.driver import Here, Job, Outcome, Search
-from fastnas.search.evaluate import Evaluation, Evaluator
+from fastnas.search.early_stopping import StopRule
+from fastnas.search.evaluation.evaluator import Evaluation, Evaluator
+from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Record, Run, read_records
 from fastnas.search.policy import Proposal
-from fastnas.search.prepare import prepare
 from fastnas.search.presets import override, preset
+from fastnas.search.ray_workers import RETRIES, Cluster
 from fastnas.search.settings import SearchSettings
-from fastnas.search.stop import StopRule
 
 # One Ray for the file: starting it takes seconds.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore::FutureWarning")]

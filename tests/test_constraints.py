@@ -11,7 +11,7 @@ from fastnas.data.synthetic.dataset import SEGMENTATION
 from fastnas.models.counts import count
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
-from fastnas.search.constraints import costs, pareto_front, refusal, weighted
+from fastnas.search.costs import costs, pareto_front, refusal, weighted
 from fastnas.search.history import Record
 from fastnas.search.policy import Proposal
 from fastnas.search.settings import LimitSettings

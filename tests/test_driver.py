@@ -24,10 +24,10 @@ from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, parse_architecture
 from fastnas.search.driver import Here, Job, Outcome, Search
-from fastnas.search.evaluate import CandidateFailed, Evaluation
+from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation
 from fastnas.search.history import Record, Run, read_records, read_settings
+from fastnas.search.progress import Summary, Views
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
-from fastnas.search.view import Summary, Views
 from fastnas.tasks import Depth
 
 ROOT = Path(__file__).parents[1]

@@ -16,8 +16,8 @@ from fastnas.cli import main
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.search.presets import override, preset
-from fastnas.search.report import training_command
-from fastnas.search.statistics import distinct, read_run
+from fastnas.search.report.page import training_command
+from fastnas.search.report.statistics import distinct, read_run
 from fastnas.tasks import Segmentation
 from tests.search_toys import settings, write_run
 

@@ -16,12 +16,12 @@ from fastnas.errors import FastnasError
 from fastnas.models.decoder import Decoder
 from fastnas.models.genotype import Genotype
 from fastnas.models.zoo import ZOO
-from fastnas.search import evaluate as module
-from fastnas.search.evaluate import CandidateFailed, Evaluator
-from fastnas.search.features import content_key, load_features
-from fastnas.search.images import train_crop
-from fastnas.search.prepare import prepare
-from fastnas.search.reward import reward
+from fastnas.search.evaluation import evaluator as module
+from fastnas.search.evaluation.data import train_crop
+from fastnas.search.evaluation.encoder_cache import content_key, load_features
+from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluator
+from fastnas.search.evaluation.prepare import prepare
+from fastnas.search.evaluation.reward import reward
 from fastnas.search.settings import EvaluationSettings, SearchSettings
 from fastnas.tasks import Segmentation
 from fastnas.tasks.registry import head_for
@@ -86,7 +86,7 @@ def test_outputs_that_nobody_draws_are_not_read(evaluator: Evaluator) -> None:
 
 
 def test_features_are_computed_once(cache: Path, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastnas.search.features._compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("fastnas.search.evaluation.encoder_cache._compute", lambda *_: pytest.fail("computed again"))
     again = make(cache)
     assert all(torch.equal(a, b) for a, b in zip(evaluator.train.maps, again.train.maps, strict=True))
 

@@ -12,11 +12,11 @@ import pytest
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
 from fastnas.models.zoo import ZOO
-from fastnas.search import statistics
 from fastnas.search.history import Record
 from fastnas.search.policy import Proposal
+from fastnas.search.report import statistics
+from fastnas.search.report.statistics import FinalScore, SearchRun
 from fastnas.search.settings import LimitSettings, SearchSettings
-from fastnas.search.statistics import FinalScore, SearchRun
 from tests.search_toys import settings, write_run
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastnas.errors import FastnasError
+from fastnas.search.early_stopping import StopRule
 from fastnas.search.settings import StopSettings
-from fastnas.search.stop import StopRule
 
 
 def rule(name: Any, rewards: list[float], seed: int = 0, **settings: Any) -> StopRule:

@@ -29,11 +29,11 @@ from fastnas.files import atomic_path
 from fastnas.models.checkpoint import read_header
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec
-from fastnas.search import figures, statistics
-from fastnas.search.constraints import accuracy, pareto_front
+from fastnas.search.costs import accuracy, pareto_front
 from fastnas.search.history import Record, rank
+from fastnas.search.report import plots, statistics
+from fastnas.search.report.statistics import STAGES, SearchRun
 from fastnas.search.settings import SearchSettings
-from fastnas.search.statistics import STAGES, SearchRun
 from fastnas.show import drawing
 from fastnas.tasks.registry import head_for
 
@@ -105,7 +105,7 @@ def summarise(runs: Sequence[SearchRun], finals: Finals | None, block: int) -> d
         "best": [_network_summary(name, record) for name, record in every[:LISTED]],
         "pareto": {
             cost: [_network_summary(names[id(record)], record) for record in pareto_front(priced, cost)]
-            for cost in figures.COSTS
+            for cost in plots.COSTS
             if (priced := _priced(every, cost))
         },
         "operations": {
@@ -139,14 +139,14 @@ def draw(runs: Sequence[SearchRun], finals: Finals | None, block: int) -> dict[s
     if not every:
         return {}
     found: dict[str, list[Picture]] = {
-        "course": [Picture("course", figures.draw_course(runs), "Reward over time; pauses are left out.")]
+        "course": [Picture("course", plots.draw_course(runs), "Reward over time; pauses are left out.")]
     }
     groups = statistics.contenders(runs)
     found["blocks"] = [
         Picture(
             f"rewards-{stage}",
-            figures.draw_blocks(groups, stage, block),
-            f"Rewards after {figures.STAGE_NAMES[stage]}, by block of {block} candidates (as Fig. 2 of the paper).",
+            plots.draw_blocks(groups, stage, block),
+            f"Rewards after {plots.STAGE_NAMES[stage]}, by block of {block} candidates (as Fig. 2 of the paper).",
         )
         for stage in STAGES
         if any(run.rewards(stage) for run in runs)
@@ -156,16 +156,16 @@ def draw(runs: Sequence[SearchRun], finals: Finals | None, block: int) -> dict[s
         for i, (_, record) in enumerate(every[:DRAWN], start=1)
     ]
     found["pareto"] = [
-        Picture(f"pareto-{cost}", figures.draw_pareto(priced, cost), f"Reward against {name}.")
-        for cost, (name, _) in figures.COSTS.items()
+        Picture(f"pareto-{cost}", plots.draw_pareto(priced, cost), f"Reward against {name}.")
+        for cost, (name, _) in plots.COSTS.items()
         if (priced := _priced(every, cost))
     ]
     records = [record for _, record in every]
     found["parts"] = [
-        Picture("operations", figures.draw_operations(records, best), "Operations of the cell."),
+        Picture("operations", plots.draw_operations(records, best), "Operations of the cell."),
         Picture(
             "connections",
-            figures.draw_connections(records, best),
+            plots.draw_connections(records, best),
             "What the three sums draw: shares among the best tenth; the colour is the difference to all candidates.",
         ),
     ]
@@ -173,10 +173,10 @@ def draw(runs: Sequence[SearchRun], finals: Finals | None, block: int) -> dict[s
     if len(arms["stage1"]) > 1:
         drawn = {stage: rewards for stage, rewards in arms.items() if rewards}
         text = "Random architectures, each trained with these aids (as Fig. 3 of the paper)."
-        found["ablation"] = [Picture("ablation", figures.draw_ablation(drawn), text)]
+        found["ablation"] = [Picture("ablation", plots.draw_ablation(drawn), text)]
     if finals and (points := statistics.final_scores(runs, finals.models)):
         text = "Does a quick reward tell the final score? (as Fig. 5 of the paper)"
-        found["final"] = [Picture("final", figures.draw_final(points, finals.score), text)]
+        found["final"] = [Picture("final", plots.draw_final(points, finals.score), text)]
     return found
 
 
@@ -211,7 +211,7 @@ def write_report(
 def _page(
     runs: Sequence[SearchRun], summary: Mapping[str, Any], pictures: Mapping[str, Sequence[Picture]], command: str
 ) -> str:
-    text = resources.files("fastnas.search").joinpath("report.html").read_text(encoding="utf-8")
+    text = resources.files("fastnas.search.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -223,8 +223,8 @@ def _page(
             section: [{"source": _embedded(p.figure), "name": p.name, "caption": p.caption} for p in drawn]
             for section, drawn in pictures.items()
         },
-        stage_names=figures.STAGE_NAMES,
-        costs=figures.COSTS,
+        stage_names=plots.STAGE_NAMES,
+        costs=plots.COSTS,
         command=command,
         settings={name: [each[name] for each in values] for name in values[0]},
         version=__version__,

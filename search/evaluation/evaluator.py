@@ -25,9 +25,9 @@ from fastnas.models.decoder import Decoder
 from fastnas.models.encoder import Encoder
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
-from fastnas.search.features import CPU, Features
-from fastnas.search.images import SearchImages, train_crop, val_crop
-from fastnas.search.reward import reward
+from fastnas.search.evaluation.data import SearchImages, train_crop, val_crop
+from fastnas.search.evaluation.encoder_cache import CPU, Features
+from fastnas.search.evaluation.reward import reward
 from fastnas.search.settings import EvaluationSettings
 from fastnas.tasks.registry import head_for
 from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fastnas.search.constraints import accuracy, pareto_front
+from fastnas.search.costs import accuracy, pareto_front
 from fastnas.search.history import Record
-from fastnas.search.statistics import (
+from fastnas.search.report.statistics import (
     FinalScore,
     SearchRun,
     Stage,

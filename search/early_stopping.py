@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastnas.errors import FastnasError
-from fastnas.search.chance import generator
+from fastnas.search.rng import generator
 from fastnas.search.settings import StopSettings
 
 PUBLIC_STEPS = ((100, 0.9), (200, 0.8), (300, 0.7), (400, 0.6))

@@ -13,9 +13,9 @@ from torchvision.transforms import v2
 from fastnas.data.base import DenseDataset
 from fastnas.data.transforms import Tensors
 from fastnas.models.encoder import Encoder, make_encoder
-from fastnas.search.evaluate import Evaluator
-from fastnas.search.features import CPU, Features, content_key, stored_features
-from fastnas.search.images import SearchImages, open_images, train_crop, val_crop
+from fastnas.search.evaluation.data import SearchImages, open_images, train_crop, val_crop
+from fastnas.search.evaluation.encoder_cache import CPU, Features, content_key, stored_features
+from fastnas.search.evaluation.evaluator import Evaluator
 from fastnas.search.settings import SearchSettings
 from fastnas.train.loading import SeededSamples, derived_seed
 from fastnas.train.settings import limited
@@ -59,7 +59,7 @@ def _encoder(settings: SearchSettings, images: SearchImages, cache: Path, notify
     how = settings.evaluation
     if how.encoder_weights != "scenes":
         return make_encoder(how.encoder, how.encoder_weights)
-    from fastnas.search.warmup import warmed_up
+    from fastnas.search.evaluation.warmup import warmed_up
 
     return warmed_up(settings, images, cache, notify)
 

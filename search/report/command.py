@@ -36,7 +36,7 @@ def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, bl
     fastnas report runs/ppo runs/random --out compare.html
     fastnas report runs/camvid --final runs/trained
     """
-    from fastnas.search.report import write_report
+    from fastnas.search.report.page import write_report
 
     path, summary = write_report(runs, out, final, block)
     if as_json:

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.search.driver import Job, Outcome, View
-from fastnas.search.evaluate import Evaluator
-from fastnas.search.features import Features
-from fastnas.search.images import Kept, SearchImages
+from fastnas.search.evaluation.data import Kept, SearchImages
+from fastnas.search.evaluation.encoder_cache import Features
+from fastnas.search.evaluation.evaluator import Evaluator
 from fastnas.search.policy import Proposal
 
 LOCAL = "local"

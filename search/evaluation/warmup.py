@@ -19,7 +19,7 @@ from fastnas.models.decoder import Decoder
 from fastnas.models.encoder import Encoder, make_encoder
 from fastnas.models.network import Network
 from fastnas.models.zoo import ZOO
-from fastnas.search.images import SearchImages, train_crop
+from fastnas.search.evaluation.data import SearchImages, train_crop
 from fastnas.search.settings import SearchSettings
 from fastnas.storing import write_tensors
 from fastnas.tasks.registry import head_for

@@ -1,0 +1,1 @@
+"""Evaluating one candidate: data, encoder outputs, two stages of training, reward."""

@@ -1,0 +1,1 @@
+"""`fastnas report`: one page about searches."""
