@@ -25,7 +25,7 @@ from lightning_fabric import Fabric
 from fastnas.data.synthetic.dataset import SyntheticScenes
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.registry import head_for
-from fastnas.train.loading import EpochBatches
+from fastnas.train.loaders import EpochBatches
 from fastnas.train.loop import Options, Trainer
 from fastnas.train.recipes import RECIPES, Recipe
 

@@ -31,7 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "report": Entry(
         "fastnas.search.report.command:report", "Show searches on one page: rewards, best networks, what helped."
     ),
-    "train": Entry("fastnas.train.commands:train", "Train a network fully."),
+    "train": Entry("fastnas.train.command:train", "Train a network fully."),
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),
     "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.command:data", "Check datasets."),

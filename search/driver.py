@@ -22,7 +22,7 @@ from fastnas.search.early_stopping import StopRule
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation, Evaluator
 from fastnas.search.history import Record, Run
 from fastnas.search.policy import Proposal, make_policy
-from fastnas.train.loading import derived_seed
+from fastnas.train.loaders import derived_seed
 
 FAILURES = 10
 """So many failures without a success in between are no bad luck: the search ends."""

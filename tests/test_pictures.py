@@ -10,7 +10,7 @@ from fastnas.data.transforms import eval_transform
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
 from fastnas.tasks.registry import head_for
 from fastnas.tasks.visualise import CENTRE, LEFT, PAPER, RIGHT
-from fastnas.train.log import truth_and_prediction
+from fastnas.train.run_log import truth_and_prediction
 
 CITY = Segmentation(("sky", "road", "car"), ((0, 0, 250), (250, 0, 0), (0, 250, 0)))
 ROOM = Depth(0.5, 10.0)

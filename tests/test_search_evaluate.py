@@ -25,7 +25,7 @@ from fastnas.search.evaluation.reward import reward
 from fastnas.search.settings import EvaluationSettings, SearchSettings
 from fastnas.tasks import Segmentation
 from fastnas.tasks.registry import head_for
-from fastnas.train.loading import SeededSamples, derived_seed
+from fastnas.train.loaders import SeededSamples, derived_seed
 
 SMALL = EvaluationSettings(
     encoder_weights="none", channels=8, validation_share=0.25, stage1_epochs=1, stage1_batch=6, stage1_crop=64,

@@ -32,7 +32,7 @@ from fastnas.files import locked
 from fastnas.models.checkpoint import FILE_NAME, read_header, save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.base import Score
-from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
+from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader
 from fastnas.train.loop import STATE, NoObserver, Options, Progress, Trainer, better
 from fastnas.train.recipes import RECIPES, Phase, Recipe
 from fastnas.train.settings import RunSettings, limited

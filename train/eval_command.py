@@ -200,7 +200,7 @@ def _score(head: TaskHead, one: Batch, logits: Tensor) -> float:
 def _save_picture(path: Path, head: TaskHead, one: dict[str, Any], logits: Tensor) -> None:
     """The truth beside the prediction."""
     from fastnas.files import atomic_path
-    from fastnas.train.log import tile, truth_and_prediction
+    from fastnas.train.run_log import tile, truth_and_prediction
 
     sample = {key: value[0].cpu() if hasattr(value, "cpu") else value[0] for key, value in one.items()}
     pictures = truth_and_prediction(head, sample, logits.cpu())

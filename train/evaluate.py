@@ -19,7 +19,7 @@ from fastnas.data.transforms import eval_transform
 from fastnas.tasks import Pose
 from fastnas.tasks.base import Batch, Metrics, TaskHead, flip_test, upsample
 from fastnas.tasks.registry import head_for
-from fastnas.train.loading import eval_loader
+from fastnas.train.loaders import eval_loader
 
 Predictor = Callable[[Tensor], Tensor]
 MULTIPLE = 32

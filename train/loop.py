@@ -4,7 +4,7 @@ A run is a folder. `state.pt` there is everything that continues it: weights, op
 data, and what was measured so far. All randomness is derived from (seed, epoch, position), so a run that is killed at
 any moment and resumed is the run that was never killed. `model.safetensors` is the best model so far.
 
-What the loop does not know: where data comes from (`fastnas.train.loading`), what a task's loss and metrics are
+What the loop does not know: where data comes from (`fastnas.train.loaders`), what a task's loss and metrics are
 (`fastnas.tasks.base`), and how progress is shown (`Observer`).
 """
 
@@ -33,7 +33,7 @@ from fastnas.storing import write_state
 from fastnas.tasks.base import Batch, Score, TaskHead
 from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import evaluate
-from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, train_loader
+from fastnas.train.loaders import EpochBatches, SeededSamples, derived_seed, train_loader
 from fastnas.train.processes import in_first_process
 from fastnas.train.recipes import Optimiser, Phase, Recipe
 

@@ -30,7 +30,7 @@ from fastnas.search.evaluation.encoder_cache import CPU, Features
 from fastnas.search.evaluation.reward import reward
 from fastnas.search.settings import EvaluationSettings
 from fastnas.tasks.registry import head_for
-from fastnas.train.loading import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
+from fastnas.train.loaders import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
 
 VALIDATION_BATCH = 32
 

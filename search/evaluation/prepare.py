@@ -17,7 +17,7 @@ from fastnas.search.evaluation.data import SearchImages, open_images, train_crop
 from fastnas.search.evaluation.encoder_cache import CPU, Features, content_key, stored_features
 from fastnas.search.evaluation.evaluator import Evaluator
 from fastnas.search.settings import SearchSettings
-from fastnas.train.loading import SeededSamples, derived_seed
+from fastnas.train.loaders import SeededSamples, derived_seed
 from fastnas.train.settings import limited
 
 Notify = Callable[[str, int, int], None]

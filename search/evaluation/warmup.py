@@ -23,7 +23,7 @@ from fastnas.search.evaluation.data import SearchImages, train_crop
 from fastnas.search.settings import SearchSettings
 from fastnas.storing import write_tensors
 from fastnas.tasks.registry import head_for
-from fastnas.train.loading import EpochBatches, SeededSamples, train_loader
+from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader
 
 STEPS, BATCH, LEARNING_RATE = 150, 16, 2e-3
 DECODER = ZOO["arch1"], 32

@@ -145,9 +145,9 @@ def _run(
     from fastnas.models.checkpoint import FILE_NAME
     from fastnas.models.spec import build
     from fastnas.train.evaluate import for_json
-    from fastnas.train.log import RunLog
     from fastnas.train.loop import Options, Trainer
     from fastnas.train.processes import in_first_process
+    from fastnas.train.run_log import RunLog
     from fastnas.train.teacher import load_teacher
 
     recipe, precisions = settings.recipe, {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
