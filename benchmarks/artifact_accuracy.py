@@ -15,9 +15,9 @@ import onnx
 import torch
 
 from fastnas.data import open_dataset
-from fastnas.deploy.fp16 import rounded
-from fastnas.deploy.onnx_writer import OUTPUT
+from fastnas.deploy.onnx.writer import OUTPUT
 from fastnas.deploy.parity import open_session, run
+from fastnas.deploy.precision.fp16 import rounded
 from fastnas.jetson import sidecar
 from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import Predictor, evaluate

@@ -26,9 +26,9 @@ import onnx
 import torch
 
 from fastnas.data.default_task import usual_task
-from fastnas.deploy.capture import capture
-from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
-from fastnas.deploy.optimise import optimise
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
 from fastnas.deploy.parity import open_session
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build

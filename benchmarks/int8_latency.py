@@ -20,12 +20,12 @@ import numpy as np
 from export_latency import NETWORKS, machine, measure
 
 from fastnas.data.default_task import usual_task
-from fastnas.deploy import int8
-from fastnas.deploy.artifact import sample_image
-from fastnas.deploy.capture import capture
-from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
-from fastnas.deploy.optimise import optimise
+from fastnas.deploy.export import sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
 from fastnas.deploy.parity import open_session
+from fastnas.deploy.precision import int8
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 

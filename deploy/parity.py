@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastnas.deploy.heads import Head
-from fastnas.deploy.onnx_writer import OUTPUT
+from fastnas.deploy.io_forms import Head
+from fastnas.deploy.onnx.writer import OUTPUT
 from fastnas.errors import FastnasError, MissingPackage, first_line
 
 FloatArray = NDArray[np.float32]

@@ -33,7 +33,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "train": Entry("fastnas.train.command:train", "Train a network fully."),
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),
-    "export": Entry("fastnas.deploy.commands:export", "Write a network as an optimised, checked ONNX artifact."),
+    "export": Entry("fastnas.deploy.command:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.command:data", "Check datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
     "camera": Entry("fastnas.jetson.camera.command:camera", "Show live segmentation, depth or pose of a camera."),

@@ -63,9 +63,9 @@ def _this_machine() -> list[str]:
 def _here(spec: ModelSpec, size: tuple[int, int]) -> float:
     import onnxruntime
 
-    from fastnas.deploy.artifact import Options, optimised
-    from fastnas.deploy.capture import capture
-    from fastnas.deploy.onnx_writer import INPUT, to_onnx
+    from fastnas.deploy.export import Options, optimised
+    from fastnas.deploy.graph.capture import capture
+    from fastnas.deploy.onnx.writer import INPUT, to_onnx
 
     network = build(spec).eval()
     graph, _ = optimised(capture(network), network, Options(size))
@@ -80,7 +80,7 @@ def _here(spec: ModelSpec, size: tuple[int, int]) -> float:
 
 
 def _there(spec: ModelSpec, size: tuple[int, int], limits: LimitSettings, cache: Path) -> float:
-    from fastnas.deploy.artifact import Options, export
+    from fastnas.deploy.export import Options, export
     from fastnas.jetson.bench.measure import Settings, Subject
     from fastnas.jetson.bench.remote import measure_there
     from fastnas.jetson.sidecar import load

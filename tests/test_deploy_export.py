@@ -14,12 +14,12 @@ from onnx import numpy_helper
 
 from fastnas.cli import main
 from fastnas.data.formats.voc import TASK
-from fastnas.deploy import artifact, parity
-from fastnas.deploy.artifact import Options, as_bytes, sample_image
-from fastnas.deploy.capture import capture
-from fastnas.deploy.heads import give, take_bytes
-from fastnas.deploy.onnx_writer import to_onnx
-from fastnas.deploy.optimise import optimise
+from fastnas.deploy import export, parity
+from fastnas.deploy.export import Options, as_bytes, sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import give, take_bytes
+from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
@@ -41,11 +41,11 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="module")
-def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> artifact.Exported:
-    return artifact.export(network, SPEC, "arch2", tmp_path_factory.mktemp("artifacts"), SMALL, trained=True)
+def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
+    return export.export(network, SPEC, "arch2", tmp_path_factory.mktemp("artifacts"), SMALL, trained=True)
 
 
-def test_the_artifact_holds_what_its_sidecar_says(exported: artifact.Exported) -> None:
+def test_the_artifact_holds_what_its_sidecar_says(exported: export.Exported) -> None:
     loaded = sidecar.load(str(exported.folder))
     assert loaded.sidecar == sidecar.from_dict(exported.sidecar.to_dict())
     assert sorted(path.name for path in exported.folder.iterdir()) == ["model.json", "model.onnx"]
@@ -59,7 +59,7 @@ def test_the_artifact_holds_what_its_sidecar_says(exported: artifact.Exported) -
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 224), (256, 160)])
 def test_one_file_serves_every_multiple_of_32(
-    exported: artifact.Exported, network: Network, size: tuple[int, int]
+    exported: export.Exported, network: Network, size: tuple[int, int]
 ) -> None:
     """Through the engine that the device uses."""
     x = sample_image(network, size)
@@ -70,7 +70,7 @@ def test_one_file_serves_every_multiple_of_32(
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_the_runner_refuses_an_edited_file(exported: artifact.Exported, tmp_path: Path) -> None:
+def test_the_runner_refuses_an_edited_file(exported: export.Exported, tmp_path: Path) -> None:
     for path in exported.folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with (tmp_path / "model.onnx").open("r+b") as file:
@@ -130,12 +130,12 @@ def test_parity_finds_nan() -> None:
 def test_a_failed_check_leaves_the_old_artifact(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
+    export.export(network, SPEC, "arch2", tmp_path, SMALL)
     before = {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()}
     defaults = parity.require.__kwdefaults__ or {}
     monkeypatch.setattr(parity.require, "__kwdefaults__", {**defaults, "tolerance": 0.0})
     with pytest.raises(FastnasError, match="differs from the network"):
-        artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
+        export.export(network, SPEC, "arch2", tmp_path, SMALL)
     assert {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["arch2"]
 
@@ -151,7 +151,7 @@ def test_files_are_on_the_disk_before_the_folder_has_its_name(
         appeared.append((tmp_path / "arch2").exists())
 
     monkeypatch.setattr(os, "fsync", fsync)
-    artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
+    export.export(network, SPEC, "arch2", tmp_path, SMALL)
     files = {(path.stat().st_ino, path.stat().st_size) for path in (tmp_path / "arch2").iterdir()}
     assert flushed == files
     assert not any(appeared)
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_nothing(network: Network, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(FastnasError, match=r"^cannot write .*model.onnx: No space left on device$"):
-        artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
+        export.export(network, SPEC, "arch2", tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,7 +171,7 @@ def test_a_folder_of_somebody_else_is_not_replaced(network: Network, tmp_path: P
     (tmp_path / "arch2").mkdir()
     (tmp_path / "arch2" / "thesis.tex").touch()
     with pytest.raises(FastnasError, match="exists and is no artifact"):
-        artifact.export(network, SPEC, "arch2", tmp_path, SMALL)
+        export.export(network, SPEC, "arch2", tmp_path, SMALL)
     assert (tmp_path / "arch2" / "thesis.tex").exists()
 
 
@@ -183,7 +183,7 @@ def test_an_export_is_reproducible() -> None:
 def test_labels_need_segmentation(tmp_path: Path) -> None:
     spec = ModelSpec("arch2", Depth(0.1, 10.0), channels=8)
     with pytest.raises(FastnasError, match="only segmentation has labels; a depth model"):
-        artifact.export(build(spec), spec, "depth", tmp_path, Options(head="labels"))
+        export.export(build(spec), spec, "depth", tmp_path, Options(head="labels"))
 
 
 def run(*arguments: object) -> Result:

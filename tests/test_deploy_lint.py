@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fastnas.deploy.capture import capture
-from fastnas.deploy.heads import give, take_bytes
-from fastnas.deploy.lint import RULES, lint, require_clean
-from fastnas.deploy.onnx_writer import to_onnx
-from fastnas.deploy.optimise import optimise
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import give, take_bytes
+from fastnas.deploy.onnx.compat import RULES, lint, require_clean
+from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.errors import FastnasError
 from fastnas.models.zoo import ZOO
 from tests.deploy_toys import toy_network

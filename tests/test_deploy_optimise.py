@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from fastnas.data.formats.voc import TASK
-from fastnas.deploy import optimise as rewrites
-from fastnas.deploy.capture import capture
-from fastnas.deploy.graph import PIXEL, Add, Conv, Graph, Input, Node, Resize, SpreadConv
-from fastnas.deploy.onnx_writer import OPSETS, to_onnx
-from fastnas.deploy.optimise import REWRITES, optimise
+from fastnas.deploy.graph import rewrites as rewrites
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import PIXEL, Add, Conv, Graph, Input, Node, Resize, SpreadConv
+from fastnas.deploy.graph.rewrites import REWRITES, optimise
+from fastnas.deploy.onnx.writer import OPSETS, to_onnx
 from fastnas.deploy.parity import compare, open_session
 from fastnas.errors import FastnasError
 from fastnas.models.baselines import BASELINES

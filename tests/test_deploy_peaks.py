@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from fastnas.data.default_task import usual_task
-from fastnas.deploy import artifact, int8, lint, parity
-from fastnas.deploy.artifact import Options, sample_image
-from fastnas.deploy.capture import capture
-from fastnas.deploy.fp16 import rounded, to_fp16
-from fastnas.deploy.graph import Graph, Input, Node, Peaks
-from fastnas.deploy.heads import give
-from fastnas.deploy.onnx_writer import to_onnx
-from fastnas.deploy.optimise import optimise
+from fastnas.deploy import export, parity
+from fastnas.deploy.export import Options, sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import Graph, Input, Node, Peaks
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import give
+from fastnas.deploy.onnx import compat
+from fastnas.deploy.onnx.writer import to_onnx
+from fastnas.deploy.precision import int8
+from fastnas.deploy.precision.fp16 import rounded, to_fp16
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
@@ -80,7 +82,7 @@ def test_cells_are_exact_in_fp16() -> None:
 
 
 def test_tensorrt_8_parses_it() -> None:
-    assert lint.lint(to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), "peaks"))[0])) == []
+    assert compat.lint(to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), "peaks"))[0])) == []
 
 
 def test_heatmaps_and_peaks_are_not_quantised() -> None:
@@ -103,7 +105,7 @@ def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:
     x = sample_image(network, SIZE, seed=5).numpy()
     joints = []
     for head in ("plain", "peaks"):
-        made = artifact.export(network, SPEC, head, tmp_path, Options(resolution=SIZE, head=head, fp16=True))  # type: ignore[arg-type]
+        made = export.export(network, SPEC, head, tmp_path, Options(resolution=SIZE, head=head, fp16=True))  # type: ignore[arg-type]
         loaded = sidecar.load(str(made.folder))
         with open_engine(loaded, SIZE, engine="onnxruntime") as engine:
             engine.input[...] = x
@@ -130,4 +132,4 @@ def test_a_peak_at_the_wrong_place_is_found(network: Network) -> None:
 def test_only_pose_has_peaks(tmp_path: Path) -> None:
     spec = ModelSpec("arch2", Depth(0.1, 10.0), channels=8)
     with pytest.raises(FastnasError, match="only pose has peaks; a depth model"):
-        artifact.export(build(spec), spec, "depth", tmp_path, Options(head="peaks"))
+        export.export(build(spec), spec, "depth", tmp_path, Options(head="peaks"))

@@ -18,14 +18,16 @@ from PIL import Image
 
 from fastnas.cli import main
 from fastnas.data.formats.voc import TASK
-from fastnas.deploy import artifact, by_hand, calibration, int8, lint, parity, precision
-from fastnas.deploy.artifact import Options, sample_image
-from fastnas.deploy.capture import capture
-from fastnas.deploy.fp16 import rounded, to_fp16, value_types
-from fastnas.deploy.heads import Head, give
-from fastnas.deploy.onnx_writer import INPUT, OUTPUT, to_onnx
-from fastnas.deploy.optimise import optimise
-from fastnas.deploy.precision import Judge
+from fastnas.deploy import export, parity, trtexec
+from fastnas.deploy.export import Options, sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import Head, give
+from fastnas.deploy.onnx import compat
+from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.precision import calibration, int8, mixed
+from fastnas.deploy.precision.fp16 import rounded, to_fp16, value_types
+from fastnas.deploy.precision.mixed import Judge
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
@@ -117,7 +119,7 @@ def test_beyond_the_range_of_fp16_is_infinite(value: float) -> None:
 
 def test_everything_inside_is_fp16(model: onnx.ModelProto) -> None:
     half = to_fp16(model)
-    assert lint.lint(half) == []
+    assert compat.lint(half) == []
     types = value_types(half)
     assert types[INPUT] == types[OUTPUT] == TensorProto.FLOAT
     assert {kind for name, kind in types.items() if name not in (INPUT, OUTPUT)} == {TensorProto.FLOAT16}
@@ -167,9 +169,9 @@ def test_what_overflows_stays_in_fp32() -> None:
     judge = Judge(network, [sample_image(network, SIZE)])
     assert not judge(rounded(to_fp16(model))).finite
     lines: list[str] = []
-    variant = precision.fp16(model, judge, ("onnxruntime",), lines.append)
+    variant = mixed.fp16(model, judge, ("onnxruntime",), lines.append)
     assert variant.parity.finite
-    assert variant.parity.largest <= precision.FP16_ERROR
+    assert variant.parity.largest <= mixed.FP16_ERROR
     assert "encoder.stages.0.0.1" in variant.kept
     assert len(variant.kept) <= 4
     assert "stay in fp32" in lines[0]
@@ -181,7 +183,7 @@ def test_what_overflows_stays_in_fp32() -> None:
 @pytest.mark.parametrize("scheme", int8.SCHEMES, ids=lambda scheme: scheme.target)
 def test_int8_is_near(model: onnx.ModelProto, images: list[torch.Tensor], ranges: object, scheme: int8.Scheme) -> None:
     quantised = int8.quantise(model, ranges, scheme)
-    assert lint.lint(quantised) == []
+    assert compat.lint(quantised) == []
     x = images[0].numpy()
     expected, found = result(model, x), result(quantised, x)
     error = np.abs(found - expected).mean() / np.abs(expected).mean()
@@ -255,9 +257,9 @@ def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
     assert judge(model).largest < 1e-5
     scheme = next(scheme for scheme in int8.SCHEMES if scheme.target == target)
     plain = judge(int8.quantise(model, int8.calibrate(model, [one.numpy() for one in images]), scheme))
-    assert plain.mean > precision.INT8_ERROR
+    assert plain.mean > mixed.INT8_ERROR
     lines: list[str] = []
-    (variant,) = precision.quantised(model, images, judge, (target,), lines.append)
+    (variant,) = mixed.quantised(model, images, judge, (target,), lines.append)
     assert variant.parity.mean < 0.05
     assert sensitive <= set(variant.kept)
     assert len(variant.kept) <= 4
@@ -267,17 +269,17 @@ def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
 def test_labels_are_judged_by_their_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
     """They have no other error: a file that gives the wrong ones must not pass."""
     network = toy_network(Genotype.random(random.Random(0)))
-    monkeypatch.setattr(precision, "MOST_KEPT", 0)
+    monkeypatch.setattr(mixed, "MOST_KEPT", 0)
     images = [sample_image(network, SIZE)]
     model = to_onnx(optimise(give(capture(network), "labels"))[0])
-    for variant in precision.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print):
+    for variant in mixed.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print):
         assert 0.9 < variant.parity.agreement < 1
-    monkeypatch.setitem(precision.LABELS, "int8", 1.0)
+    monkeypatch.setitem(mixed.LABELS, "int8", 1.0)
     with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* 9\d\.\d% of arg-max equal"):
-        next(precision.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print))
-    monkeypatch.setitem(precision.LABELS, "fp16", 1.1)
+        next(mixed.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print))
+    monkeypatch.setitem(mixed.LABELS, "fp16", 1.1)
     with pytest.raises(FastnasError, match="fp16 is not accurate"):
-        precision.fp16(model, Judge(network, images, "labels"), ("tensorrt",), print)
+        mixed.fp16(model, Judge(network, images, "labels"), ("tensorrt",), print)
 
 
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
@@ -293,11 +295,11 @@ def test_logits_are_not_quantised_whatever_follows_them(head: Head) -> None:
 
 def test_hopeless_precision_is_an_error_that_names_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
     network = toy_network(Genotype.random(random.Random(0)))
-    monkeypatch.setattr(precision, "INT8_ERROR", 1e-9)
-    monkeypatch.setattr(precision, "MOST_KEPT", 3)
+    monkeypatch.setattr(mixed, "INT8_ERROR", 1e-9)
+    monkeypatch.setattr(mixed, "MOST_KEPT", 3)
     images = [sample_image(network, SIZE)]
     with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* in fp32; the most comes from \w+"):
-        next(precision.quantised(full(network), images, Judge(network, images), ("tensorrt",), lambda line: None))
+        next(mixed.quantised(full(network), images, Judge(network, images), ("tensorrt",), lambda line: None))
 
 
 # Calibration
@@ -337,14 +339,14 @@ def test_onnxruntime_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture(scope="module")
-def exported(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> artifact.Exported:
+def exported(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
     spec = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
     network = unsettled(spec)
     options = Options(resolution=SIZE, fp16=True, int8=True, calibrate=pictures)
-    return artifact.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
+    return export.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
 
 
-def test_the_sidecar_says_which_file_runs_where(exported: artifact.Exported) -> None:
+def test_the_sidecar_says_which_file_runs_where(exported: export.Exported) -> None:
     files = {file.path: (file.precision, file.targets) for file in exported.sidecar.files}
     assert files == {
         "model.onnx": ("fp32", ("onnxruntime", "tensorrt")),
@@ -362,7 +364,7 @@ def test_the_sidecar_says_which_file_runs_where(exported: artifact.Exported) -> 
 
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "int8"])
-def test_every_precision_runs_in_the_devices_engine(exported: artifact.Exported, kind: str) -> None:
+def test_every_precision_runs_in_the_devices_engine(exported: export.Exported, kind: str) -> None:
     with open_engine(sidecar.load(str(exported.folder)), (96, 64), kind, "onnxruntime", threads=1) as engine:
         engine.input[...] = np.random.default_rng(0).standard_normal(engine.input.shape, np.float32)
         assert np.isfinite(engine.run()).all()
@@ -373,7 +375,7 @@ def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head
     options = Options(resolution=SIZE, layout="NHWC", head=head, fp16=True, int8=True, calibrate=pictures)
     spec = ModelSpec("arch1", TASK, channels=8, sep_repeats=1)
     network = unsettled(spec)
-    result = artifact.export(network, spec, "bytes", tmp_path, options)
+    result = export.export(network, spec, "bytes", tmp_path, options)
     assert {file.targets for file in result.sidecar.files} == {("onnxruntime",)}
     assert [file.precision for file in result.sidecar.files] == ["fp32", "fp16", "int8"]
 
@@ -421,7 +423,7 @@ def test_what_does_not_go_together_is_refused_first(arguments: list[str], line: 
 def test_commands_by_hand_survive_a_shell(tmp_path: Path) -> None:
     """Paths with spaces, and Polygraphy's brackets."""
     order = BuildOrder(f"{tmp_path}/my model.onnx", "a b.engine", "image", (1, 3, 64, 96), ("FP16",), dla=1)
-    built, compared = shlex.split(order.trtexec()), shlex.split(by_hand.polygraphy(order))
+    built, compared = shlex.split(order.trtexec()), shlex.split(trtexec.polygraphy(order))
     assert built[1:3] == [f"--onnx={tmp_path}/my model.onnx", "--saveEngine=a b.engine"]
     assert compared[:3] == ["polygraphy", "run", f"{tmp_path}/my model.onnx"]
     assert compared[-2:] == ["--input-shapes", "image:[1,3,64,96]"]

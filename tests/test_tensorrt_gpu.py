@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from fastnas.data.formats.voc import TASK
-from fastnas.deploy import artifact
-from fastnas.deploy.artifact import Options, sample_image
+from fastnas.deploy import export
+from fastnas.deploy.export import Options, sample_image
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.engine.verify import ALLOWED
@@ -27,7 +27,7 @@ ERRORS = {"fp32": 5e-3, "fp16": 2e-2, "int8": 0.2}
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> artifact.Exported:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
     for package in ("tensorrt", "pycuda"):
         pytest.importorskip(package, reason=f"{package} is not installed", exc_type=ImportError)
     if not torch.cuda.is_available():
@@ -39,12 +39,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> artifact.Exported:
     spec = ModelSpec("arch2", TASK)
     network = unsettled(spec)
     options = Options(resolution=SIZE, fp16=True, int8=True, calibrate=pictures)
-    return artifact.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
+    return export.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_engine_computes_what_the_file_says(
-    exported: artifact.Exported, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: export.Exported, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FASTNAS_CACHE", str(tmp_path))
     loaded = sidecar.load(str(exported.folder))

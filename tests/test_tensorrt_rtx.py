@@ -1,7 +1,7 @@
 """NVIDIA's own parser and builder take the exported graphs, without a GPU: TensorRT for RTX, built ahead of time.
 
 It is TensorRT's generation 10 and 11, for desktop GPUs: it shows that a graph parses and builds and how many layers it
-has, not that a board's TensorRT 8 takes it. For that there are the rules of `fastnas.deploy.lint`.
+has, not that a board's TensorRT 8 takes it. For that there are the rules of `fastnas.deploy.onnx.compat`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import onnx
 import pytest
 
 from fastnas.data.formats.voc import TASK
-from fastnas.deploy import int8
-from fastnas.deploy.artifact import sample_image
-from fastnas.deploy.capture import capture
-from fastnas.deploy.fp16 import to_fp16
-from fastnas.deploy.heads import give
-from fastnas.deploy.onnx_writer import to_onnx
-from fastnas.deploy.optimise import optimise
+from fastnas.deploy.export import sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import give
+from fastnas.deploy.onnx.writer import to_onnx
+from fastnas.deploy.precision import int8
+from fastnas.deploy.precision.fp16 import to_fp16
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import TensorProto
 
 if TYPE_CHECKING:
-    from fastnas.deploy.onnx_writer import Writer
+    from fastnas.deploy.onnx.writer import Writer
 
 PREFIX = "peaks/"
 """Of the names of all operators here."""

@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastnas import __version__
-from fastnas.deploy import heads, lint, parity, precision
-from fastnas.deploy.calibration import read_images
-from fastnas.deploy.capture import capture
-from fastnas.deploy.graph import Graph
-from fastnas.deploy.onnx_writer import DEFAULT_OPSET, INPUT, OUTPUT, require_opset, to_onnx
-from fastnas.deploy.optimise import Effect, optimise
-from fastnas.deploy.precision import Judge, Variant
+from fastnas.deploy import io_forms, parity
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import Graph
+from fastnas.deploy.graph.rewrites import Effect, optimise
+from fastnas.deploy.onnx import compat
+from fastnas.deploy.onnx.writer import DEFAULT_OPSET, INPUT, OUTPUT, require_opset, to_onnx
+from fastnas.deploy.precision import mixed
+from fastnas.deploy.precision.calibration import read_images
+from fastnas.deploy.precision.mixed import Judge, Variant
 from fastnas.errors import FastnasError
 from fastnas.files import atomic_path
 from fastnas.jetson import sidecar
@@ -61,8 +63,8 @@ class Options:
 
     resolution: tuple[int, int] = (512, 512)
     opset: int = DEFAULT_OPSET
-    layout: heads.Layout = "NCHW"
-    head: heads.Head = "plain"
+    layout: io_forms.Layout = "NCHW"
+    head: io_forms.Head = "plain"
     fp16: bool = False
     int8: bool = False
     calibrate: Path | None = None
@@ -155,14 +157,14 @@ def optimised(captured: Graph, network: Network, options: Options) -> tuple[Grap
     """The graph to be written, in float32, and what each rewrite did."""
     graph = captured
     if options.layout == "NHWC":
-        graph = heads.take_bytes(graph, network.encoder.mean, network.encoder.std)
-    return optimise(heads.give(graph, options.head, options.layout))
+        graph = io_forms.take_bytes(graph, network.encoder.mean, network.encoder.std)
+    return optimise(io_forms.give(graph, options.head, options.layout))
 
 
 def _fp32(graph: Graph, network: Network, options: Options) -> Variant:
     """The float32 file, linted and compared."""
     model = to_onnx(graph, opset=options.opset)
-    lint.require_clean(model, excused=_excused(options))
+    compat.require_clean(model, excused=_excused(options))
     judge = _judge(network, options)
     found = judge(model)
     parity.require(found, model, network, judge.images[-1], feed=judge.feed)
@@ -179,14 +181,14 @@ def _reduced(full: Variant, network: Network, options: Options, progress: Callab
         judge = replace(judge, images=pictures)
     if options.fp16:
         progress("fp16: checking with every value rounded")
-        yield _linted(precision.fp16(full.model, judge, full.targets, progress), options)
+        yield _linted(mixed.fp16(full.model, judge, full.targets, progress), options)
     if options.int8:
-        for variant in precision.quantised(full.model, calibration, judge, full.targets, progress):
+        for variant in mixed.quantised(full.model, calibration, judge, full.targets, progress):
             yield _linted(variant, options)
 
 
 def _linted(variant: Variant, options: Options) -> Variant:
-    lint.require_clean(variant.model, excused=_excused(options))
+    compat.require_clean(variant.model, excused=_excused(options))
     return variant
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastnas.deploy.graph import (
+from fastnas.deploy.graph.ir import (
     PIXEL,
     Activation,
     ActivationKind,

@@ -19,7 +19,7 @@ from fastnas.models.genotype import Genotype, is_genotype_text
 from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
 
 if TYPE_CHECKING:
-    from fastnas.deploy.artifact import Exported
+    from fastnas.deploy.export import Exported
     from fastnas.models.network import Network
     from fastnas.models.spec import ModelSpec
 
@@ -113,7 +113,7 @@ def export(
     fastnas export model.safetensors --int8 --calibrate pictures/
     fastnas export model.safetensors --res 352x480 --head labels
     """
-    from fastnas.deploy.artifact import Options, export
+    from fastnas.deploy.export import Options, export
 
     if engine and layout == "bytes":
         raise click.UsageError("--engine needs --input floats: bytes are for ONNX Runtime alone")
@@ -189,12 +189,12 @@ def _build_engines(
 
 
 def _print_details(result: Exported, resolution: tuple[int, int], workspace_mb: int, dla: int | None) -> None:
-    from fastnas.deploy import by_hand
+    from fastnas.deploy import trtexec
     from fastnas.jetson.sidecar import Artifact
 
     console = Console(highlight=False, file=sys.stdout)
     console.print(_effects(result))
-    for line in by_hand.commands(Artifact(str(result.folder), result.sidecar), resolution, workspace_mb, dla):
+    for line in trtexec.commands(Artifact(str(result.folder), result.sidecar), resolution, workspace_mb, dla):
         console.print(line, soft_wrap=True, markup=False)
 
 

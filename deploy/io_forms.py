@@ -1,6 +1,6 @@
 """What the graph of an artifact takes and gives: bytes or normalised floats in; logits, labels or peaks out.
 
-These are the only steps that change what is computed; everything else (`fastnas.deploy.optimise`) is exact.
+These are the only steps that change what is computed; everything else (`fastnas.deploy.graph.rewrites`) is exact.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from fastnas.deploy.graph import Affine, ArgMax, Builder, Bytes, Graph, Input, Node, Peaks, Resize, rewrite
+from fastnas.deploy.graph.ir import Affine, ArgMax, Builder, Bytes, Graph, Input, Node, Peaks, Resize, rewrite
 
 Layout = Literal["NCHW", "NHWC"]
 Head = Literal["plain", "upsampled", "labels", "peaks"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastnas.deploy.graph import (
+from fastnas.deploy.graph.ir import (
     PIXEL,
     Activation,
     Add,

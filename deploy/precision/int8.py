@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fastnas.deploy.onnx_peaks import PREFIX
-from fastnas.deploy.onnx_writer import INPUT, OUTPUT
+from fastnas.deploy.onnx.peaks import PREFIX
+from fastnas.deploy.onnx.writer import INPUT, OUTPUT
 from fastnas.errors import MissingPackage
 
 HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows", PREFIX)

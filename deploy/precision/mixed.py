@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from fastnas.deploy import int8, parity
-from fastnas.deploy.fp16 import rounded, to_fp16, value_types
-from fastnas.deploy.heads import Head
+from fastnas.deploy import parity
+from fastnas.deploy.io_forms import Head
+from fastnas.deploy.precision import int8
+from fastnas.deploy.precision.fp16 import rounded, to_fp16, value_types
 from fastnas.errors import FastnasError
 
 Progress = Callable[[str], None]

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fastnas.deploy.graph import (
+from fastnas.deploy.graph.ir import (
     PIXEL,
     Activation,
     Add,
@@ -36,7 +36,7 @@ from fastnas.deploy.graph import (
     Spread,
     SpreadConv,
 )
-from fastnas.deploy.onnx_peaks import write_peaks
+from fastnas.deploy.onnx.peaks import write_peaks
 from fastnas.errors import FastnasError
 
 OPSETS = range(11, 22)

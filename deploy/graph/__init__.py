@@ -1,0 +1,1 @@
+"""The graph that a network is optimised and written as."""

@@ -1,0 +1,1 @@
+"""ONNX files: the writer and the compatibility rules."""
