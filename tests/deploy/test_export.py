@@ -1,0 +1,253 @@
+"""An artifact is whole, checked against its network, or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import numpy_helper
+
+from fastnas.cli import main
+from fastnas.data.formats.voc import TASK
+from fastnas.deploy import export, parity
+from fastnas.deploy.export import Options, as_bytes, sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import give, take_bytes
+from fastnas.deploy.onnx.writer import to_onnx
+from fastnas.errors import FastnasError
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.errors import JetsonError
+from fastnas.models.checkpoint import save_model
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
+from fastnas.models.zoo import ZOO
+from fastnas.tasks import Depth
+from tests.helpers.deploy_toys import image, toy_network, unsettled
+
+SMALL = Options(resolution=(64, 96))
+SPEC = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return unsettled(SPEC)
+
+
+@pytest.fixture(scope="module")
+def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
+    return export.export(network, SPEC, "arch2", tmp_path_factory.mktemp("artifacts"), SMALL, trained=True)
+
+
+def test_the_artifact_holds_what_its_sidecar_says(exported: export.Exported) -> None:
+    loaded = sidecar.load(str(exported.folder))
+    assert loaded.sidecar == sidecar.from_dict(exported.sidecar.to_dict())
+    assert sorted(path.name for path in exported.folder.iterdir()) == ["model.json", "model.onnx"]
+    assert [path.name for path in exported.folder.parent.iterdir()] == ["arch2"]
+    (file,) = loaded.sidecar.files
+    assert (file.precision, file.targets, file.resolution) == ("fp32", ("onnxruntime", "tensorrt"), None)
+    assert loaded.sidecar.trained
+    assert loaded.sidecar.output == ("output", "logits", 8)
+    assert loaded.sidecar.parity["model.onnx"]["largest"] < 1e-5
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 224), (256, 160)])
+def test_one_file_serves_every_multiple_of_32(
+    exported: export.Exported, network: Network, size: tuple[int, int]
+) -> None:
+    """Through the engine that the device uses."""
+    x = sample_image(network, size)
+    with open_engine(sidecar.load(str(exported.folder)), size, engine="onnxruntime") as engine:
+        engine.input[:] = x.numpy()
+        found = engine.run().copy()
+    expected = parity.reference(network, x)
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_the_runner_refuses_an_edited_file(exported: export.Exported, tmp_path: Path) -> None:
+    for path in exported.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with (tmp_path / "model.onnx").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"x")
+    with pytest.raises(JetsonError, match="is not the file that was exported"):
+        open_engine(sidecar.load(str(tmp_path)), (64, 64), engine="onnxruntime")
+
+
+@pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
+def test_bytes_with_the_normalisation_inside(network: Network, head: str) -> None:
+    """Exact at the border too, where the padding stands for the mean colour and not for black."""
+    graph = take_bytes(capture(network), network.encoder.mean, network.encoder.std)
+    graph, _ = optimise(give(graph, head, "NHWC"))  # type: ignore[arg-type]
+    assert graph.counts()["Affine"] == 1
+    images = [sample_image(network, (96, 64))]
+    feed = as_bytes(network)
+    assert feed(images[0]).dtype == np.uint8
+    found = parity.compare(to_onnx(graph).SerializeToString(), network, images, head=head, feed=feed)  # type: ignore[arg-type]
+    assert found.largest < 1e-5
+    assert found.agreement > 0.999
+    if head == "labels":  # every pixel's, whichever way the memory is laid out
+        usual, _ = optimise(give(capture(network), head))
+        other = parity.open_session(to_onnx(usual).SerializeToString())
+        this = parity.open_session(to_onnx(graph).SerializeToString())
+        ids = [
+            parity.run(session, ["output"], array)[0]
+            for session, array in ((other, images[0].numpy()), (this, feed(images[0])))
+        ]
+        assert np.mean(ids[0] != ids[1]) < 1e-3
+
+
+def test_parity_names_the_layer_where_an_error_starts() -> None:
+    network = toy_network(ZOO["arch0"])
+    graph, _ = optimise(capture(network))
+    model = to_onnx(graph)
+    layer = "decoder.blocks.1.cells.0.operations.2.1"
+    (weight,) = (t for t in model.graph.initializer if t.name == f"{layer}/weight")
+    damaged = numpy_helper.to_array(weight) * 1.5
+    weight.CopyFrom(numpy_helper.from_array(damaged, weight.name))
+    found = parity.compare(model.SerializeToString(), network, [image(64, 96)])
+    with pytest.raises(FastnasError, match=rf"differs from the network: .* it starts at {layer}"):
+        parity.require(found, model, network, image(64, 96))
+
+
+def test_parity_finds_nan() -> None:
+    network = toy_network(ZOO["arch1"])
+    model = to_onnx(optimise(capture(network))[0])
+    (bias,) = (t for t in model.graph.initializer if t.name == "decoder.classifier/bias")
+    bias.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float32), bias.name))
+    found = parity.compare(model.SerializeToString(), network, [image(32, 32)])
+    assert not found.finite
+    with pytest.raises(FastnasError, match="NaN or infinity"):
+        parity.require(found, model, network, image(32, 32))
+
+
+def test_a_failed_check_leaves_the_old_artifact(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export.export(network, SPEC, "arch2", tmp_path, SMALL)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()}
+    defaults = parity.require.__kwdefaults__ or {}
+    monkeypatch.setattr(parity.require, "__kwdefaults__", {**defaults, "tolerance": 0.0})
+    with pytest.raises(FastnasError, match="differs from the network"):
+        export.export(network, SPEC, "arch2", tmp_path, SMALL)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["arch2"]
+
+
+def test_files_are_on_the_disk_before_the_folder_has_its_name(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[tuple[int, int]] = set()
+    appeared: list[bool] = []
+
+    def fsync(descriptor: int) -> None:
+        flushed.add((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        appeared.append((tmp_path / "arch2").exists())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    export.export(network, SPEC, "arch2", tmp_path, SMALL)
+    files = {(path.stat().st_ino, path.stat().st_size) for path in (tmp_path / "arch2").iterdir()}
+    assert flushed == files
+    assert not any(appeared)
+
+
+def test_a_full_disk_leaves_nothing(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FastnasError, match=r"^cannot write .*model.onnx: No space left on device$"):
+        export.export(network, SPEC, "arch2", tmp_path, SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(network: Network, tmp_path: Path) -> None:
+    (tmp_path / "arch2").mkdir()
+    (tmp_path / "arch2" / "thesis.tex").touch()
+    with pytest.raises(FastnasError, match="exists and is no artifact"):
+        export.export(network, SPEC, "arch2", tmp_path, SMALL)
+    assert (tmp_path / "arch2" / "thesis.tex").exists()
+
+
+def test_an_export_is_reproducible() -> None:
+    graphs = [optimise(capture(toy_network(ZOO["arch0"])))[0] for _ in range(2)]
+    assert to_onnx(graphs[0]).SerializeToString() == to_onnx(graphs[1]).SerializeToString()
+
+
+def test_labels_need_segmentation(tmp_path: Path) -> None:
+    spec = ModelSpec("arch2", Depth(0.1, 10.0), channels=8)
+    with pytest.raises(FastnasError, match="only segmentation has labels; a depth model"):
+        export.export(build(spec), spec, "depth", tmp_path, Options(head="labels"))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["export", *map(str, arguments)])
+
+
+def test_command_exports_an_untrained_architecture_and_warns(tmp_path: Path) -> None:
+    result = run("arch1", "--res", 64, "--channels", 8, "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert "arch1 has no trained weights; only its latency means something" in result.stderr
+    assert shown["folder"] == str(tmp_path / "arch1")
+    assert shown["sidecar"]["genotype"] == str(ZOO["arch1"])
+    assert not shown["sidecar"]["trained"]
+    assert shown["rewrites"][0]["name"] == "fold_batch_norms"
+    model = onnx.load(tmp_path / "arch1" / "model.onnx")
+    assert shown["operators"] == len(model.graph.node)
+
+
+def test_command_exports_a_trained_model_file_under_its_name(network: Network, tmp_path: Path) -> None:
+    save_model(tmp_path / "mine.safetensors", network, SPEC, recipe={"name": "test"}, metrics={})
+    result = run(tmp_path / "mine.safetensors", "--res", "64x96", "--verbose", "--head", "labels", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    assert "fold batch norms" in result.stdout
+    loaded = sidecar.load(str(tmp_path / "mine")).sidecar
+    assert loaded.trained
+    assert loaded.output == ("output", "labels", 1)
+
+
+def test_command_names_the_artifact_of_a_training_after_its_folder(network: Network, tmp_path: Path) -> None:
+    (tmp_path / "camvid").mkdir()
+    save_model(tmp_path / "camvid" / "model.safetensors", network, SPEC, recipe={"name": "test"}, metrics={})
+    result = run(tmp_path / "camvid" / "model.safetensors", "--res", 64, "--out", tmp_path / "artifacts")
+    assert result.exit_code == 0, result.output
+    assert sidecar.load(str(tmp_path / "artifacts" / "camvid")).sidecar.name == "camvid"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["arch9"], "no architecture 'arch9'"),
+        (["missing.safetensors"], "no model file missing.safetensors"),
+        (
+            ["arch0", "--res", "500"],
+            "500x500 does not fit: height and width must be multiples of 32, for example 512x512",
+        ),
+        (["arch0", "--res", "360x480"], "for example 352x480"),
+        (["arch0", "--res", "16"], "for example 32x32"),
+        (["arch0", "--res", "64", "--opset", "9"], "opset 9 is not one of 11 to 21"),
+        (["arch0", "--int8", "--calibrate", ".", "--opset", "12"], "INT8 needs opset 13 or newer"),
+        (["arch0", "--name", "../up"], "not the name of a folder"),
+    ],
+)
+def test_command_refuses_in_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
+    result = run(*arguments, "--out", tmp_path)
+    assert result.exit_code in (1, 2)
+    assert line in result.output
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_refuses_an_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("arch1", "--res", 64, "--channels", 8, "--out", tmp_path / "file" / "sub")
+    assert result.exit_code == 1
+    assert f"cannot write {tmp_path / 'file' / 'sub' / 'arch1'}" in result.output

@@ -1,0 +1,135 @@
+"""Joints found inside the graph are those that the device finds in the heatmaps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from fastnas.data.default_task import usual_task
+from fastnas.deploy import export, parity
+from fastnas.deploy.export import Options, sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import Graph, Input, Node, Peaks
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import give
+from fastnas.deploy.onnx import compat
+from fastnas.deploy.onnx.writer import to_onnx
+from fastnas.deploy.precision import int8
+from fastnas.deploy.precision.fp16 import rounded, to_fp16
+from fastnas.errors import FastnasError
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.inference import decode
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec, build
+from fastnas.models.zoo import ZOO
+from fastnas.tasks import Depth
+from fastnas.train.predictors import open_subject
+from tests.helpers.deploy_toys import image, toy_network, unsettled
+
+JOINTS = 7
+SPEC = ModelSpec("arch2", usual_task("pose"), channels=8, sep_repeats=1)
+SIZE = (64, 96)
+
+
+def peaks_alone(opset: int = 13) -> onnx.ModelProto:
+    return to_onnx(Graph({"heat": Node(Input(JOINTS)), "joints": Node(Peaks(), ("heat",))}, "joints"), opset=opset)
+
+
+def run(model: onnx.ModelProto, heatmaps: NDArray[np.float32]) -> NDArray[np.float32]:
+    (found,) = parity.run(parity.open_session(model.SerializeToString()), ["output"], heatmaps)
+    return decode.to_pixels(found[0], 4)
+
+
+def heatmaps(height: int, width: int, levels: int) -> NDArray[np.float32]:
+    """Of few levels, so that peaks are shared by cells, neighbours are equal, and borders are reached."""
+    random = np.random.default_rng(height * 100 + width)
+    values = random.integers(-2, levels, (1, JOINTS, height, width)).astype(np.float32) * np.float32(0.125)
+    values[0, 0] = 0.5  # the same everywhere: the first cell
+    values[0, 1], values[0, 1, -1, -1] = -1, 3
+    values[0, 2], values[0, 2, 0, -1] = -3, -2  # nothing above zero
+    return values
+
+
+@pytest.mark.parametrize("size", [(16, 24), (32, 8), (5, 3), (1, 9), (6, 1), (1, 1), (2, 2)])
+@pytest.mark.parametrize("levels", [1, 40])
+def test_the_same_joints_as_outside(size: tuple[int, int], levels: int) -> None:
+    maps = heatmaps(*size, levels)
+    np.testing.assert_array_equal(run(peaks_alone(), maps), decode.joints(maps, 4))
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+def test_in_other_opsets(opset: int) -> None:
+    maps = heatmaps(12, 20, 9)
+    np.testing.assert_array_equal(run(peaks_alone(opset), maps), decode.joints(maps, 4))
+
+
+def test_cells_are_exact_in_fp16() -> None:
+    """Of heatmaps whose values fp16 holds; pixels beyond 1024 it would not."""
+    maps = heatmaps(8, 500, 4)
+    maps[0, 3] = 0
+    maps[0, 3, 2, 497:500] = 1, 2, 0.5
+    half = to_fp16(peaks_alone())
+    expected = decode.joints(maps, 4)
+    assert expected[3].tolist() == [(498 - 0.25 + 0.5) * 4 - 0.5, (2 + 0.5) * 4 - 0.5, 2]
+    np.testing.assert_array_equal(run(rounded(half), maps), expected)
+    np.testing.assert_array_equal(run(half, maps), expected)
+
+
+def test_tensorrt_8_parses_it() -> None:
+    assert compat.lint(to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), "peaks"))[0])) == []
+
+
+def test_heatmaps_and_peaks_are_not_quantised() -> None:
+    model = to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), "peaks"))[0])
+    ranges = int8.calibrate(model, [image(64, 96).numpy()])
+    heat = next(node for node in model.graph.node if node.name == "peaks/rows").input[0]
+    for scheme in int8.SCHEMES:
+        made = int8.quantise(model, ranges, scheme)
+        quantised = {node.input[0] for node in made.graph.node if node.op_type == "QuantizeLinear"}
+        assert len(quantised) > 50
+        assert not {name for name in quantised if name == heat or name.startswith("peaks/")}
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return unsettled(SPEC)
+
+
+def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:
+    x = sample_image(network, SIZE, seed=5).numpy()
+    joints = []
+    for head in ("plain", "peaks"):
+        made = export.export(network, SPEC, head, tmp_path, Options(resolution=SIZE, head=head, fp16=True))  # type: ignore[arg-type]
+        loaded = sidecar.load(str(made.folder))
+        with open_engine(loaded, SIZE, engine="onnxruntime") as engine:
+            engine.input[...] = x
+            joints.append(decode.decoder_for(loaded.sidecar.output)(engine.run().copy()))
+    assert loaded.sidecar.output == ("output", "peaks", 8)
+    assert joints[1].shape == (16, 3)
+    np.testing.assert_allclose(joints[1], joints[0], atol=1e-4)
+    assert loaded.sidecar.parity["model.onnx"]["agreement"] == 1
+    with pytest.raises(FastnasError, match="gives joints, and metrics need heatmaps"):
+        open_subject(made.folder, "fp32", torch.device("cpu"))
+
+
+def test_a_peak_at_the_wrong_place_is_found(network: Network) -> None:
+    """Heights alone would not tell."""
+    images = [sample_image(network, SIZE)]
+    (maps,) = (parity.reference(network, x) for x in images)
+    right = decode.joints(maps, 1)[None]
+    assert parity._as_high(right, maps) == 1
+    right[0, 3, 0] += 1
+    right[0, 5, 1] -= 100
+    assert parity._as_high(right, maps) == 14 / 16
+
+
+def test_only_pose_has_peaks(tmp_path: Path) -> None:
+    spec = ModelSpec("arch2", Depth(0.1, 10.0), channels=8)
+    with pytest.raises(FastnasError, match="only pose has peaks; a depth model"):
+        export.export(build(spec), spec, "depth", tmp_path, Options(head="peaks"))

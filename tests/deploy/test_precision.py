@@ -1,0 +1,441 @@
+"""fp16 and INT8 files: what they hold, that they mean what they should, and that what is sensitive stays in fp32."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from fastnas.cli import main
+from fastnas.data.formats.voc import TASK
+from fastnas.deploy import export, parity, trtexec
+from fastnas.deploy.export import Options, sample_image
+from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.rewrites import optimise
+from fastnas.deploy.io_forms import Head, give
+from fastnas.deploy.onnx import compat
+from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.precision import calibration, int8, mixed
+from fastnas.deploy.precision.fp16 import rounded, to_fp16, value_types
+from fastnas.deploy.precision.mixed import Judge
+from fastnas.errors import FastnasError, MissingPackage
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.build import BuildOrder
+from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
+from fastnas.models.spec import ModelSpec
+from fastnas.models.zoo import ZOO
+from tests.helpers.deploy_toys import toy_network, unsettled
+
+SIZE = (64, 96)
+
+
+def full(network: Network) -> onnx.ModelProto:
+    return to_onnx(optimise(capture(network))[0])
+
+
+def result(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    return parity.run(parity.open_session(model.SerializeToString(), 1), [OUTPUT], x)[0]
+
+
+@pytest.fixture(scope="module", params=["arch2", "random"])
+def network(request: pytest.FixtureRequest) -> Network:
+    """arch2 has a convolution of a pooled pixel, the graph's oddest part."""
+    return toy_network(ZOO["arch2"] if request.param == "arch2" else Genotype.random(random.Random(3)))
+
+
+@pytest.fixture(scope="module")
+def model(network: Network) -> onnx.ModelProto:
+    return full(network)
+
+
+@pytest.fixture(scope="module")
+def images(network: Network) -> list[torch.Tensor]:
+    return [sample_image(network, SIZE, seed) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def ranges(model: onnx.ModelProto, images: list[torch.Tensor]) -> object:
+    return int8.calibrate(model, [one.numpy() for one in images])
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(10):
+        small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+        Image.fromarray(small).resize((140, 90), Image.Resampling.BICUBIC).save(folder / f"{seed}.png")
+    return folder
+
+
+# fp16
+
+
+def identity_in_fp16() -> onnx.ModelProto:
+    """A float32 image through fp16 and a matrix product, with which ONNX Runtime likes to fuse scales, to float32."""
+    value, nodes = helper.make_tensor_value_info, helper.make_node
+    graph = helper.make_graph(
+        [
+            nodes("Cast", [INPUT], ["half"], to=TensorProto.FLOAT16),
+            nodes("MatMul", ["half", "one"], ["product"]),
+            nodes("Cast", ["product"], [OUTPUT], to=TensorProto.FLOAT),
+        ],
+        "identity",
+        [value(INPUT, TensorProto.FLOAT, [None, 1])],
+        [value(OUTPUT, TensorProto.FLOAT, [None, 1])],
+        [numpy_helper.from_array(np.ones((1, 1), np.float16), "one")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+
+
+def test_rounding_is_that_of_fp16() -> None:
+    """Also under ONNX Runtime's optimiser, which drops the casts of the fp16 model itself."""
+    generator = np.random.default_rng(0)
+    x = (generator.standard_normal(20_000) * 10.0 ** generator.integers(-4, 4, 20_000)).astype(np.float32)
+    x = np.concatenate([x, np.array([0, 65504, 65519, -65504, 2048, 2049, 2050, 2051], np.float32)])
+    found = result(rounded(identity_in_fp16()), x[:, None])[:, 0]
+    expected = x.astype(np.float16).astype(np.float32)
+    normal = np.abs(x) >= np.finfo(np.float16).smallest_normal
+    assert np.array_equal(found[normal], expected[normal])
+    assert np.abs(found - expected)[~normal].max() <= 2.0**-25
+    assert not np.array_equal(result(identity_in_fp16(), x[:, None])[:, 0], expected)
+
+
+@pytest.mark.parametrize("value", [65520, -65520, 1e9, np.inf])
+def test_beyond_the_range_of_fp16_is_infinite(value: float) -> None:
+    assert not np.isfinite(result(rounded(identity_in_fp16()), np.array([[value]], np.float32))).any()
+
+
+def test_everything_inside_is_fp16(model: onnx.ModelProto) -> None:
+    half = to_fp16(model)
+    assert compat.lint(half) == []
+    types = value_types(half)
+    assert types[INPUT] == types[OUTPUT] == TensorProto.FLOAT
+    assert {kind for name, kind in types.items() if name not in (INPUT, OUTPUT)} == {TensorProto.FLOAT16}
+    assert sum(node.op_type == "Cast" for node in half.graph.node) == 2
+    floats = {tensor.name for tensor in half.graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    assert all(name.startswith("scales/") for name in floats)
+    assert len(half.SerializeToString()) < 0.75 * len(model.SerializeToString())
+
+
+def test_fp16_is_near_and_not_equal(model: onnx.ModelProto, images: list[torch.Tensor]) -> None:
+    x = images[0].numpy()
+    expected, found = result(model, x), result(rounded(to_fp16(model)), x)
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 1e-5 < error < 1e-2
+
+
+def test_what_is_kept_computes_in_fp32(model: onnx.ModelProto, images: list[torch.Tensor]) -> None:
+    """With everything kept nothing is rounded; with one convolution kept its weights stay as they are."""
+    x = images[0].numpy()
+    whole = to_fp16(model, [node.name for node in model.graph.node])
+    assert np.array_equal(result(whole, x), result(model, x))
+    first = next(node for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2)
+    one = to_fp16(model, [first.name])
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in one.graph.initializer}
+    assert weights[first.input[1]].dtype == np.float32
+    assert value_types(one)[first.output[0]] == TensorProto.FLOAT
+
+
+def too_large_for_fp16(network: Network) -> onnx.ModelProto:
+    """The network's graph with one convolution 1e6 times as large, and the next activation's reader as much smaller."""
+    model = full(network)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, factor in (("encoder.stages.0.0.1/weight", 1e6), ("encoder.stages.0.0.1/bias", 1e6)):
+        scaled = numpy_helper.to_array(weights[name]) * np.float32(factor)
+        weights[name].CopyFrom(numpy_helper.from_array(scaled, name))
+    return model
+
+
+def test_what_overflows_stays_in_fp32() -> None:
+    """A relu6 after it brings the values back: only the convolution and the clip are kept."""
+    network = toy_network(ZOO["arch0"])
+    model = too_large_for_fp16(network)
+    norm = network.encoder.get_submodule("stages.0.0.1")
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.mul_(1e6)
+    judge = Judge(network, [sample_image(network, SIZE)])
+    assert not judge(rounded(to_fp16(model))).finite
+    lines: list[str] = []
+    variant = mixed.fp16(model, judge, ("onnxruntime",), lines.append)
+    assert variant.parity.finite
+    assert variant.parity.largest <= mixed.FP16_ERROR
+    assert "encoder.stages.0.0.1" in variant.kept
+    assert len(variant.kept) <= 4
+    assert "stay in fp32" in lines[0]
+
+
+# INT8
+
+
+@pytest.mark.parametrize("scheme", int8.SCHEMES, ids=lambda scheme: scheme.target)
+def test_int8_is_near(model: onnx.ModelProto, images: list[torch.Tensor], ranges: object, scheme: int8.Scheme) -> None:
+    quantised = int8.quantise(model, ranges, scheme)
+    assert compat.lint(quantised) == []
+    x = images[0].numpy()
+    expected, found = result(model, x), result(quantised, x)
+    error = np.abs(found - expected).mean() / np.abs(expected).mean()
+    assert 1e-4 < error < 0.2
+
+
+def test_every_engine_gets_what_it_takes(model: onnx.ModelProto, ranges: object) -> None:
+    cpu, tensorrt = (int8.quantise(model, ranges, scheme) for scheme in (int8.CPU, int8.TENSORRT))
+    points = {
+        name: [numpy_helper.to_array(tensor) for tensor in one.graph.initializer if tensor.name.endswith("_zero_point")]
+        for name, one in (("cpu", cpu), ("tensorrt", tensorrt))
+    }
+    assert np.uint8 in {point.dtype.type for point in points["cpu"]}
+    # TensorRT: zero points of 0, no 32-bit integers (quantised biases), weights that a quantiser of their own makes.
+    assert {point.dtype.type for point in points["tensorrt"]} == {np.int8}
+    assert not any(point.any() for point in points["tensorrt"])
+    kinds = {tensor.data_type for tensor in tensorrt.graph.initializer}
+    assert TensorProto.INT32 not in kinds
+    constants = {tensor.name for tensor in tensorrt.graph.initializer}
+    weights = [n for n in tensorrt.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in constants]
+    assert weights
+    for node in weights:
+        scale = numpy_helper.to_array(next(t for t in tensorrt.graph.initializer if t.name == node.input[1]))
+        assert scale.ndim == 1  # one for each channel
+
+
+def test_ends_and_helpers_stay_in_float(model: onnx.ModelProto, ranges: object) -> None:
+    producers = {name: node for node in int8.quantise(model, ranges, int8.CPU).graph.node for name in node.output}
+    ends = [node for node in producers.values() if INPUT in node.input or OUTPUT in node.output]
+    assert {node.op_type for node in ends} == {"Conv"} or OUTPUT in ends[-1].output
+    for node in ends:
+        assert node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+    clips = [name for name in producers if name.startswith("size/")]
+    assert not any("Quantize" in producers[name].op_type for name in clips)
+
+
+def with_an_outlier(model: onnx.ModelProto, factor: float) -> set[str]:
+    """Scale one channel between two convolutions, which changes nothing in real arithmetic; their names.
+
+    It leaves the channel's neighbours a few of 256 levels.
+    """
+    producers = {node.output[0]: node for node in model.graph.node}
+    uses = Counter(value for node in model.graph.node for value in node.input)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def scale(name: str, index: tuple[slice | int, ...], by: float) -> None:
+        array = numpy_helper.to_array(weights[name]).copy()
+        array[index] *= by
+        weights[name].CopyFrom(numpy_helper.from_array(array, name))
+
+    for reader in model.graph.node:
+        relu = producers.get(reader.input[0])
+        conv = producers.get(relu.input[0]) if relu else None
+        if not conv or not relu or [reader.op_type, relu.op_type, conv.op_type] != ["Conv", "Relu", "Conv"]:
+            continue
+        if uses[relu.output[0]] == uses[conv.output[0]] == 1:
+            scale(reader.input[1], (slice(None), 0), 1 / factor)
+            for name in conv.input[1:]:
+                scale(name, (0,), factor)
+            return {conv.name, relu.name, reader.name}
+    raise AssertionError("no two convolutions in a row")
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
+def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
+    network = toy_network(Genotype.random(random.Random(0)))
+    images = [sample_image(network, SIZE, seed) for seed in range(2)]
+    model = full(network)
+    sensitive = with_an_outlier(model, 1000)
+    judge = Judge(network, images[:1])
+    assert judge(model).largest < 1e-5
+    scheme = next(scheme for scheme in int8.SCHEMES if scheme.target == target)
+    plain = judge(int8.quantise(model, int8.calibrate(model, [one.numpy() for one in images]), scheme))
+    assert plain.mean > mixed.INT8_ERROR
+    lines: list[str] = []
+    (variant,) = mixed.quantised(model, images, judge, (target,), lines.append)
+    assert variant.parity.mean < 0.05
+    assert sensitive <= set(variant.kept)
+    assert len(variant.kept) <= 4
+    assert "stay in fp32, the worst is" in lines[1]
+
+
+def test_labels_are_judged_by_their_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no other error: a file that gives the wrong ones must not pass."""
+    network = toy_network(Genotype.random(random.Random(0)))
+    monkeypatch.setattr(mixed, "MOST_KEPT", 0)
+    images = [sample_image(network, SIZE)]
+    model = to_onnx(optimise(give(capture(network), "labels"))[0])
+    for variant in mixed.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print):
+        assert 0.9 < variant.parity.agreement < 1
+    monkeypatch.setitem(mixed.LABELS, "int8", 1.0)
+    with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* 9\d\.\d% of arg-max equal"):
+        next(mixed.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print))
+    monkeypatch.setitem(mixed.LABELS, "fp16", 1.1)
+    with pytest.raises(FastnasError, match="fp16 is not accurate"):
+        mixed.fp16(model, Judge(network, images, "labels"), ("tensorrt",), print)
+
+
+@pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
+def test_logits_are_not_quantised_whatever_follows_them(head: Head) -> None:
+    network = toy_network(Genotype.random(random.Random(0)))
+    model = to_onnx(optimise(give(capture(network), head))[0])
+    assert "decoder.classifier/weight" in {tensor.name for tensor in model.graph.initializer}
+    ranges = int8.calibrate(model, [sample_image(network, SIZE).numpy()])
+    for scheme in int8.SCHEMES:
+        made = int8.quantise(model, ranges, scheme)
+        assert "decoder.classifier/weight" in {tensor.name for tensor in made.graph.initializer}
+
+
+def test_hopeless_precision_is_an_error_that_names_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = toy_network(Genotype.random(random.Random(0)))
+    monkeypatch.setattr(mixed, "INT8_ERROR", 1e-9)
+    monkeypatch.setattr(mixed, "MOST_KEPT", 3)
+    images = [sample_image(network, SIZE)]
+    with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* in fp32; the most comes from \w+"):
+        next(mixed.quantised(full(network), images, Judge(network, images), ("tensorrt",), lambda line: None))
+
+
+# Calibration
+
+
+def test_images_are_spread_cut_and_normalised(pictures: Path) -> None:
+    network = toy_network(ZOO["arch0"])
+    calibrate, judges = calibration.read_images(pictures, network, (64, 64))
+    assert len(calibrate) == 9
+    assert len(judges) == 1
+    assert {tuple(one.shape) for one in (*calibrate, *judges)} == {(1, 3, 64, 64)}
+    # All of them are different pictures, and their colours those of the files.
+    assert len({float(one.sum()) for one in (*calibrate, *judges)}) == 10
+    mean, std = (torch.tensor(values)[:, None, None] for values in (network.encoder.mean, network.encoder.std))
+    middle = np.asarray(Image.open(pictures / "0.png").convert("RGB"), np.float32)[:, 25:115].mean((0, 1)) / 255
+    assert np.allclose((judges[0][0] * std + mean).mean((1, 2)).numpy(), middle, atol=0.01)
+
+
+def test_faults_of_the_folder_are_one_line(tmp_path: Path) -> None:
+    network = toy_network(ZOO["arch0"])
+    with pytest.raises(FastnasError, match="is not a folder"):
+        calibration.read_images(tmp_path / "absent", network, SIZE)
+    with pytest.raises(FastnasError, match="has no pictures"):
+        calibration.read_images(tmp_path, network, SIZE)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(FastnasError, match=r"broken\.png is not a picture, or is damaged"):
+        calibration.read_images(tmp_path, network, SIZE)
+
+
+def test_onnxruntime_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackage, match=r"pip install 'fastnas\[cpu\]'"):
+        int8.calibrate(onnx.ModelProto(), [])
+
+
+# The whole export
+
+
+@pytest.fixture(scope="module")
+def exported(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
+    spec = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
+    network = unsettled(spec)
+    options = Options(resolution=SIZE, fp16=True, int8=True, calibrate=pictures)
+    return export.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
+
+
+def test_the_sidecar_says_which_file_runs_where(exported: export.Exported) -> None:
+    files = {file.path: (file.precision, file.targets) for file in exported.sidecar.files}
+    assert files == {
+        "model.onnx": ("fp32", ("onnxruntime", "tensorrt")),
+        "model.fp16.onnx": ("fp16", ("onnxruntime", "tensorrt")),
+        "model.int8.onnx": ("int8", ("onnxruntime",)),
+        "model.int8.tensorrt.onnx": ("int8", ("tensorrt",)),
+    }
+    for path in files:
+        found = exported.sidecar.parity[path]
+        assert found["finite"]
+        assert isinstance(found["kept_in_fp32"], list | tuple)
+        onnx.checker.check_model(str(exported.folder / path))
+    errors = [exported.sidecar.parity[path]["mean"] for path in ("model.onnx", "model.fp16.onnx", "model.int8.onnx")]
+    assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16", "int8"])
+def test_every_precision_runs_in_the_devices_engine(exported: export.Exported, kind: str) -> None:
+    with open_engine(sidecar.load(str(exported.folder)), (96, 64), kind, "onnxruntime", threads=1) as engine:
+        engine.input[...] = np.random.default_rng(0).standard_normal(engine.input.shape, np.float32)
+        assert np.isfinite(engine.run()).all()
+
+
+@pytest.mark.parametrize("head", ["plain", "labels"])
+def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head: Head) -> None:
+    options = Options(resolution=SIZE, layout="NHWC", head=head, fp16=True, int8=True, calibrate=pictures)
+    spec = ModelSpec("arch1", TASK, channels=8, sep_repeats=1)
+    network = unsettled(spec)
+    result = export.export(network, spec, "bytes", tmp_path, options)
+    assert {file.targets for file in result.sidecar.files} == {("onnxruntime",)}
+    assert [file.precision for file in result.sidecar.files] == ["fp32", "fp16", "int8"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--int8"], "INT8 needs pictures to find its ranges with: add --calibrate DIR"),
+        (["--int8", "--calibrate", "absent"], "absent is not a folder"),
+    ],
+)
+def test_a_failed_export_leaves_nothing(arguments: list[str], line: str, tmp_path: Path) -> None:
+    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path / "artifacts")]
+    failed = CliRunner().invoke(main, ["export", "arch1", *small, *arguments])
+    assert failed.exit_code == 1
+    assert line in failed.output
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_verbose_prints_the_commands_of_nvidias_tools(pictures: Path, tmp_path: Path) -> None:
+    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, ["export", "arch1", "--fp16", "--verbose", *small])
+    assert done.exit_code == 0, done.output
+    older, newer = done.output.split("By hand, with ")[1:]
+    trtexec, polygraphy = f"trtexec --onnx={tmp_path}/arch1/model", f"polygraphy run {tmp_path}/arch1/model"
+    size = "--shapes=image:1x3x64x96 --memPoolSize=workspace:256"
+    assert f"{trtexec}.onnx --saveEngine=arch1-fp16.engine {size} --fp16\n" in older
+    assert f"{polygraphy}.onnx --trt --onnxrt --pool-limit workspace:256M --tf32 --fp16 " in older
+    assert "--stronglyTyped" not in older
+    assert f"{trtexec}.fp16.onnx --saveEngine=arch1-fp16.engine {size} --stronglyTyped\n" in newer
+    assert "--fp16" not in newer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [(["--dla", "0"], "--dla is for --engine"), (["--engine", "--input", "bytes"], "--engine needs --input floats")],
+)
+def test_what_does_not_go_together_is_refused_first(arguments: list[str], line: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["export", "arch1", *arguments, "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert line in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_by_hand_survive_a_shell(tmp_path: Path) -> None:
+    """Paths with spaces, and Polygraphy's brackets."""
+    order = BuildOrder(f"{tmp_path}/my model.onnx", "a b.engine", "image", (1, 3, 64, 96), ("FP16",), dla=1)
+    built, compared = shlex.split(order.trtexec()), shlex.split(trtexec.polygraphy(order))
+    assert built[1:3] == [f"--onnx={tmp_path}/my model.onnx", "--saveEngine=a b.engine"]
+    assert compared[:3] == ["polygraphy", "run", f"{tmp_path}/my model.onnx"]
+    assert compared[-2:] == ["--input-shapes", "image:[1,3,64,96]"]
+    assert {"--fp16", "--use-dla", "--allow-gpu-fallback"} <= set(compared)
+
+
+def test_engine_without_tensorrt_is_one_line_and_the_artifact_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, ["export", "arch1", "--engine", *small])
+    assert done.exit_code == 1
+    assert "TensorRT does not load" in done.output
+    assert sidecar.load(str(tmp_path / "arch1")).sidecar.name == "arch1"

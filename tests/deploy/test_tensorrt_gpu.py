@@ -1,0 +1,62 @@
+"""Real engines on a real GPU: built, run, and compared with ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastnas.data.formats.voc import TASK
+from fastnas.deploy import export
+from fastnas.deploy.export import Options, sample_image
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.verify import ALLOWED
+from fastnas.models.spec import ModelSpec, build
+from tests.helpers.deploy_toys import unsettled
+
+pytestmark = pytest.mark.gpu
+
+SIZE = (128, 160)
+ERRORS = {"fp32": 5e-3, "fp16": 2e-2, "int8": 0.2}
+"""Mean error as a share of the mean value; fp32 is TF32 where the GPU has it."""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
+    for package in ("tensorrt", "pycuda"):
+        pytest.importorskip(package, reason=f"{package} is not installed", exc_type=ImportError)
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    pictures = tmp_path_factory.mktemp("pictures")
+    for seed in range(8):
+        small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+        Image.fromarray(small).resize((160, 128), Image.Resampling.BICUBIC).save(pictures / f"{seed}.png")
+    spec = ModelSpec("arch2", TASK)
+    network = unsettled(spec)
+    options = Options(resolution=SIZE, fp16=True, int8=True, calibrate=pictures)
+    return export.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_an_engine_computes_what_the_file_says(
+    exported: export.Exported, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTNAS_CACHE", str(tmp_path))
+    loaded = sidecar.load(str(exported.folder))
+    network = build(ModelSpec("arch2", TASK))
+    x = sample_image(network, SIZE).numpy()
+    outputs = []
+    for engine, kind in (("onnxruntime", "fp32"), ("tensorrt", precision)):
+        with open_engine(loaded, SIZE, kind, engine) as opened:
+            opened.input[...] = x
+            outputs.append(opened.run().copy())
+    (record,) = (tmp_path / "engines").glob("*.json")  # of the comparison that every new engine goes through
+    assert 0 <= json.loads(record.read_text())["difference"] <= ALLOWED[precision]
+    expected, found = outputs
+    assert np.isfinite(found).all()
+    assert np.abs(found - expected).mean() <= ERRORS[precision] * np.abs(expected).mean()

@@ -1,0 +1,431 @@
+"""Every engine keeps the same contract; TensorRT's names are those of five versions, each in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fastnas.jetson import sidecar
+from fastnas.jetson.commands import main
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.errors import JetsonError
+from tests.helpers import paths
+from tests.helpers.jetson_toys import toy_artifacts
+
+VERSIONS = ("8.0", "8.2", "8.6", "10", "11")
+
+# Runs in a process that has the fakes: opens the engine twice, checks the contract, prints what happened.
+CONTRACT = """
+import json, sys
+import numpy as np
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.errors import JetsonError
+from pycuda import driver
+
+folder, precision = sys.argv[1:3]
+options = json.loads(sys.argv[3])
+artifact, said = sidecar.load(folder), []
+def once():
+    with open_engine(artifact, (64, 96), precision, "tensorrt", progress=said.append, **options) as engine:
+        engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
+        output = engine.run().copy()
+        del driver.calls[:]
+        for _ in range(5):
+            engine.run()
+        assert set(driver.calls) == {"htod", "dtoh"}, driver.calls
+        with open(engine.about["path"], "rb") as file:
+            header = json.loads(file.readline().decode())
+        return output, header, engine.stages, engine.about
+try:
+    output, header, stages, about = once()
+    lines, said[:] = list(said), []
+    once()
+except JetsonError as error:
+    sys.exit("ERROR " + error.message)
+print(json.dumps({"sum": float(output.sum()), "header": header, "stages": stages, "lines": lines, "again": said}))
+"""
+
+
+# Opens, runs and closes an engine, whatever fails; prints the error and what was freed, in order.
+LIFE = """
+import json, sys
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.errors import JetsonError
+from pycuda import driver
+
+line = ""
+try:
+    with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", "tensorrt") as engine:
+        engine.run()
+except JetsonError as error:
+    line = error.message
+freed = list(driver.freed)
+print(json.dumps([line, freed]))
+"""
+
+WITHOUT_ONNXRUNTIME = """
+from importlib import util
+import fastnas.jetson.engine.verify as check
+check.find_spec = lambda name: None if name == "onnxruntime" else util.find_spec(name)
+"""
+
+
+def environment(tmp_path, version, **more):
+    search_path = [paths.FAKES, paths.ROOT]
+    return dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(search_path),
+        FAKE_TENSORRT=version,
+        FASTNAS_CACHE=str(tmp_path / "cache"),
+        **more,
+    )
+
+
+def contract(tmp_path, version, toy, precision="fp32", options=None, **more):
+    command = [sys.executable, "-c", CONTRACT, toy, precision, json.dumps(options or {})]
+    done = subprocess.run(
+        command,
+        env=environment(tmp_path, version, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=60,
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    return toy_artifacts(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def expected(toys):
+    """What ONNX Runtime says for the contract's input."""
+    with open_engine(sidecar.load(toys["segmentation"]), (64, 96), engine="onnxruntime") as engine:
+        engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
+        return float(engine.run().sum())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toys, expected):
+    found = contract(tmp_path, version, toys["segmentation"])
+    assert isinstance(found, dict), found
+    assert found["sum"] == pytest.approx(expected, rel=1e-5)
+    assert found["header"]["flags"] == []
+    assert found["header"]["shapes"] == {"image": [1, 3, 64, 96]}
+    assert found["header"]["workspace"] == 256 << 20
+    assert "there is none yet" in found["lines"][0]
+    by_hand = found["lines"][1]
+    (engine,) = (tmp_path / "cache" / "engines").glob("*.engine")
+    assert "trtexec --onnx={}/model.onnx --saveEngine={} ".format(toys["segmentation"], engine) in by_hand
+    limit = "--workspace=256" if version in ("8.0", "8.2") else "--memPoolSize=workspace:256"
+    assert by_hand.endswith("--shapes=image:1x3x64x96 " + limit)
+    assert found["again"] == []
+    with open(str(engine)[: -len(".engine")] + ".json") as file:
+        assert json.load(file)["difference"] < 1e-5
+    inference, copy_in, compute, copy_out = found["stages"]
+    assert inference >= copy_in + compute + copy_out > 0
+
+
+@pytest.mark.parametrize(("version", "flags"), [("8.0", ["FP16"]), ("8.6", ["FP16"]), ("10", ["FP16"])])
+def test_fp16_is_a_flag_on_the_fp32_graph_while_there_is_one(tmp_path, version, flags, toys):
+    header = contract(tmp_path, version, toys["segmentation"], "fp16")["header"]
+    assert (header["flags"], header["typed"]) == (flags, False)
+
+
+def test_fp16_needs_the_typed_graph_on_11(tmp_path, toys):
+    assert "has no fp16 file for tensorrt" in contract(tmp_path, "11", toys["segmentation"], "fp16")
+
+
+@pytest.mark.parametrize("version", ["8.2", "8.6", "10"])
+def test_a_dla_takes_fp16_with_the_gpu_behind_it(tmp_path, version, toys):
+    found = contract(tmp_path, version, toys["segmentation"], "fp16", {"dla": 1}, FAKE_DLA="2")
+    header = found["header"]
+    assert (header["dla"], header["flags"]) == (1, ["FP16", "GPU_FALLBACK"])
+    assert found["lines"][1].endswith("--fp16 --useDLACore=1 --allowGPUFallback")
+    other = contract(tmp_path, version, toys["segmentation"], "fp16", {"dla": 0}, FAKE_DLA="2")
+    assert "dla was 1, is 0" in other["lines"][0]
+
+
+@pytest.mark.parametrize(
+    ("cores", "precision", "line"),
+    [
+        ("0", "fp16", "Fake GPU has no DLA; leave out --dla"),
+        ("1", "fp16", "Fake GPU has no DLA 1: it has 1, counted from 0"),
+        ("2", "fp32", "a DLA runs fp16 alone, not fp32; use --precision fp16"),
+    ],
+)
+def test_a_dla_that_cannot_is_refused_in_a_line(tmp_path, cores, precision, line, toys):
+    found = contract(tmp_path, "8.6", toys["segmentation"], precision, {"dla": 1}, FAKE_DLA=cores)
+    assert found.startswith("ERROR ")
+    assert line in found
+    assert not (tmp_path / "cache").exists()
+
+
+def test_only_tensorrt_knows_the_dla(toys):
+    with pytest.raises(JetsonError, match="--dla needs --engine tensorrt, not onnxruntime"):
+        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime", dla=0)
+    command = ["jetson-bench", toys["depth"], "--res", "32", "--engine", "onnxruntime", "--dla", "0"]
+    done = CliRunner().invoke(main, command)
+    assert (done.exit_code, "--dla needs --engine tensorrt" in done.output) == (1, True)
+
+
+@pytest.mark.parametrize("version", ["8.2", "10"])
+def test_another_workspace_is_another_engine(tmp_path, version, toys):
+    contract(tmp_path, version, toys["segmentation"])
+    found = contract(tmp_path, version, toys["segmentation"], "fp32", {"workspace_mb": 64})
+    assert found["header"]["workspace"] == 64 << 20
+    assert "workspace was 256, is 64" in found["lines"][0]
+    assert found["lines"][1].endswith("--workspace=64" if version == "8.2" else "workspace:64")
+
+
+@pytest.mark.parametrize(("fault", "by"), [("wrong", "by 1."), ("nan", "by inf of")])
+def test_an_engine_that_differs_from_its_graph_is_not_kept(tmp_path, fault, by, toys):
+    found = contract(tmp_path, "8.6", toys["segmentation"], FAKE_TENSORRT_FAULT=fault)
+    assert "toy-segmentation fp32 at 64x96 is wrong: it differs from its graph " + by in found
+    assert list((tmp_path / "cache" / "engines").glob("toy*")) == []
+
+
+def test_without_onnxruntime_an_engine_is_used_but_not_called_compared(tmp_path, monkeypatch, toys):
+    """It is compared the first time that ONNX Runtime is there."""
+    monkeypatch.setattr(sys.modules[__name__], "CONTRACT", WITHOUT_ONNXRUNTIME + CONTRACT)
+    found = contract(tmp_path, "8.6", toys["segmentation"])
+    assert any("not compared with its graph: ONNX Runtime is not installed" in line for line in found["lines"])
+    monkeypatch.undo()
+    assert contract(tmp_path, "8.6", toys["segmentation"])["lines"] == []
+    (record,) = (tmp_path / "cache" / "engines").glob("*.json")
+    assert json.loads(record.read_text())["difference"] < 1e-5
+
+
+def test_int8_is_refused_on_a_tx2(tmp_path, toys):
+    found = contract(tmp_path, "8.2", toys["segmentation"], "int8", FAKE_COMPUTE="6.2")
+    assert "has no INT8 instructions; use --precision fp16" in found
+
+
+def test_no_memory_to_run_is_one_line(tmp_path, toys):
+    found = contract(tmp_path, "8.2", toys["segmentation"], FAKE_TENSORRT_FAULT="memory")
+    assert "ERROR there is not enough memory to run" in found
+
+
+def life(tmp_path, version, toy, **more):
+    command = [sys.executable, "-c", LIFE, toy]
+    done = subprocess.check_output(command, env=environment(tmp_path, version, **more), timeout=60)
+    return json.loads(done.decode())
+
+
+ALL_FREED = ["TensorRT", "stream", "device", "device", "pinned", "pinned", "context"]
+
+
+@pytest.mark.parametrize("more", [{}, {"FAKE_OLD_PYCUDA": "1"}])
+def test_everything_is_freed_before_what_it_stands_on(tmp_path, toys, more):
+    assert life(tmp_path, "8.2", toys["segmentation"], **more) == ["", ALL_FREED]
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "freed"),
+    [
+        ("context", "preparing toy-segmentation fp32 at 64x96: cuCtxCreate failed: out of memory; close other", []),
+        ("pinned", "preparing toy-segmentation fp32 at 64x96: cuMemHostAlloc failed: out", ["TensorRT", "context"]),
+        ("device", "cuMemAlloc failed: out of memory", ["TensorRT", "device", "pinned", "pinned", "context"]),
+        ("copy", "running toy-segmentation fp32 at 64x96: cuMemcpyHtoDAsync failed: invalid device", ALL_FREED),
+        ("launch", "unspecified launch failure; start again; if it comes back, `sudo dmesg", ALL_FREED),
+    ],
+)
+def test_an_error_of_cuda_is_one_line_and_leaks_nothing(tmp_path, toys, fault, text, freed):
+    line, found = life(tmp_path, "10", toys["segmentation"], FAKE_CUDA_FAULT=fault)
+    assert text in line
+    assert "\n" not in line
+    assert found == freed
+
+
+def test_no_driver_is_one_line(tmp_path, toys):
+    assert "no usable NVIDIA driver" in contract(tmp_path, "8.2", toys["segmentation"], FAKE_NO_DRIVER="1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("parse", "cannot parse the graph: No importer registered for op: Loop"),
+        ("build", "could not build the engine: Could not find any implementation for node Resize_1"),
+        ("killed", "for want of memory; close other programs, take a smaller size, or add swap"),
+        ("exhausted", "OutOfMemory (no further information); close other programs, take a smaller size"),
+    ],
+)
+def test_a_failed_build_is_one_line_and_leaves_nothing(tmp_path, fault, text, toys):
+    found = contract(tmp_path, "8.2", toys["segmentation"], FAKE_TENSORRT_FAULT=fault)
+    assert text in found.strip().splitlines()[-1]
+    assert list((tmp_path / "cache" / "engines").iterdir()) == []
+
+
+def test_an_engine_of_another_tensorrt_is_rebuilt_and_says_why(tmp_path, toys):
+    contract(tmp_path, "8.2", toys["segmentation"])
+    lines = contract(tmp_path, "8.6", toys["segmentation"])["lines"]
+    assert "TensorRT was 8.2.1.8, is 8.6.2.3" in lines[0]
+
+
+@pytest.mark.parametrize("left", [b"8.6.2.3tt", b"torn"])
+def test_timings_that_tensorrt_refuses_cost_no_build(tmp_path, left, toys):
+    """A board that was upgraded keeps its cache; `create_timing_cache` then gives None."""
+    timings = tmp_path / "cache" / "engines" / "timings"
+    timings.parent.mkdir(parents=True)
+    timings.write_bytes(left)
+    assert isinstance(contract(tmp_path, "10", toys["segmentation"]), dict)
+    assert timings.read_bytes().startswith(b"10.3.0.30")
+
+
+def test_a_truncated_engine_is_rebuilt(tmp_path, toys):
+    contract(tmp_path, "8.6", toys["segmentation"])
+    (engine,) = (tmp_path / "cache" / "engines").glob("*.engine")
+    whole = engine.read_bytes()
+    engine.write_bytes(whole[:100])
+    assert "its file is damaged" in contract(tmp_path, "8.6", toys["segmentation"])["lines"][0]
+    assert engine.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, toys):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert "set FASTNAS_CACHE" in contract(tmp_path, "8.6", toys["segmentation"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_cancelled_build_ends_its_process(tmp_path, number, toys):
+    command = [sys.executable, "-c", CONTRACT, toys["segmentation"], "fp32", "{}"]
+    parent = subprocess.Popen(
+        command, env=environment(tmp_path, "8.2", FAKE_TENSORRT_FAULT="hang"), stderr=subprocess.DEVNULL
+    )
+    children = wait_for(lambda: children_of(parent.pid))
+    time.sleep(0.5)
+    parent.send_signal(number)
+    parent.wait(20)
+    wait_for(lambda: not any(os.path.exists("/proc/{}/exe".format(child)) and alive(child) for child in children))
+    engines = tmp_path / "cache" / "engines"
+    assert not list(engines.glob("[!.]*.engine"))
+    assert isinstance(contract(tmp_path, "8.2", toys["segmentation"]), dict)
+    assert sorted(path.suffix for path in engines.iterdir()) == ["", ".engine", ".json"]  # the first are the timings
+
+
+def children_of(pid):
+    try:
+        with open("/proc/{0}/task/{0}/children".format(pid)) as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def alive(pid):
+    try:
+        with open("/proc/{}/stat".format(pid)) as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=15):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited {} s in vain".format(seconds))
+
+
+def test_onnxruntime_runs_every_kind_at_every_size(toys):
+    for kind, channels in [("segmentation", 3), ("pose", 3), ("depth", 1)]:
+        for size in [(32, 32), (64, 96)]:
+            with open_engine(sidecar.load(toys[kind]), size, engine="onnxruntime", threads=1) as engine:
+                assert engine.run().shape == (1, channels, size[0] // 4, size[1] // 4)
+                assert engine.stages is not None
+                assert engine.stages.inference == engine.stages.compute > 0
+
+
+def test_a_pass_that_fails_is_one_line(toys, monkeypatch):
+    def fail(binding):
+        raise RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 9\nat 0x1")
+
+    with open_engine(sidecar.load(toys["depth"]), (32, 64), engine="onnxruntime") as engine:
+        session: Any = type("Session", (), {"run_with_iobinding": staticmethod(fail)})
+        monkeypatch.setattr(engine, "_session", session)
+        with pytest.raises(JetsonError) as caught:
+            engine.run()
+    assert caught.value.message.startswith("toy-depth failed at 32x64 in ONNX Runtime: [ONNXRuntimeError]")
+    assert "\n" not in caught.value.message
+
+
+def test_an_engine_runs_only_in_its_own_thread(toys):
+    errors = []
+
+    def run(engine):
+        try:
+            engine.run()
+        except JetsonError as error:
+            errors.append(error.message)
+
+    with open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime") as engine:
+        thread = threading.Thread(target=run, args=(engine,))
+        thread.start()
+        thread.join()
+    assert errors == ["an engine runs only in the thread that opened it: hand the pictures to that thread"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"input": ("picture", "NCHW", (0, 0, 0), (1, 1, 1))}, "the input is 'image', the sidecar says 'picture'"),
+        ({"input": ("image", "NHWC", (0, 0, 0), (1, 1, 1))}, r"the input is tensor\(float\), the sidecar says uint8"),
+        ({"output": ("output", "logits", 8)}, r"output is \[1, 3, 8, 8\], the sidecar says \[1, 3, 4, 4\]"),
+    ],
+)
+def test_a_graph_that_is_not_what_the_sidecar_says_is_refused(toys, change, text):
+    artifact = sidecar.load(toys["segmentation"])
+    values: dict = {}
+    if "input" in change:
+        values["input"] = sidecar.Input(*change["input"])
+    else:
+        values["output"] = sidecar.Output(*change["output"])
+    with pytest.raises(JetsonError, match=text):
+        open_engine(artifact._replace(sidecar=artifact.sidecar._replace(**values)), (32, 32), engine="onnxruntime")
+
+
+def test_a_provider_that_is_not_there_is_refused(toys):
+    with pytest.raises(JetsonError, match="CUDAExecutionProvider|fell back"):
+        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime-cuda")
+    with pytest.raises(JetsonError, match="no engine 'tpu'"):
+        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="tpu")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what the generation of 10 and 11 still takes
+def test_the_build_works_with_nvidias_real_classes(tmp_path, toys):
+    """TensorRT for RTX builds ahead of time, without a GPU; its classes are those of TensorRT 10 and 11."""
+    real: Any = pytest.importorskip("tensorrt_rtx_bindings")
+    from fastnas.jetson.engine.build import BuildOrder, build
+
+    class Builder(real.Builder):  # type: ignore[name-defined]
+        def create_builder_config(self):
+            config = real.Builder.create_builder_config(self)
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(real.ComputeCapability.SM86, 0)
+            return config
+
+    module = type(sys)("tensorrt")
+    module.__dict__.update(real.__dict__, Builder=Builder)
+    timings = tmp_path / "timings"
+    onnx = os.path.join(toys["segmentation"], "model.onnx")
+    order = BuildOrder(onnx, "", "image", (1, 3, 64, 96), typed=True, timing_cache=str(timings))
+    assert len(build(module, order)) > 1000
+    assert timings.stat().st_size > 0
+    assert len(build(module, order)) > 1000  # with what the first build measured
+    assert real.ICudaEngine.num_io_tensors
+    for name in ("set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"):
+        assert hasattr(real.IExecutionContext, name)

@@ -1,0 +1,122 @@
+"""What README and docs tell to type exists: commands, options, values, targets, files and links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from fastnas.cli import main
+from tests.core.test_cli import options
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLACEHOLDERS = {"COMMAND", "ARTIFACT", "..."}
+OTHERS = {"--object-store-memory"}
+"""Options that pages name of other programs: Ray's."""
+
+
+def blocks(text: str) -> Iterator[str]:
+    """The lines of code blocks, fenced or indented, continued ones joined."""
+    fenced, lines = False, text.replace("\\\n", " ").splitlines()
+    for line in lines:
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            yield line.strip()
+
+
+def typed(page: Path) -> list[str]:
+    """Every command line of a page, inline ones included, without its comment and what it is piped into."""
+    text = page.read_text()
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("\n", " ")
+    inline = re.findall(r"`((?:fastnas|python|make|pytest) [^`]+)`", prose)
+    found = [re.split(r"\s+#\s|\s+[|>]\s|\s+&&\s", line)[0].strip() for line in (*blocks(text), *inline)]
+    return [line for line in found if re.match(r"(sudo )?(fastnas|python|make|pytest) \S", line)]
+
+
+COMMANDS = [pytest.param(line, id=f"{page.stem}: {line[:60]}") for page in PAGES for line in dict.fromkeys(typed(page))]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 60
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_can_be_typed(line: str) -> None:
+    program, *words = shlex.split(line.removeprefix("sudo "))
+    if program == "fastnas":
+        accept(words)
+    elif program == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert {word for word in words if "=" not in word} <= set(targets)
+    elif program == "python" and words[0] == "-m":
+        assert words[1].split(".")[0] in ("fastnas", "tests", "venv", "pip")
+    else:  # python FILE or pytest
+        files = [word for word in words if word.endswith(".py")]
+        assert all((ROOT / file).is_file() for file in files), files
+        if program == "python":
+            source = (ROOT / files[0]).read_text()
+            assert all(f'"{word}"' in source for word in words if word.startswith("--"))
+
+
+def accept(words: list[str]) -> None:
+    """Let click read the words as far as it can without running or opening anything."""
+    command: click.Command = main
+    context = click.Context(command, info_name="fastnas")
+    while isinstance(command, click.Group):
+        values, words, _ = command.make_parser(context).parse_args(list(words))
+        check(command, values)
+        if not words:
+            return
+        name, words = words[0], words[1:]
+        if name in PLACEHOLDERS:
+            return
+        found = command.get_command(context, name)
+        assert found is not None, f"there is no command {name}"
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    values, left, _ = command.make_parser(context).parse_args(list(words))
+    assert not left
+    check(command, values)
+
+
+def check(command: click.Command, values: dict[str, object]) -> None:
+    """Values that are no files are of their options' types."""
+    for param in command.params:
+        value = values.get(str(param.name))
+        if isinstance(param.type, click.Path) or not isinstance(value, str) or value.isupper():
+            continue
+        param.type.convert(value, param, None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if not link.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_are_named_exist(page: Path) -> None:
+    known = {name for each in options().values() for names in each for name in names.split("/")}
+    scripts = "".join(path.read_text() for path in (*ROOT.glob("benchmarks/*.py"), ROOT / "docker" / "run.sh"))
+    for option in set(re.findall(r"`(--[a-z][\w-]*)", page.read_text())):
+        assert option in known | OTHERS or option in scripts, option
+
+
+SNIPPETS = [
+    pytest.param(code, id=f"{page.stem} {number}")
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_a_snippet_runs(code: str, tmp_path: Path) -> None:
+    """On generated scenes where it names real images; a training is made ready, but not run."""
+    here = code.replace('"voc", "~/data"', '"synthetic"').replace("trainer.run()", "")
+    exec(compile(here, "snippet", "exec"), {"folder": tmp_path})

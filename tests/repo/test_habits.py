@@ -1,0 +1,84 @@
+"""The linters pass, and the rules of the house that they are to hold really do refuse what they forbid."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+ROOMS = ("search", "train", "deploy", "jetson")
+
+
+def run(*command: object, cwd: Path = ROOT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in command], cwd=cwd, input=stdin, capture_output=True, text=True)
+
+
+OLD_NUMPY = pytest.mark.skipif(sys.version_info < (3, 11), reason="the last NumPy for Python 3.10 has other types")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check"], ["ruff", "format", "--check"], pytest.param(["mypy"], marks=OLD_NUMPY), ["lint-imports"]],
+    ids=" ".join,
+)
+def test_linters_pass(command: list[str]) -> None:
+    done = run(BIN / command[0], *command[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_not_imported_by_its_folder_name(room: str) -> None:
+    ruff = [BIN / "ruff", "check", "--select", "TID251", "--stdin-filename", "fastnas/example.py", "-"]
+    assert "TID251" in run(*ruff, stdin=f"from {room} import anything\n").stdout
+    assert run(*ruff, stdin=f"from fastnas.{room} import anything\n").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "contract"),
+    [
+        ("fastnas/errors.py", "fastnas.train", "The core imports no room"),
+        ("train/__init__.py", "fastnas.search", "Rooms stand in order"),
+        ("train/__init__.py", "fastnas.deploy", "Rooms stand in order"),
+        ("jetson/__init__.py", "fastnas.errors", "The device half stands alone"),
+    ],
+)
+def test_import_against_the_flow_is_refused(tmp_path: Path, importer: str, imported: str, contract: str) -> None:
+    for name in ("fastnas", *ROOMS):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / importer).open("a") as file:
+        file.write(f"\nimport {imported}\n")
+    done = run(BIN / "lint-imports", "--no-cache", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"{contract} BROKEN" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("disguise", "line"),
+    [
+        ("sys.version_info = (3, 9, 18, 'final', 0)", "needs Python 3.10 to 3.13"),
+        ("sys.version_info = (3, 14, 0, 'final', 0)", "needs Python 3.10 to 3.13"),
+        ("sys.modules['ensurepip'] = None", "cannot make virtual environments"),
+    ],
+)
+def test_make_refuses_an_unfit_python_in_one_line(tmp_path: Path, disguise: str, line: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport sys\n{disguise}\nexec(sys.argv[2])\n")
+    python.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "setup.py", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = run("make", "--silent", "test", f"PYTHON={python}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert line in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_continuous_integration_runs_the_contributors_command() -> None:
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+    assert "run: make test" in (ROOT / ".github" / "workflows" / "test.yml").read_text()

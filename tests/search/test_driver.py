@@ -1,0 +1,329 @@
+"""The loop of a search: what is trained, reused, refused or failed; and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torchvision.models import mobilenet_v2
+
+from fastnas.cli import main
+from fastnas.errors import FastnasError
+from fastnas.models.genotype import Genotype
+from fastnas.models.spec import ModelSpec, parse_architecture
+from fastnas.search.driver import Here, Job, Outcome, Search
+from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation
+from fastnas.search.history import Record, Run, read_records, read_settings
+from fastnas.search.progress import Summary, Views
+from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
+from fastnas.tasks import Depth
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = SearchSettings(candidates=12, policy=PolicySettings(batch=4), stop=StopSettings(rule="never"))
+OPTIONS = [
+    "--preset", "tiny", "--set", "images=24", "--set", "evaluation.channels=4",
+    "--set", "evaluation.stage1_crop=32", "--set", "evaluation.stage1_short_side=32", "--set",
+    "evaluation.stage2_crop=32", "--set", "evaluation.stage2_short_side=32", "--set", "evaluation.stage1_epochs=1",
+]  # fmt: skip
+NO_VIEW = Views()
+
+
+class Toy:
+    """An evaluator that reads the reward off the genotype."""
+
+    def __init__(self, reward: Callable[[Genotype], float] = lambda g: sum(g.decisions()) / 200) -> None:
+        self.reward, self.evaluated = reward, []
+
+    def evaluate(self, genotype: Genotype, seed: int, goes_on: Any, notify: Any) -> Evaluation:
+        self.evaluated.append(genotype)
+        stage1 = self.reward(genotype)
+        return Evaluation(stage1, stage1 + 0.1 if goes_on(stage1) else None, {"mean_iou": stage1}, {"stage1": 0.1})
+
+
+def search(folder: Path, settings: SearchSettings = SETTINGS, evaluator: Any = None, **options: Any) -> Search:
+    run = Run.start(folder, settings)
+    return Search(run, options.pop("workers", None) or Here(evaluator or Toy(), NO_VIEW), NO_VIEW, **options)
+
+
+def draw_always(search: Search, genotypes: list[Genotype]) -> None:
+    """Let the policy propose these in turn."""
+    original = search.policy.propose
+
+    def propose(count: int) -> list[Any]:
+        return [
+            dataclasses.replace(proposal, decisions=genotypes[proposal.number % len(genotypes)].decisions())
+            for proposal in original(count)
+        ]
+
+    search.policy.propose = propose  # type: ignore[method-assign]
+
+
+def twins() -> tuple[Genotype, Genotype, Genotype]:
+    """Two genotypes of one network, and another one."""
+    first = Genotype.parse("[[[3, 2], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]")
+    second = Genotype.parse("[[[2, 3], [2, 3], [0, 3]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]")
+    assert first != second
+    assert first.canonical() == second.canonical()
+    return first, second, Genotype.random(random.Random(0))
+
+
+def test_it_stops_after_so_many_candidates(tmp_path: Path) -> None:
+    driver = search(tmp_path)
+    driver.go_on()
+    assert [r.proposal.number for r in read_records(tmp_path)] == list(range(12))
+    assert driver.progress == 1.0
+
+
+def test_it_stops_after_the_time(tmp_path: Path) -> None:
+    driver = search(tmp_path, dataclasses.replace(SETTINGS, candidates=None, hours=1 / 3600))
+    start = time.monotonic()
+    driver.go_on()
+    assert 0.9 < time.monotonic() - start < 5
+    assert len(driver.run.records) >= 1
+    assert driver.progress == 1.0
+
+
+def test_equal_networks_are_trained_once(tmp_path: Path) -> None:
+    toy = Toy()
+    driver = search(tmp_path, evaluator=toy)
+    first, second, other = twins()
+    draw_always(driver, [first, second, other])
+    driver.go_on()
+    assert toy.evaluated == [first, other]
+    records = read_records(tmp_path)
+    assert [r.status for r in records[:4]] == ["done", "reused", "done", "reused"]
+    assert [r.reused for r in records[:6]] == [None, 0, None, 0, 0, 2]
+    assert records[1].reward == records[0].reward
+    assert records[1].stage1 is None, "a reused reward is no observation of the stop rule"
+
+
+class Two:
+    """Two places; the job that came last is finished first."""
+
+    capacity = 2
+
+    def __init__(self, evaluator: Toy) -> None:
+        self.evaluator, self.jobs, self.most = evaluator, [], 0
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.most = max(self.most, len(self.jobs))
+
+    def next(self) -> Outcome:
+        return self.jobs.pop().run(self.evaluator)
+
+
+def test_several_are_out_at_a_time_and_equal_ones_wait(tmp_path: Path) -> None:
+    toy = Toy()
+    workers = Two(toy)
+    driver = search(tmp_path, workers=workers)
+    first, second, other = twins()
+    draw_always(driver, [first, second, other])
+    driver.go_on()
+    assert sorted(map(str, toy.evaluated)) == sorted(map(str, [first, other]))
+    records = {r.proposal.number: r for r in read_records(tmp_path)}
+    assert len(records) == 12
+    assert records[1].reused == 0
+
+
+def test_results_out_of_order_record_their_staleness(tmp_path: Path) -> None:
+    workers = Two(Toy())
+    driver = search(tmp_path, dataclasses.replace(SETTINGS, policy=PolicySettings(batch=1)), workers=workers)
+    driver.go_on()
+    assert workers.most == 2
+    assert max(r.staleness for r in read_records(tmp_path)) > 0
+
+
+def test_failures_are_recorded_with_their_reason(tmp_path: Path) -> None:
+    def reward(genotype: Genotype) -> float:
+        if sum(genotype.decisions()) % 2:
+            raise CandidateFailed("out of memory")
+        return 0.5
+
+    driver = search(tmp_path, evaluator=Toy(reward))
+    driver.go_on()
+    records = read_records(tmp_path)
+    failed = [r for r in records if r.status == "failed"]
+    assert 0 < len(failed) < 12
+    assert {(r.reason, r.reward) for r in failed} == {("out of memory", None)}
+
+
+def test_it_gives_up_when_everything_fails(tmp_path: Path) -> None:
+    def reward(_: Genotype) -> float:
+        raise CandidateFailed("the loss is nan")
+
+    driver = search(tmp_path, evaluator=Toy(reward))
+    with pytest.raises(FastnasError, match="10 candidates failed one after the other, the last one: the loss is nan"):
+        driver.go_on()
+    assert len(read_records(tmp_path)) == 10
+
+
+def test_limits_refuse_before_training(tmp_path: Path) -> None:
+    toy = Toy()
+    settings = dataclasses.replace(SETTINGS, limits=LimitSettings(parameters=2.5))
+    costs = {True: {"parameters": 2.6e6, "madds": 1.0}, False: {"parameters": 2.4e6, "madds": 1.0}}
+    driver = search(tmp_path, settings, toy, costs=lambda g: costs[g.cell[0] < 5])
+    driver.go_on()
+    records = read_records(tmp_path)
+    refused = [r for r in records if r.status == "refused"]
+    assert 0 < len(refused) < 12
+    assert {r.reason for r in refused} == {"2.60 million parameters, more than 2.5"}
+    assert all(g.cell[0] >= 5 for g in toy.evaluated)
+    assert all(r.scores["parameters"] == costs[r.genotype.cell[0] < 5]["parameters"] for r in records)
+
+
+def test_the_stop_rule_sees_every_stage_1_reward(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, stop=StopSettings(rule="paper", start=0.0))
+    driver = search(tmp_path, settings)
+    driver.go_on()
+    seen: list[float] = []
+    for record in read_records(tmp_path):
+        assert record.stage1 is not None
+        assert (record.status == "done") == (not seen or record.stage1 > sum(seen) / len(seen))
+        seen.append(record.stage1)
+
+
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    """Also where the record was written but the state was not saved."""
+    search(tmp_path / "peace").go_on()
+
+    class Killed(BaseException):
+        pass
+
+    Run.start(tmp_path / "war", SETTINGS).close()
+    for kill_at in (1, 2, 5, 6, 9):
+        with Run.resume(tmp_path / "war") as run:
+            save = run.save_state
+
+            def fatal(state: dict[str, Any], run: Run = run, save: Any = save, kill_at: int = kill_at) -> None:
+                if len(run.records) == kill_at:
+                    raise Killed
+                save(state)
+
+            run.save_state = fatal  # type: ignore[method-assign]
+            with pytest.raises(Killed):
+                Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
+    with Run.resume(tmp_path / "war") as run:
+        Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
+    assert plain(tmp_path / "war") == plain(tmp_path / "peace")
+
+
+def test_a_new_budget_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, candidates=3, hours=1.0)
+    Run.start(tmp_path, settings).close()
+    with Run.resume(tmp_path) as run:
+        run.extend(5, None)
+        Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
+    assert len(read_records(tmp_path)) == 5
+    assert read_settings(tmp_path) == dataclasses.replace(settings, candidates=5, hours=None)
+
+
+def plain(folder: Path) -> list[Record]:
+    """The history without its times."""
+    return [dataclasses.replace(record, seconds={}, finished=0.0) for record in read_records(folder)]
+
+
+def test_a_summary(tmp_path: Path) -> None:
+    driver = search(tmp_path, dataclasses.replace(SETTINGS, stop=StopSettings(start=0.0)))
+    driver.go_on()
+    records = driver.run.records
+    summary = Summary.of(records, since=time.time() - 60)
+    stopped = sum(r.status == "stopped" for r in records)
+    assert summary.stop_rate == stopped / 12
+    assert summary.best is not None
+    assert summary.best.reward == max(r.reward or 0 for r in records if r.status == "done")
+    assert summary.per_hour == pytest.approx(12 / 60 * 3600, rel=0.1)
+    assert parse_architecture(f"best@{tmp_path}") == summary.best.genotype
+    assert ModelSpec(f"best@{tmp_path}", Depth(1, 10)).architecture == str(summary.best.genotype)
+
+
+def test_best_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FastnasError, match=r"best@.*: cannot read"):
+        parse_architecture(f"best@{tmp_path}/absent")
+    Run.start(tmp_path, SETTINGS).close()
+    with pytest.raises(FastnasError, match="no candidate yet"):
+        parse_architecture(f"best@{tmp_path}")
+    (tmp_path / "history.jsonl").write_text("{}\n")
+    with pytest.raises(FastnasError, match="not the history"):
+        parse_architecture(f"best@{tmp_path}")
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "fastnas", "search", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.slow
+def test_a_real_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_path: Path) -> None:
+    folder, cache, rng = tmp_path / "war", ("--cache", tmp_path / "cache"), random.Random(0)
+    torch.save(mobilenet_v2(weights=None).state_dict(), tmp_path / "encoder.pth")  # both must have the same
+    arguments = (*OPTIONS, "--encoder-weights", tmp_path / "encoder.pth", "--candidates", 6, "--out", folder, *cache)
+    for kill in range(3):
+        victim = start("--json", *(("--resume", folder, *cache) if kill else arguments))
+        assert victim.stdout is not None
+        for line in victim.stdout:
+            if json.loads(line)["event"] in ("stage", "candidate"):
+                break
+        if kill == 1:
+            refused = CliRunner().invoke(main, ["search", "--resume", str(folder)])
+            assert "in use by a live search" in refused.stderr
+            assert refused.exit_code == 1
+        time.sleep(rng.uniform(0.0, 0.6))
+        victim.kill()
+        victim.communicate()
+        assert victim.returncode == -signal.SIGKILL, "the search ended before it was killed"
+    last = start("--resume", folder, "--json", *cache)
+    events = [json.loads(line) for line in last.communicate()[0].splitlines()]
+    assert last.returncode == 0
+    assert events[-1]["event"] == "end"
+    peace = start(*(tmp_path / "peace" if each == folder else each for each in arguments))
+    peace.communicate()
+    assert len(plain(folder)) == 6
+    assert plain(folder) == plain(tmp_path / "peace")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--data", "camvid"], "camvid"),
+        (["--time", "soon"], "'soon' is not a time such as 90s"),
+        (["--set", "evaluation.colour=1"], "there is no setting evaluation.colour"),
+        (["--set", "colour"], "write it as NAME=VALUE"),
+        (["--set", "policy.clip=7"], "setting clip must be from 0 to 1"),
+        (["--resume", "absent"], "is not a run folder"),
+        (["--resume", "absent", "--strategy", "random"], "continues a run as it was begun: leave out --strategy"),
+        (["--resume", "absent", "--seed", "0"], "leave out --seed"),
+        (["--resume", "absent", "--data", "synthetic"], "leave out --data"),
+        (["--time", "0s"], "'0s' is not a time"),
+    ],
+)
+def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], complaint: str) -> None:
+    out = [] if "--resume" in arguments else ["--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, ["search", *arguments, *out, "--cache", str(tmp_path)])
+    assert result.exit_code != 0
+    assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(("has", "precision"), [("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx2", "fp32")])
+def test_candidates_are_trained_in_what_the_machine_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has: str, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
+    common = ["search", "--device", "cpu", "--encoder-weights", str(tmp_path / "absent.pth"), "--out"]
+    CliRunner().invoke(main, [*common, str(tmp_path / "own")])
+    CliRunner().invoke(main, [*common, str(tmp_path / "asked"), "--precision", "fp32"])
+    assert read_settings(tmp_path / "own").evaluation.precision == precision
+    assert read_settings(tmp_path / "asked").evaluation.precision == "fp32"

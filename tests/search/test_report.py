@@ -1,0 +1,205 @@
+"""The page about searches: its numbers, its independence of anything but itself, and how a browser takes it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from fastnas.cli import main
+from fastnas.models.checkpoint import save_model
+from fastnas.models.spec import ModelSpec, build
+from fastnas.search.presets import override, preset
+from fastnas.search.report.page import training_command
+from fastnas.search.report.statistics import distinct, read_run
+from fastnas.tasks import Segmentation
+from tests.helpers.search_toys import settings, write_run
+
+
+def report(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders: PPO against random search, and two arms of an ablation."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_run(folder / "ppo", settings(), 150)
+    write_run(folder / "random", settings("random", seed=1), 150)
+    write_run(folder / "bare", settings("random", polyak=False, auxiliary=False), 40, bonus=-0.1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(runs: Path) -> Path:
+    """A page of all of it."""
+    out = runs / "all" / "page.html"
+    result = report(runs / "ppo", runs / "random", runs / "bare", "--out", out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+class Links(HTMLParser):
+    """Collects everything that a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_but_itself(page: Path) -> None:
+    text, links = page.read_text(), Links()
+    links.feed(text)
+    assert not links.open
+    assert len(links.found) > 8
+    assert all(link.startswith("data:") for link in links.found)
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "<script" not in text
+
+
+def test_every_figure_is_also_a_picture_file(page: Path) -> None:
+    names = {
+        "course", "rewards-stage1", "rewards-stage2", "best1", "best2", "best3", "pareto-parameters", "pareto-madds",
+        "pareto-latency", "operations", "connections", "ablation",
+    }  # fmt: skip
+    files = {path.stem: path for path in page.with_suffix("").iterdir()}
+    assert set(files) == names
+    for path in files.values():
+        with Image.open(path) as picture:
+            assert (picture.format, min(picture.size) > 400) == ("PNG", True)
+    assert page.read_text().count("<img") == len(names)
+
+
+def test_the_numbers_are_those_of_the_histories(runs: Path, tmp_path: Path) -> None:
+    result = report(runs / "ppo", runs / "random", "--out", tmp_path / "page.html", "--block", 50, "--json")
+    numbers = json.loads(result.stdout)
+    ppo = read_run(runs / "ppo")
+    assert [run["candidates"] for run in numbers["runs"]] == [150, 150]
+    assert sum(numbers["runs"][0][s] for s in ("done", "stopped", "reused", "refused", "failed")) == 150
+    assert numbers["runs"][0]["best"] == distinct(ppo.records)[0].reward
+    assert len(numbers["blocks"]["PPO"]["stage1"]) == 3
+    assert sum(map(len, numbers["blocks"]["PPO"]["stage1"])) == len(ppo.rewards("stage1"))
+    # The toy reward favours what PPO can learn in 150 candidates at this rate; random search cannot.
+    first = numbers["comparisons"][0]
+    assert (first["first"], first["second"], first["stage"]) == ("PPO", "random search", "stage1")
+    assert first["p"] < 1e-3
+    assert sum(numbers["operations"]["all"].values()) == pytest.approx(1)
+    front = numbers["pareto"]["latency"]
+    assert [n["scores"]["latency"] for n in front] == sorted(n["scores"]["latency"] for n in front)
+    assert numbers["connections"]["best"][0][4] is None
+
+
+def test_the_next_command_has_all_that_the_search_had() -> None:
+    settings = override(preset("tiny"), ("data=nyud", "root=my data", "task=depth", "evaluation.encoder=resnet50"))
+    command = training_command(Path("runs/a b"), settings)
+    assert command == "fastnas train 'best@runs/a b' --data nyud --root 'my data' --task depth --encoder resnet50"
+    offline = override(preset("tiny"), ("data=camvid", "evaluation.encoder_weights=/data/mobilenet.pth"))
+    assert training_command(Path("run"), offline).endswith(" --data camvid --encoder-weights /data/mobilenet.pth")
+    assert training_command(Path("run"), preset("tiny")) == "fastnas train best@run --data synthetic"
+
+
+def test_the_next_command_is_on_the_page(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    report(runs / "bare", runs / "ppo", "--out", out)
+    assert f"fastnas train best@{runs / 'ppo'} --data synthetic" in out.read_text()
+
+
+def test_a_live_run_with_a_torn_line(runs: Path, tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    shutil.copytree(runs / "ppo", live)
+    lines = (live / "history.jsonl").read_bytes().splitlines(keepends=True)
+    for whole in (0, 1, 3, 30):
+        (live / "history.jsonl").write_bytes(b"".join(lines[:whole]) + lines[whole][:40])
+        result = report(live, "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["runs"][0]["candidates"] == whole
+        assert ("Nothing to show yet" in (live / "report.html").read_text()) == (whole == 0)
+
+
+def test_names_cannot_break_the_page(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "<script>alert(1)&", settings(), 12)
+    assert report(folder).exit_code == 0
+    text = (folder / "report.html").read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&amp;" in text
+
+
+def test_final_scores_of_trained_models(runs: Path, tmp_path: Path) -> None:
+    task = Segmentation(("background", "thing"), ((0, 0, 0), (255, 0, 0)))
+    ranked = distinct(read_run(runs / "ppo").records)
+    for i, record in enumerate(ranked[:60:15]):
+        spec = ModelSpec(str(record.genotype), task, channels=8)
+        path = tmp_path / "trained" / f"net{i}" / "model.safetensors"
+        path.parent.mkdir(parents=True)
+        save_model(path, build(spec), spec, metrics={"mean_iou": 0.8 - i / 10})
+    spec = ModelSpec("arch0", task, channels=8)
+    save_model(tmp_path / "trained" / "arch0.safetensors", build(spec), spec, metrics={"mean_iou": 0.3})
+    out = tmp_path / "page.html"
+    result = report(runs / "ppo", "--final", tmp_path / "trained", "--out", out, "--json")
+    final = json.loads(result.stdout)["final"]
+    assert final["score"] == "mean_iou"
+    assert [(p["name"], p["score"]) for p in final["points"]] == [
+        (f"net{i}", pytest.approx(0.8 - i / 10)) for i in range(4)
+    ]
+    assert final["spearman"][0] == pytest.approx(1)
+    assert final["left_out"] == ["arch0"]
+    assert (tmp_path / "page" / "final.png").is_file()
+    assert re.search(r"Spearman's rho over 4 networks is <b>1\.000</b>", out.read_text())
+
+
+@pytest.mark.parametrize(("model", "line"), [("arch0", "has no score"), ("deeplabv3-mbv2", "which no search can find")])
+def test_models_without_a_place_in_the_comparison(runs: Path, tmp_path: Path, model: str, line: str) -> None:
+    spec = ModelSpec(model, Segmentation(("a", "b"), ((0, 0, 0), (255, 0, 0))))
+    save_model(tmp_path / "m.safetensors", build(spec), spec)
+    result = report(runs / "ppo", "--final", tmp_path / "m.safetensors")
+    assert result.exit_code == 1
+    assert line in result.stderr
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    result = report(tmp_path)
+    assert result.exit_code == 1
+    assert "is not a run folder" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser(page: Path, width: int) -> None:
+    """No error, nothing fetched, every picture decoded, and no sideways scrolling of the page."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    browser_path = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser_path is None:
+        pytest.skip("no Chromium on this machine")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=flags)
+        tab = browser.new_page(viewport={"width": width, "height": 800})
+        said: list[str] = []
+        asked: list[str] = []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.as_uri())
+        broken = tab.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).length")
+        scroll = tab.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert broken == 0
+    assert scroll == width
