@@ -1,8 +1,11 @@
 """Parts that the camera's tests share: small videos, sources that misbehave, and the camera as a real process."""
 
+import http.client
+import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -111,3 +114,62 @@ class Process:
             self.child.kill()
             self.child.wait()
         self._log.close()
+
+
+def port_of(process):
+    return int(process.wait_for(r"watch: http://[^:]+:(\d+)/").group(1))
+
+
+def ask(port, path, wishes=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    if wishes is None:
+        connection.request("GET", path)
+    else:
+        connection.request("POST", path, json.dumps(wishes), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    data = answer.read()
+    assert answer.status == 200, data
+    return json.loads(data.decode())
+
+
+def wait_running(port):
+    due = time.monotonic() + 30
+    while ask(port, "/figures")["shown"] < 3:
+        assert time.monotonic() < due
+        time.sleep(0.05)
+
+
+def frames_of(path):
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return found, capture.get(cv2.CAP_PROP_FPS)
+        found.append(frame)
+
+
+def watch(port, pictures, path="/stream.mjpg", headers=""):
+    """Read so many pictures of the stream; each part's JPEG and age."""
+    import cv2
+
+    found = []
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall("GET {} HTTP/1.0\r\nHost: localhost\r\n{}\r\n".format(path, headers).encode())
+        file = connection.makefile("rb")
+        assert b"200" in file.readline()
+        while file.readline().strip():
+            pass
+        while len(found) < pictures:
+            line = file.readline()
+            if not line:
+                return found
+            assert line == b"--picture\r\n"
+            head = b"".join(iter(file.readline, b"\r\n")).decode()
+            data = file.read(int(re.findall(r"Content-Length: (\d+)", head)[0]))
+            assert file.readline() == b"\r\n"
+            assert cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None
+            found.append((data, float(re.findall(r"X-Age-Ms: ([\d.]+)", head)[0])))
+    return found

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from fastnas.cli import main
-from tests.core.test_cli import options
+from tests.helpers.commands import options
+from tests.helpers.pages import PAGES, ROOT, blocks
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACEHOLDERS = {"COMMAND", "ARTIFACT", "..."}
 OTHERS = {"--object-store-memory"}
 """Options that pages name of other programs: Ray's."""
-
-
-def blocks(text: str) -> Iterator[str]:
-    """The lines of code blocks, fenced or indented, continued ones joined."""
-    fenced, lines = False, text.replace("\\\n", " ").splitlines()
-    for line in lines:
-        if line.startswith("```"):
-            fenced = not fenced
-        elif fenced or line.startswith("    "):
-            yield line.strip()
 
 
 def typed(page: Path) -> list[str]:

@@ -20,8 +20,8 @@ from fastnas.jetson.commands import SUSPECT
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.train.recipes import RECIPES
-from tests.data.test_datasets import MAKE, ids, image, make_camvid, make_sbd
-from tests.repo.test_docs import PAGES, blocks
+from tests.helpers.datasets import MAKE, ids, image, make_camvid, make_sbd
+from tests.helpers.pages import PAGES, blocks
 
 NOT_HERE = {"results.md", "reliability.md"}
 """The first names the commands that gave its figures; those of the second are made of its tests."""

@@ -1,10 +1,12 @@
-"""The linters pass, and the rules of the house that they are to hold really do refuse what they forbid."""
+"""The linters pass, and refuse what the house's rules forbid; modules and folders stay small."""
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,44 @@ def test_import_against_the_flow_is_refused(tmp_path: Path, importer: str, impor
     done = run(BIN / "lint-imports", "--no-cache", cwd=tmp_path)
     assert done.returncode == 1
     assert f"{contract} BROKEN" in done.stdout
+
+
+LONGEST_MODULE = 350
+LARGEST_FOLDER = 14
+STILL_LONG = {"train/loop.py", "train/recipes.py"}
+
+
+def product_modules() -> list[Path]:
+    """Modules of the core and the rooms, without the relative links of the core to the rooms."""
+    found = [path for name in ("fastnas", *ROOMS) for path in (ROOT / name).rglob("*.py")]
+    return [p for p in found if not any(q.is_symlink() for q in p.parents) and "build" not in p.relative_to(ROOT).parts]
+
+
+def test_no_product_module_is_longer_than_350_lines() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in product_modules()}
+    assert len(lengths) > 100
+    assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE}.keys() <= STILL_LONG
+
+
+def test_no_product_folder_has_more_than_14_modules() -> None:
+    counts = Counter(str(path.parent.relative_to(ROOT)) for path in product_modules() if path.name != "__init__.py")
+    assert {name: count for name, count in counts.items() if count > LARGEST_FOLDER} == {}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, those that may only be names of a module included."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_tests_import_helpers_but_no_test_module(path: Path) -> None:
+    assert [name for name in imported(path) if name.startswith("tests.") and ".test_" in name] == []
 
 
 @pytest.mark.parametrize(

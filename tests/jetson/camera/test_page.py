@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.camera_parts import REAL_VIDEO, Process, write_video
+from tests.helpers.camera_parts import REAL_VIDEO, Process, port_of, wait_running, write_video
 from tests.helpers.jetson_toys import toy_artifacts
-from tests.jetson.camera.test_process import port_of, wait_running
 
 BROWSER = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -1,7 +1,5 @@
 """`fastnas camera` as a real process: signals, viewers, files, and errors in one line."""
 
-import http.client
-import json
 import os
 import re
 import signal
@@ -15,10 +13,18 @@ import pytest
 
 from fastnas.jetson.camera.gstreamer import opencv_has
 from tests.helpers import rtsp_server
-from tests.helpers.camera_parts import REAL_VIDEO, Process, fake_launcher, write_video
+from tests.helpers.camera_parts import (
+    REAL_VIDEO,
+    Process,
+    ask,
+    fake_launcher,
+    frames_of,
+    port_of,
+    wait_running,
+    watch,
+    write_video,
+)
 from tests.helpers.jetson_toys import toy_artifacts
-from tests.jetson.camera.test_recorder import frames_of
-from tests.jetson.camera.test_web import watch
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +35,6 @@ def toys(tmp_path_factory):
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "a.avi", 60, fps=30.0)
-
-
-def port_of(process):
-    return int(process.wait_for(r"watch: http://[^:]+:(\d+)/").group(1))
-
-
-def ask(port, path, wishes=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    if wishes is None:
-        connection.request("GET", path)
-    else:
-        connection.request("POST", path, json.dumps(wishes), {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    data = answer.read()
-    assert answer.status == 200, data
-    return json.loads(data.decode())
-
-
-def wait_running(port):
-    due = time.monotonic() + 30
-    while ask(port, "/figures")["shown"] < 3:
-        assert time.monotonic() < due
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,19 +14,7 @@ from fastnas.jetson.camera import recorder
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.recorder import Captures, DiskFull, Recording, Video, recover
 from fastnas.jetson.errors import JetsonError
-from tests.helpers.camera_parts import picture
-
-
-def frames_of(path):
-    import cv2
-
-    capture = cv2.VideoCapture(str(path))
-    found = []
-    while True:
-        read, frame = capture.read()
-        if not read:
-            return found, capture.get(cv2.CAP_PROP_FPS)
-        found.append(frame)
+from tests.helpers.camera_parts import frames_of, picture
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])

@@ -17,6 +17,7 @@ from fastnas.jetson.camera.web import access, server
 from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server, Site
 from fastnas.jetson.errors import JetsonError
+from tests.helpers.camera_parts import watch
 
 
 class Camera:
@@ -72,30 +73,6 @@ def camera():
 def open_camera():
     with Camera("0.0.0.0") as found:
         yield found
-
-
-def watch(port, pictures, path="/stream.mjpg", headers=""):
-    """Read so many pictures of the stream; each part's JPEG and age."""
-    import cv2
-
-    found = []
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
-        connection.sendall("GET {} HTTP/1.0\r\nHost: localhost\r\n{}\r\n".format(path, headers).encode())
-        file = connection.makefile("rb")
-        assert b"200" in file.readline()
-        while file.readline().strip():
-            pass
-        while len(found) < pictures:
-            line = file.readline()
-            if not line:
-                return found
-            assert line == b"--picture\r\n"
-            head = b"".join(iter(file.readline, b"\r\n")).decode()
-            data = file.read(int(re.findall(r"Content-Length: (\d+)", head)[0]))
-            assert file.readline() == b"\r\n"
-            assert cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None
-            found.append((data, float(re.findall(r"X-Age-Ms: ([\d.]+)", head)[0])))
-    return found
 
 
 @pytest.mark.parametrize(
