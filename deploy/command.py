@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     "--res",
     "resolution",
     type=RESOLUTION,
-    default="512",
-    show_default=True,
+    show_default="the size that the model was trained for, or 512",
     help="Image size to check at; multiples of 32. The file takes every such size.",
 )
 @USUAL_TASK
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export(
     network: str,
-    resolution: tuple[int, int],
+    resolution: tuple[int, int] | None,
     task: str,
     encoder: str,
     encoder_weights: str,
@@ -119,14 +119,24 @@ def export(
         raise click.UsageError("--engine needs --input floats: bytes are for ONNX Runtime alone")
     if dla is not None and not engine:
         raise click.UsageError("--dla is for --engine, which builds for it; the ONNX files are the same")
-    found, spec, built, trained = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
+    source = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
+    resolution = resolution or source.input_size or (512, 512)
     options = Options(resolution, opset, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate)
 
     def progress(line: str) -> None:
         if not as_json:
             click.echo(line, err=True)
 
-    result = export(built, spec, _file_name(name or found), out, options, trained=trained, progress=progress)
+    result = export(
+        source.network,
+        source.spec,
+        _file_name(name or source.name),
+        out,
+        options,
+        trained=source.trained,
+        input_size=source.input_size,
+        progress=progress,
+    )
     if engine:
         _build_engines(result, resolution, workspace_mb, dla, progress)
     if as_json:
@@ -135,28 +145,47 @@ def export(
         _print(result, resolution)
         if verbose:
             _print_details(result, resolution, workspace_mb, dla)
-    if not trained:
-        click.echo(f"warning: {found} has no trained weights; only its latency means something", err=True)
+    if not source.trained:
+        click.echo(f"warning: {source.name} has no trained weights; only its latency means something", err=True)
 
 
-def _find(
-    text: str, task: str, encoder: str, encoder_weights: str, channels: int, sep_repeats: int
-) -> tuple[str, ModelSpec, Network, bool]:
-    """A name for the artifact, the description, the network, and whether it was trained."""
+@dataclass(frozen=True)
+class Source:
+    """The network to export, and what its artifact says of it.
+
+    Attributes:
+        name: of the artifact, unless another is asked for.
+        spec: the network's description.
+        network: with its weights.
+        trained: whether the weights were trained.
+        input_size: H, W of the crops that a pose network was validated on, as multiples of 32; None for other tasks.
+    """
+
+    name: str
+    spec: ModelSpec
+    network: Network
+    trained: bool = False
+    input_size: tuple[int, int] | None = None
+
+
+def _find(text: str, task: str, encoder: str, encoder_weights: str, channels: int, sep_repeats: int) -> Source:
     from fastnas.models.spec import ModelSpec, build
 
     if text.endswith(".safetensors"):
+        from fastnas.deploy.export import fitting
         from fastnas.models.checkpoint import FILE_NAME, load_model
 
         model = load_model(text)
         path = Path(text).absolute()
         name = path.parent.name if path.name == FILE_NAME else path.stem  # every run calls its model the same
-        return name or path.stem, model.spec, model.network, bool(model.header["recipe"])
+        recipe = model.header["recipe"] or {}
+        size = recipe.get("val_size") if model.spec.task.kind == "pose" else None
+        return Source(name or path.stem, model.spec, model.network, bool(recipe), fitting(size) if size else None)
     spec = ModelSpec(text, usual_task(task), encoder, channels, sep_repeats)
     name = text
     if is_genotype_text(text):
         name = f"genotype-{hashlib.sha256(str(Genotype.parse(text)).encode()).hexdigest()[:8]}"
-    return name, spec, build(spec, encoder_weights), False
+    return Source(name, spec, build(spec, encoder_weights))
 
 
 def _file_name(name: str) -> str:

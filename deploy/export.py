@@ -99,6 +99,7 @@ def export(
     options: Options | None = None,
     *,
     trained: bool = False,
+    input_size: tuple[int, int] | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Exported:
     """Write the artifact `out/name`, replacing an older one.
@@ -110,6 +111,7 @@ def export(
         out: the folder of all artifacts.
         options: what to export.
         trained: whether the weights mean something; goes into the sidecar.
+        input_size: H, W that the network was trained for, if its accuracy depends on it; goes into the sidecar.
         progress: receives a line about each step.
 
     Raises:
@@ -139,6 +141,7 @@ def export(
         files=(),
         genotype=str(spec.genotype) if spec.genotype else None,
         trained=trained,
+        input_size=input_size,
         fastnas=__version__,
         parity={variant.path: {**variant.parity.to_dict(), "kept_in_fp32": variant.kept} for variant in variants},
     )
@@ -271,10 +274,9 @@ def _check(options: Options, spec: ModelSpec) -> None:
     require_opset(options.opset)
     height, width = options.resolution
     if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
-        fitting = "x".join(str(max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)) for side in options.resolution)
         raise FastnasError(
             f"resolution {height}x{width} does not fit: height and width must be multiples of {MULTIPLE}, "
-            f"for example {fitting}"
+            "for example {}x{}".format(*fitting(options.resolution))
         )
     if options.int8 and options.calibrate is None:
         raise FastnasError("INT8 needs pictures to find its ranges with: add --calibrate DIR")
@@ -285,6 +287,12 @@ def _check(options: Options, spec: ModelSpec) -> None:
         raise FastnasError(
             f"only {needed} has {options.head}; a {spec.task.kind} model is exported with its plain output"
         )
+
+
+def fitting(size: tuple[int, int]) -> tuple[int, int]:
+    """The size whose sides are the nearest multiples of 32."""
+    height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in size)
+    return height, width
 
 
 def _per_channel(values: tuple[float, ...]) -> Tensor:

@@ -10,7 +10,7 @@ file and then `save`; whoever runs the artifact calls `load`, `Artifact.choose` 
      "output": {"name": "output", "decode": "logits", "stride": 4},
      "files": [{"path": "model.onnx", "precision": "fp32", "targets": ["onnxruntime", "tensorrt"],
                 "resolution": null, "sha256": "...", "bytes": 10633}],
-     "parity": {}, "metrics": {}}
+     "input_size": null, "parity": {}, "metrics": {}}
 """
 
 import json
@@ -104,6 +104,8 @@ class Sidecar(NamedTuple):
             `depth` (minimum, maximum, in metres).
         genotype: the decoder as text, or None for a network that is no genotype.
         trained: False if the weights are random and only latency means something.
+        input_size: (H, W) of the images that the network was trained for, or None if it takes images of any size alike.
+            Every file takes other sizes too; this one is the default.
         fastnas: the version that exported it.
         parity: differences from the training network, by file.
         metrics: accuracy, by file.
@@ -116,6 +118,7 @@ class Sidecar(NamedTuple):
     files: Tuple[ModelFile, ...]
     genotype: Optional[str] = None
     trained: bool = False
+    input_size: Optional[Size] = None
     fastnas: str = ""
     parity: Dict[str, Any] = {}
     metrics: Dict[str, Any] = {}
@@ -257,14 +260,20 @@ def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
     files = tuple(fields.take_list("files", _model_file))
     if not files:
         raise fields.complaint("files", "is empty")
+    image = _input(fields.take("input", dict), where + ": input")
+    size = fields.take_list("input_size", int, count=2, optional=True)
+    if size and (min(size) < 1 or any(side % image.multiple_of for side in size)):
+        message = "must be a height and a width, multiples of {}, not {}"
+        raise fields.complaint("input_size", message.format(image.multiple_of, size))
     return Sidecar(
         name=fields.take("name", str),
         task=task,
-        input=_input(fields.take("input", dict), where + ": input"),
+        input=image,
         output=_output(fields.take("output", dict), where + ": output", task["kind"]),
         files=files,
         genotype=fields.take("genotype", str, optional=True),
         trained=fields.take("trained", bool),
+        input_size=(size[0], size[1]) if size else None,
         fastnas=fields.take("fastnas", str),
         parity=fields.take("parity", dict),
         metrics=fields.take("metrics", dict),

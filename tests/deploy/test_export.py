@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
 from fastnas.cli import main
+from fastnas.data.default_task import usual_task
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export, parity
 from fastnas.deploy.export import Options, as_bytes, sample_image
@@ -28,7 +29,7 @@ from fastnas.models.checkpoint import save_model
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
-from fastnas.tasks import Depth
+from fastnas.tasks import Depth, Task
 from tests.helpers.deploy_toys import image, toy_network, unsettled
 
 SMALL = Options(resolution=(64, 96))
@@ -220,6 +221,28 @@ def test_command_names_the_artifact_of_a_training_after_its_folder(network: Netw
     result = run(tmp_path / "camvid" / "model.safetensors", "--res", 64, "--out", tmp_path / "artifacts")
     assert result.exit_code == 0, result.output
     assert sidecar.load(str(tmp_path / "artifacts" / "camvid")).sidecar.name == "camvid"
+
+
+@pytest.mark.parametrize(
+    ("task", "val_size", "expected"),
+    [
+        (usual_task("pose"), [96, 64], (96, 64)),
+        (usual_task("pose"), [100, 70], (96, 64)),
+        (usual_task("pose"), None, None),
+        (TASK, [96, 64], None),
+    ],
+)
+def test_an_artifact_of_pose_keeps_the_input_size_of_its_training(
+    tmp_path: Path, task: Task, val_size: list[int] | None, expected: tuple[int, int] | None
+) -> None:
+    spec = ModelSpec("arch2", task, channels=8, sep_repeats=1)
+    recipe = {"name": "test"} if val_size is None else {"name": "test", "val_size": val_size}
+    save_model(tmp_path / "mine.safetensors", unsettled(spec), spec, recipe=recipe, metrics={})
+    resolution = [] if expected else ["--res", "64"]
+    result = run(tmp_path / "mine.safetensors", *resolution, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert sidecar.load(str(tmp_path / "mine")).sidecar.input_size == expected
+    assert f"multiply-adds at {'96x64' if expected else '64x64'}" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,13 @@ def test_what_is_saved_is_loaded(artifact):
     assert sidecar.load(os.path.join(artifact.folder, "model.json")).sidecar == again
 
 
+def test_the_input_size_is_kept_and_may_be_missing(artifact):
+    sized = artifact.sidecar._replace(input_size=(256, 192))
+    assert sidecar.from_dict(json.loads(json.dumps(sized.to_dict()))) == sized
+    assert sidecar.from_dict(changed(sized.to_dict(), ["input_size"], "del")).input_size is None
+    assert artifact.sidecar.to_dict()["input_size"] is None
+
+
 def test_the_file_for_the_very_size_comes_first(artifact):
     assert artifact.choose("tensorrt", "fp32", (64, 96)).path == "model.64x96.onnx"
     assert artifact.choose("tensorrt", "fp32", (64, 64)).path == "model.onnx"
@@ -145,6 +152,8 @@ def changed(values, path, value):
         (["files", 0, "targets"], ["tpu"], r"files\[0\].targets must be of onnxruntime"),
         (["files", 0, "precision"], "fp8", "precision must be one of fp32, fp16, int8, not 'fp8'"),
         (["files", 1, "resolution"], [64], "resolution must have 2 items, not 1"),
+        (["input_size"], [256], "input_size must have 2 items, not 1"),
+        (["input_size"], [256, 100], r"input_size must be a height and a width, multiples of 32, not \[256, 100\]"),
         (["input", "mean"], [0.1, 0.2], "mean must have 3 items"),
         (["input", "mean"], [0.1, "x", 0.2], r"input.mean\[1\] must be a number"),
         (["input", "std"], [0, 1, 1], "std must be positive"),
