@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from fastnas.jetson import sidecar
-from fastnas.jetson.bench.run import parse_size
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.opening import open_source
 from fastnas.jetson.camera.overlay import Drawer
@@ -35,6 +34,7 @@ from fastnas.jetson.camera.web.server import Server, Site
 from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.inference.networks import Choice, Networks, check_tasks, input_size
 from fastnas.jetson.inference.preprocess import Preprocessor
+from fastnas.jetson.options import RESOLUTION
 
 VIEWERS = """
 import re, socket, sys, threading
@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifacts", nargs="+")
     parser.add_argument("--source", default="test://")
-    parser.add_argument("--res", type=parse_size)
+    parser.add_argument("--res", type=RESOLUTION)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"])
     parser.add_argument("--threads", type=int, default=1)

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fastnas.data.default_task import usual_task
-from fastnas.jetson.options import DLA, WORKSPACE
+from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE
 from fastnas.models.genotype import Genotype, is_genotype_text
-from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
+from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, USUAL_TASK
 
 if TYPE_CHECKING:
     from fastnas.deploy.export import Exported
@@ -214,7 +214,7 @@ def _build_engines(
                 artifact, resolution, precision, "tensorrt", progress=progress, workspace_mb=workspace_mb, dla=dla
             ).close()
         except Unsupported as error:  # INT8 on a board without such instructions
-            progress(f"no engine in {precision}: {error.message}")
+            progress(f"no engine in {precision}: {error}")
 
 
 def _print_details(result: Exported, resolution: tuple[int, int], workspace_mb: int, dla: int | None) -> None:

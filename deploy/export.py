@@ -29,8 +29,8 @@ from fastnas.deploy.precision import mixed
 from fastnas.deploy.precision.calibration import read_images
 from fastnas.deploy.precision.mixed import Judge, Variant
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
 from fastnas.jetson import sidecar
+from fastnas.jetson.files import atomic_path
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 

@@ -6,15 +6,12 @@ Shell completion: `eval "$(_FASTNAS_COMPLETE=bash_source fastnas)"` (or `zsh_sou
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
 from fastnas import __version__
-from fastnas.errors import FastnasError
+from fastnas.jetson.errors import CommandGroup
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,10 @@ COMMANDS: dict[str, Entry] = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is looked up, and prints our errors as one line."""
+class LazyGroup(CommandGroup):
+    """A group that imports a command's module when the command is looked up."""
+
+    install = "pip install 'fastnas[cpu]'"
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table."""
@@ -63,53 +62,9 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
-    def main(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **options: Any
-    ) -> Any:
-        """Run as a program: every error is one line on stderr; exit code 2 for wrong usage, 1 for the rest."""
-        if not standalone_mode:
-            return super().main(args, standalone_mode=False, **options)
-        try:
-            result = super().main(args, standalone_mode=False, **options)
-        except click.UsageError as error:
-            where = error.ctx.command_path if error.ctx else "fastnas"
-            click.echo(f"Error: {_one_line(error)} (see {where} --help)", err=True)
-            sys.exit(error.exit_code)
-        except click.ClickException as error:
-            click.echo(f"Error: {_one_line(error)}", err=True)
-            sys.exit(error.exit_code)
-        except click.Abort:
-            click.echo("Interrupted.", err=True)
-            sys.exit(130)
-        sys.exit(result if isinstance(result, int) else 0)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run; an error of ours becomes a line and exit code 1, unless `--debug` asks for the traceback."""
-        try:
-            return super().invoke(ctx)
-        except FastnasError as error:
-            if ctx.params.get("debug"):
-                raise
-            raise click.ClickException(str(error)) from error
-        except OSError as error:  # a full disk, a broken one, met by a library
-            if ctx.params.get("debug"):
-                raise
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from error
-        except ModuleNotFoundError as error:
-            if ctx.params.get("debug") or (error.name or "").split(".")[0] == "fastnas":
-                raise
-            raise click.ClickException(
-                f"{error.name} is not installed; run: pip install 'fastnas[cpu]' (fastnas doctor says more)"
-            ) from error
-
-
-def _one_line(error: click.ClickException) -> str:
-    return " ".join(error.format_message().split())
-
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fastnas", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Compact networks for dense prediction, found by search and measured on NVIDIA Jetson boards."""

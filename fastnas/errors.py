@@ -1,15 +1,10 @@
-"""The one error style of fastnas: a line that says what is wrong, where, and what to do."""
+"""Errors that a user can act on; their base is shared with the device half."""
 
 from __future__ import annotations
 
+from fastnas.jetson.errors import FastnasError, first_line
 
-class FastnasError(Exception):
-    """An error that a user can act on. The command line prints its line and exits 1, without a traceback."""
-
-
-def first_line(error: BaseException) -> str:
-    """What a library's error says first; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+__all__ = ["FastnasError", "MissingPackage", "first_line"]
 
 
 class MissingPackage(FastnasError):

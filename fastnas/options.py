@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,29 +11,6 @@ import click
 from fastnas.data.default_task import USUAL
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Resolution(click.ParamType[tuple[int, int]]):
-    """An image size: `512` is square, `360x480` is height x width."""
-
-    name = "size"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """What the help shows."""
-        return "SIZE|HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Text -> (height, width) in pixels."""
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value))
-        height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= height <= 16384 or not 1 <= width <= 16384:
-            self.fail(f"{value!r} is not a size in pixels such as 512 or 360x480 (height x width)", param, ctx)
-        return height, width
-
-
-RESOLUTION = Resolution()
 
 
 def _present(_: click.Context, param: click.Parameter, value: str) -> str:

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 
 
 def write_tensors(

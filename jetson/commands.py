@@ -1,20 +1,23 @@
 """The device half's commands; on a board this is all of `fastnas`."""
 
-from typing import Any, Optional, Tuple
+import json
+from typing import Any, Callable, List, Optional, Tuple
 
 import click
 
 from fastnas.jetson import __version__
 from fastnas.jetson.camera.command import camera
-from fastnas.jetson.options import DLA, ENGINE, THREADS, WORKSPACE
+from fastnas.jetson.errors import CommandGroup
+from fastnas.jetson.options import RESOLUTION, SWEEP, engine_options
 
 SUSPECT = 3
 REGRESSED = 4
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fastnas", message="%(prog)s %(version)s (device half)")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
     """Run, measure and watch fastnas networks on an NVIDIA Jetson board."""
 
 
@@ -28,8 +31,8 @@ def _say(line: str) -> None:
 
 @main.command("jetson-bench", short_help="Measure latency, here or on a board over SSH.")
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...", type=click.Path())
-@click.option("--res", default="512", show_default=True, help="Resolution: 512, or HEIGHTxWIDTH.")
-@click.option("--sweep", metavar="FIRST:LAST:STEP", help="Square resolutions instead, such as 128:1024:128.")
+@click.option("--res", type=RESOLUTION, default="512", show_default=True, help="Input size of the networks.")
+@click.option("--sweep", type=SWEEP, help="Square sizes instead, such as 128:1024:128.")
 @click.option(
     "--precision",
     "precisions",
@@ -37,10 +40,7 @@ def _say(line: str) -> None:
     type=click.Choice(["fp32", "fp16", "int8"]),
     help="May be repeated; without it every precision that an artifact has.",
 )
-@ENGINE
-@THREADS
-@WORKSPACE
-@DLA
+@engine_options
 @click.option("--passes", default=100, show_default=True, type=click.IntRange(1), help="Timed passes of each network.")
 @click.option(
     "--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds that they are spread over."
@@ -56,21 +56,22 @@ def _say(line: str) -> None:
     help="Exit with 4 if a network got more than 5 % slower.",
 )
 @click.option(
-    "--json",
+    "--report",
     "output",
     default="bench.json",
     show_default=True,
     type=click.Path(dir_okay=False),
-    help="The report; CSV and, for a sweep, an SVG plot go beside it.",
+    help="File of the report with every sample; a CSV table and, for a sweep, an SVG plot go beside it.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option("--host", metavar="USER@JETSON", help="Measure there, over SSH.")
 @click.option("--port", default=22, show_default=True, type=click.IntRange(1, 65535), help="The SSH port of --host.")
 @click.pass_context
 def jetson_bench(
     context: click.Context,
     artifacts: Tuple[str, ...],
-    res: str,
-    sweep: Optional[str],
+    res: Tuple[int, int],
+    sweep: Optional[List[Tuple[int, int]]],
     precisions: Tuple[str, ...],
     engine: str,
     threads: int,
@@ -83,6 +84,7 @@ def jetson_bench(
     pin_clocks: bool,
     earlier: Optional[str],
     output: str,
+    as_json: bool,
     host: Optional[str],
     port: int,
 ) -> None:
@@ -93,39 +95,36 @@ def jetson_bench(
     """
     from fastnas.jetson.bench import report, run
     from fastnas.jetson.bench.measure import Settings
-    from fastnas.jetson.engine.base import ENGINES, resolve_engine
+    from fastnas.jetson.engine.base import resolve_engine
 
-    if engine not in ENGINES:
-        raise click.BadParameter("choose from " + ", ".join(ENGINES), param_hint="--engine")
     before = report.read_report(earlier) if earlier else None
-    sizes = run.parse_sweep(sweep) if sweep else [run.parse_size(res)]
     found = run.find_artifacts(artifacts, _say)
     settings = Settings(passes, rounds, sustained, engine, threads, workspace_mb, dla)
     # Which engine `auto` is on a board only the board knows; TensorRT is why one has a board.
     there = "tensorrt" if host and engine == "auto" else resolve_engine(engine)
-    subjects = run.choose_subjects(found, sizes, precisions, there)
+    subjects = run.choose_subjects(found, sweep or [res], precisions, there)
     if host:
         from fastnas.jetson.bench.remote import measure_there
 
         result = measure_there(host, port, subjects, settings, pin_clocks, images, _say)
     else:
         result = run.run_benchmark(subjects, settings, images, pin_clocks, _say)
-    click.echo(report.to_table(result))
+    click.echo(json.dumps(result) if as_json else report.to_table(result))
     _say("wrote " + ", ".join(report.save(result, output)))
     code = SUSPECT if any(row["reasons"] for row in result["rows"]) else 0
     if before is not None:
-        code = _print_changes(report.compare(result, before)) or code
+        code = _print_changes(report.compare(result, before), _say if as_json else click.echo) or code
     context.exit(code)
 
 
-def _print_changes(changes: Any) -> int:
+def _print_changes(changes: Any, say: Callable[[str], None]) -> int:
     """Print a comparison; the exit code that it asks for."""
     for change in changes:
         if change.ratio is None:
-            click.echo("{}: not in the earlier report".format(change.name))
+            say("{}: not in the earlier report".format(change.name))
         else:
             word = "REGRESSED" if change.regressed else "ok"
-            click.echo("{}: {:.3f} of the earlier median, {}".format(change.name, change.ratio, word))
+            say("{}: {:.3f} of the earlier median, {}".format(change.name, change.ratio, word))
     return REGRESSED if any(change.regressed for change in changes) else 0
 
 
@@ -134,8 +133,6 @@ def _print_changes(changes: Any) -> int:
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
     """Say what this machine has, what is missing, and the command that fixes it. Exits with 1 if something fails."""
-    import json
-
     from fastnas.jetson.system.doctor import examine, to_text
     from fastnas.jetson.system.findings import FAIL
     from fastnas.jetson.system.machine import Machine
@@ -151,12 +148,10 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 @main.command("measure", hidden=True)
 @click.argument("request")
-@click.option("--json", "output", required=True, type=click.Path(dir_okay=False))
+@click.option("--report", "output", required=True, type=click.Path(dir_okay=False))
 @click.option("--pin-clocks", is_flag=True)
 def measure(request: str, output: str, pin_clocks: bool) -> None:
-    """The far side of `jetson-bench --host`: measure what REQUEST says and leave the report as JSON."""
-    import json
-
+    """The far side of `jetson-bench --host`: measure what REQUEST says and write the report."""
     from fastnas.jetson.bench.remote import read_request
     from fastnas.jetson.bench.run import run_benchmark
     from fastnas.jetson.files import write_text

@@ -1,10 +1,17 @@
-"""The one error style of the device half: a line that says what is wrong, where, and what to do."""
+"""Errors that a user can act on, and the click group that prints them as one line."""
 
-from click import ClickException
+import sys
+from typing import Any, Optional
+
+import click
 
 
-class JetsonError(ClickException):
-    """An error that a user can act on. Every command line of click prints its line and exits 1."""
+class FastnasError(Exception):
+    """An error that a user can act on; its text is one line. The command line prints it and exits with 1."""
+
+
+class JetsonError(FastnasError):
+    """An error of the device half: engine, benchmark, camera or artifact."""
 
 
 class Unsupported(JetsonError):
@@ -12,11 +19,62 @@ class Unsupported(JetsonError):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says first; its kind where it says nothing."""
+    """The first line of a library's error; its type's name where the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 ADD_SWAP = "sudo fallocate -l 4G /swap && sudo chmod 600 /swap && sudo mkswap /swap && sudo swapon /swap"
 
 MORE_MEMORY = "close other programs, take a smaller size, or add swap: " + ADD_SWAP
-"""What to do where a board's memory does not suffice; its GPU uses the same."""
+"""Advice where a board's memory, which its GPU shares, does not suffice."""
+
+
+class CommandGroup(click.Group):
+    """A group that prints every error as one line on stderr; with `--debug`, an option of the group, the traceback.
+
+    The exit code is 2 for wrong usage, 130 after an interrupt and 1 for other errors.
+
+    Attributes:
+        install: command that installs a missing package, with a place for its name.
+    """
+
+    install = "pip3 install {}"
+
+    def main(self, args: Any = None, standalone_mode: bool = True, **options: Any) -> Any:  # type: ignore[override]
+        """Run as a program; without `standalone_mode` errors are raised, as with any group."""
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **options)
+        try:
+            result = super().main(args, standalone_mode=False, **options)
+        except click.ClickException as error:
+            line = " ".join(error.format_message().split())
+            if isinstance(error, click.UsageError):
+                line += " (see {} --help)".format(error.ctx.command_path if error.ctx else self.name)
+            click.echo("Error: " + line, err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            click.echo("Interrupted.", err=True)
+            sys.exit(130)
+        sys.exit(result if isinstance(result, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error that a user can act on becomes click's, unless `--debug` is given."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            line = self._line(error)
+            if line is None or ctx.params.get("debug"):
+                raise
+            raise click.ClickException(line) from error
+
+    def _line(self, error: Exception) -> Optional[str]:
+        """The line about an error, or None for those that only a traceback explains."""
+        if isinstance(error, FastnasError):
+            return str(error)
+        if isinstance(error, OSError):  # a full disk, a broken one, met by a library
+            return "{}{}".format("{}: ".format(error.filename) if error.filename else "", error.strerror or error)
+        if isinstance(error, ModuleNotFoundError) and (error.name or "fastnas").split(".")[0] != "fastnas":
+            return "{} is not installed; run: {} (fastnas doctor says more)".format(
+                error.name, self.install.format(error.name)
+            )
+        return None

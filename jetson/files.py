@@ -1,49 +1,53 @@
-"""Files that are either whole or absent, and their checksums."""
+"""Files that are replaced atomically, their checksums, and the folder of everything that is cached."""
 
 import hashlib
 import os
-import tempfile
+import secrets
 from contextlib import contextmanager
-from typing import Iterator
+from pathlib import Path
+from typing import Iterator, Union
 
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import FastnasError
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 """The folder of `fastnas.jetson`."""
 
 
+def cache_root() -> Path:
+    """The folder of built engines, encoder outputs and measured latencies: $FASTNAS_CACHE, else ~/.cache/fastnas."""
+    return Path(os.environ.get("FASTNAS_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "fastnas"))
+
+
 @contextmanager
-def atomic_path(path: str) -> Iterator[str]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and replaces `path`.
+def atomic_path(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it is flushed to disk and replaces `path`.
 
     After an exception, or a kill at any moment, `path` is what it was before. The parent folder is created.
 
     Raises:
-        JetsonError: the folder cannot be written, or the disk is full.
+        FastnasError: the folder cannot be written, or the disk is full.
     """
-    folder, name = os.path.split(os.path.abspath(path))
-    temporary = None
+    target = Path(path)
+    temporary = target.parent / ".{}.{}.part".format(target.name, secrets.token_hex(4))
     try:
-        os.makedirs(folder, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".{}.".format(name), suffix=".part", dir=folder)
-        os.close(descriptor)
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        open(str(temporary), "xb").close()
+        try:
+            yield temporary
+            with open(str(temporary), "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(str(temporary), str(target))
+        finally:
+            if temporary.exists():
+                temporary.unlink()
     except OSError as error:
-        raise JetsonError("cannot write {}: {}".format(path, error.strerror or error)) from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        raise FastnasError("cannot write {}: {}".format(target, error.strerror or error)) from error
 
 
-def write_text(path: str, text: str) -> None:
-    """Replace the file at `path` by `text` (UTF-8), whole or not at all."""
+def write_text(path: Union[str, "os.PathLike[str]"], text: str) -> None:
+    """Replace the file at `path` atomically by `text` (UTF-8)."""
     with atomic_path(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def sha256_of(path: str) -> str:
@@ -54,5 +58,5 @@ def sha256_of(path: str) -> str:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
     except OSError as error:
-        raise JetsonError("cannot read {}: {}".format(path, error.strerror or error)) from error
+        raise FastnasError("cannot read {}: {}".format(path, error.strerror or error)) from error
     return digest.hexdigest()

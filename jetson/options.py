@@ -1,14 +1,92 @@
-"""Options that the benchmark, the camera and the export share."""
+"""Types and values of options that commands share: sizes, sweeps, and how an engine runs."""
+
+import re
+from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tuple, TypeVar
 
 import click
 
-from fastnas.jetson.engine.build import DEFAULT_WORKSPACE_MB
+Size = Tuple[int, int]
+"""Height and width in pixels."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+LARGEST = 16384
+
+if TYPE_CHECKING:
+    SizeParameter = click.ParamType[Size]
+    SizesParameter = click.ParamType[List[Size]]
+else:  # click 8.0 knows no type parameters
+    SizeParameter = SizesParameter = click.ParamType
+
+
+class Resolution(SizeParameter):
+    """An image size: `512` is square, `360x480` is height x width."""
+
+    name = "size"
+
+    def get_metavar(self, param: click.Parameter, ctx: Optional[click.Context] = None) -> str:
+        """The placeholder in the help."""
+        return "SIZE|HxW"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Size:
+        """Text -> (height, width) in pixels."""
+        if isinstance(value, tuple):
+            return value
+        match = re.match(r"(\d+)(?:x(\d+))?\Z", str(value), re.ASCII)
+        height, width = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (0, 0)
+        if not 1 <= height <= LARGEST or not 1 <= width <= LARGEST:
+            self.fail("{!r} is not a size in pixels such as 512 or 360x480 (height x width)".format(value), param, ctx)
+        return height, width
+
+
+class Sweep(SizesParameter):
+    """Square sizes: `128:1024:128` is 128, 256, ..., 1024. The last is included if the steps reach it."""
+
+    name = "sweep"
+
+    def get_metavar(self, param: click.Parameter, ctx: Optional[click.Context] = None) -> str:
+        """The placeholder in the help."""
+        return "FIRST:LAST:STEP"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> List[Size]:
+        """Text -> (height, width) in pixels, ascending."""
+        if isinstance(value, list):
+            return value
+        match = re.match(r"(\d+):(\d+):(\d+)\Z", str(value), re.ASCII)
+        first, last, step = (int(number) for number in match.groups()) if match else (0, 0, 0)
+        if not 1 <= first <= last <= LARGEST or step < 1:
+            self.fail("{!r} is not FIRST:LAST:STEP in pixels such as 128:1024:128".format(value), param, ctx)
+        return [(side, side) for side in range(first, last + 1, step)]
+
+
+RESOLUTION = Resolution()
+SWEEP = Sweep()
+
+ENGINES = ("auto", "tensorrt", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt")
+
+
+class EngineOptions(NamedTuple):
+    """How an artifact's engine runs.
+
+    Attributes:
+        engine: one of `ENGINES`; `auto` is TensorRT where it is installed, else ONNX Runtime.
+        threads: of ONNX Runtime on the CPU; 0 is its own choice.
+        workspace_mb: limit of TensorRT's scratch memory.
+        dla: number of the deep learning accelerator that TensorRT uses; None is the GPU alone.
+    """
+
+    engine: str = "auto"
+    threads: int = 0
+    workspace_mb: int = 256
+    dla: Optional[int] = None
+
 
 ENGINE = click.option(
     "--engine",
+    type=click.Choice(ENGINES),
     default="auto",
     show_default=True,
-    help="tensorrt, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, or auto: TensorRT where it is installed.",
+    help="Runtime; auto is TensorRT where it is installed, else ONNX Runtime.",
 )
 THREADS = click.option(
     "--threads", default=0, type=click.IntRange(0), help="Of ONNX Runtime on a CPU; 0 is its own choice."
@@ -16,7 +94,7 @@ THREADS = click.option(
 WORKSPACE = click.option(
     "--workspace",
     "workspace_mb",
-    default=DEFAULT_WORKSPACE_MB,
+    default=EngineOptions().workspace_mb,
     show_default=True,
     type=click.IntRange(1),
     metavar="MB",
@@ -28,3 +106,8 @@ DLA = click.option(
     metavar="CORE",
     help="Run TensorRT's fp16 engines on this deep learning accelerator, and on the GPU what it cannot.",
 )
+
+
+def engine_options(command: Command) -> Command:
+    """Add `--engine`, `--threads`, `--workspace` and `--dla`, named as `EngineOptions`' fields, to a command."""
+    return ENGINE(THREADS(WORKSPACE(DLA(command))))

@@ -104,7 +104,11 @@ class Duration(click.ParamType[float]):
 )
 @accelerator("--device")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Loader processes of stage 2.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of stored encoder outputs: ~/.cache/fastnas.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder of stored encoder outputs; by default $FASTNAS_CACHE, or ~/.cache/fastnas.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 def search(
     resume: Path | None,
@@ -135,9 +139,10 @@ def search(
     import torch
     from rich.console import Console
 
+    from fastnas.jetson.files import cache_root
     from fastnas.search.costs import costs
     from fastnas.search.driver import Here, Search
-    from fastnas.search.evaluation.prepare import cache_folder, prepare
+    from fastnas.search.evaluation.prepare import prepare
     from fastnas.search.history import Run
     from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views, best_record
     from fastnas.search.report.page import training_command, write_report
@@ -150,7 +155,7 @@ def search(
             run.extend(options["candidates"], options["hours"])
     else:
         run = Run.start(out or Path("runs/search"), _settings(options, chosen))
-    settings, folder = run.settings, cache or cache_folder()
+    settings, folder = run.settings, cache or cache_root()
     console = Console(highlight=False, stderr=as_json)
     with ExitStack() as stack:
         stack.enter_context(run)

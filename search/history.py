@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 from fastnas.models.genotype import Genotype
 from fastnas.search.policy import Proposal, Result
 from fastnas.search.settings import SearchSettings

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnas.errors import FastnasError, MissingPackage
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 from fastnas.models.spec import ModelSpec, build
 from fastnas.search.settings import LimitSettings
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from fastnas.errors import FastnasError
-from fastnas.options import RESOLUTION, accelerator
+from fastnas.jetson.options import RESOLUTION
+from fastnas.options import accelerator
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -199,7 +200,7 @@ def _score(head: TaskHead, one: Batch, logits: Tensor) -> float:
 
 def _save_picture(path: Path, head: TaskHead, one: dict[str, Any], logits: Tensor) -> None:
     """The truth beside the prediction."""
-    from fastnas.files import atomic_path
+    from fastnas.jetson.files import atomic_path
     from fastnas.train.run_log import tile, truth_and_prediction
 
     sample = {key: value[0].cpu() if hasattr(value, "cpu") else value[0] for key, value in one.items()}

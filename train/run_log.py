@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.events import EventWriter
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 from fastnas.tasks.base import Picture, TaskHead
 from fastnas.train.loop import Progress, Row
 

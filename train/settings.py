@@ -10,7 +10,7 @@ from typing import Any
 from fastnas.data import DenseDataset, open_dataset
 from fastnas.data.base import Part
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 from fastnas.models.spec import ModelSpec
 from fastnas.train.recipes import Optimiser, Phase, Recipe
 

@@ -18,7 +18,7 @@ from PIL import Image
 from fastnas import __version__
 from fastnas.demo.stages import TASKS
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 from fastnas.models.genotype import Genotype
 from fastnas.published import TABLE_1, TX2_MS
 from fastnas.show.drawing import draw

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,7 +113,7 @@ def plan(out: Path, sizes: Sizes) -> list[Stage]:
         return ["export", f"{_model(out, task)}", *options, "--name", task, "--out", f"{artifacts}", "--json"]
 
     def bench(names: Sequence[str], *options: str, report: str) -> list[str]:
-        return ["jetson-bench", *(f"{artifacts / name}" for name in names), *options, "--json", f"{out / report}"]
+        return ["jetson-bench", *(f"{artifacts / name}" for name in names), *options, "--report", f"{out / report}"]
 
     samples = sizes.samples * sizes.epochs
     stages = [

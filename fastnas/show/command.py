@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
+from fastnas.jetson.options import RESOLUTION
 from fastnas.models.cell_plan import collected_sums, plan_cell
 from fastnas.models.genotype import ENCODER_OUTPUTS, Genotype, is_genotype_text
 from fastnas.models.operations import OPERATIONS
-from fastnas.options import CHANNELS, ENCODER, RESOLUTION, SEP_REPEATS, USUAL_TASK
+from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, USUAL_TASK
 
 if TYPE_CHECKING:
     from fastnas.models.counts import Counts, Difference

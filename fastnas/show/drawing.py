@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Curve
 
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 from fastnas.models.cell_plan import collected_sums, plan_cell
 from fastnas.models.genotype import ENCODER_OUTPUTS, Genotype
 from fastnas.models.operations import OPERATIONS

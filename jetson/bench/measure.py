@@ -162,7 +162,7 @@ def measure(
                 rows.remove(row)
                 if not rows:
                     raise
-                progress("left out: {} {}: {}".format(name, precision, error.message))
+                progress("left out: {} {}: {}".format(name, precision, error))
                 continue
             with engine:
                 row.about = engine.about

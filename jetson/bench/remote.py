@@ -2,7 +2,7 @@
 
 Only the system's `ssh` is used, so keys, jump hosts and aliases of ~/.ssh/config work; on the board `sh`, `tar`,
 `sha256sum` and Python are enough. What is already there, by checksum, is not copied again: after a broken connection
-the next call sends what is missing. The files stay in `~/.cache/fastnas/remote` on the board.
+the next call sends what is missing. The files stay under the cache folder on the board, `~/.cache/fastnas/remote`.
 """
 
 import hashlib
@@ -24,7 +24,8 @@ from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import PACKAGE, sha256_of
 from fastnas.jetson.sidecar import FILE_NAME, load
 
-FOLDER = ".cache/fastnas/remote"
+FOLDER = '"${FASTNAS_CACHE:-$HOME/.cache/fastnas}"/remote'
+"""The shell's word for the folder on the board; as `files.cache_root` has it there."""
 PYTHON = "python3"
 CONNECTION_LOST = 255
 COPY_TRIES = 3
@@ -149,7 +150,7 @@ def measure_there(
         _copy(board, files, say)
         report = "report-{}.json".format(uuid.uuid4().hex)
         words = [PYTHON, "-m", "fastnas.jetson", "measure", json.dumps(_request(subjects, settings, pictures))]
-        words += ["--json", report] + ["--pin-clocks"] * pin_clocks
+        words += ["--report", report] + ["--pin-clocks"] * pin_clocks
         enter = "cd {} && ".format(FOLDER)
         try:
             # On Python 3.6 click refuses to run without a locale that knows UTF-8.

@@ -3,7 +3,6 @@
 import glob
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -22,23 +21,6 @@ from fastnas.jetson.system.machine import Machine
 
 EXPORTED_ON_THE_SPOT = ("arch0", "arch1", "arch2")
 PICTURE_SIZE = (480, 640)
-
-
-def parse_size(text: str) -> Size:
-    """`512` (square) or `HEIGHTxWIDTH` as (H, W)."""
-    found = re.match(r"^(\d+)(?:x(\d+))?$", text)
-    if not found or int(found.group(1)) == 0 or found.group(2) == "0":
-        raise JetsonError("a resolution is like 512 or 512x1024 (height x width), not {!r}".format(text))
-    return int(found.group(1)), int(found.group(2) or found.group(1))
-
-
-def parse_sweep(text: str) -> List[Size]:
-    """`FIRST:LAST:STEP` as square sizes, the last included if the steps reach it."""
-    found = re.match(r"^(\d+):(\d+):(\d+)$", text)
-    numbers = [int(number) for number in found.groups()] if found else [0]
-    if min(numbers) == 0 or numbers[0] > numbers[1]:
-        raise JetsonError("a sweep is FIRST:LAST:STEP like 128:1024:128, not {!r}".format(text))
-    return [(side, side) for side in range(numbers[0], numbers[1] + 1, numbers[2])]
 
 
 def find_artifacts(paths: Sequence[str], progress: Callable[[str], None]) -> List[Artifact]:

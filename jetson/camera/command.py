@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import click
 
-from fastnas.jetson.options import DLA, ENGINE, THREADS, WORKSPACE
+from fastnas.jetson.options import RESOLUTION, engine_options
 
 SOURCES = """\b
 What --source takes:
@@ -35,18 +35,15 @@ def _numbers(text: str, count: int, example: str) -> List[float]:
 @click.option("--mode", default="1280x720@30", show_default=True, help="What to ask a camera for: WIDTHxHEIGHT@FPS.")
 @click.option("--loop", is_flag=True, help="Play a file again and again.")
 @click.option("--every-frame", is_flag=True, help="Drop no picture of a file; as fast or slow as the networks are.")
-@click.option("--res", help="Networks' input: 512, or HEIGHTxWIDTH. Without it the camera's shape, 512 at the longest.")
-@click.option("--pose-res", help="Input of a pose network; without it 256x256.")
+@click.option("--res", type=RESOLUTION, help="Networks' input; by default the camera's shape, 512 at the longest.")
+@click.option("--pose-res", type=RESOLUTION, help="Input of a pose network; by default 256x256.")
 @click.option("--box", metavar="X,Y,W,H", help="Where the person of a pose network is at first, in pixels.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
     help="Of the engines; without it fp16 in TensorRT where an artifact has it, else fp32. It is printed.",
 )
-@ENGINE
-@THREADS
-@WORKSPACE
-@DLA
+@engine_options
 @click.option("--alpha", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Strength of the overlay.")
 @click.option("--web/--no-web", default=True, show_default=True, help="Serve the live page.")
 @click.option(
@@ -75,22 +72,18 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
     from functools import partial
 
     from fastnas.jetson import sidecar
-    from fastnas.jetson.bench.run import parse_size
     from fastnas.jetson.camera.opening import open_source
     from fastnas.jetson.camera.sources import parse_address, parse_mode
     from fastnas.jetson.camera.watchdog import Watch
-    from fastnas.jetson.engine.base import ENGINES
     from fastnas.jetson.inference.networks import Choice, check_tasks
     from fastnas.jetson.inference.tracking import Box
 
-    if options["engine"] not in ENGINES:
-        raise click.BadParameter("choose from " + ", ".join(ENGINES), param_hint="--engine")
     if not (options["web"] or options["window"] or options["out"]):
         raise click.UsageError("--no-web without --window or --out would show nothing")
     corner = _numbers(box, 4, "100,50,80,200") if box else None
     choice = Choice(
-        size=parse_size(options["res"]) if options["res"] else None,
-        pose_size=parse_size(options["pose_res"]) if options["pose_res"] else None,
+        size=options["res"],
+        pose_size=options["pose_res"],
         precision=options["precision"],
         engine=options["engine"],
         threads=options["threads"],

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.pipeline import Sink
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import FastnasError, JetsonError
 from fastnas.jetson.files import atomic_path
 from fastnas.jetson.inference.preprocess import import_cv2
 from fastnas.jetson.part_files import Part, abandoned
@@ -152,8 +152,8 @@ class Captures(Sink):
                 self._video.write(picture, captured)
             else:
                 self._finish()
-        except JetsonError as error:
-            self._say(error.format_message())
+        except FastnasError as error:
+            self._say(str(error))
             self._controls.stop_recording()
             self._finish()
 
@@ -174,8 +174,8 @@ class Captures(Sink):
         if video is not None:
             try:
                 path = video.close()
-            except JetsonError as error:
-                self._say(error.format_message())
+            except FastnasError as error:
+                self._say(str(error))
             else:
                 self._say("recorded {}".format(path) if path else "nothing was recorded")
 

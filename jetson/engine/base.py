@@ -13,9 +13,8 @@ import numpy as np
 
 from fastnas.jetson.engine.build import DEFAULT_WORKSPACE_MB
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.options import ENGINES
 from fastnas.jetson.sidecar import Artifact, Size
-
-ENGINES = ("auto", "tensorrt", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt")
 
 Progress = Callable[[str], None]
 

@@ -1,7 +1,7 @@
 """Built engines, kept under everything that decides whether an engine still fits, with the reason for every rebuild.
 
-An engine works only with the TensorRT and the GPU that built it. The cache is `$FASTNAS_CACHE/engines`, by default
-`~/.cache/fastnas/engines`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, which says what it was built from
+An engine works only with the TensorRT and the GPU that built it. The cache is the folder `engines` of
+`files.cache_root`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, which says what it was built from
 and, once that is known, how far it is from its graph.
 """
 
@@ -19,23 +19,17 @@ from typing import Any, Callable, Dict, List, Optional
 
 from fastnas.jetson.engine.build import BuildOrder
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError
-from fastnas.jetson.files import PACKAGE, sha256_of, write_text
+from fastnas.jetson.files import PACKAGE, cache_root, sha256_of, write_text
 from fastnas.jetson.part_files import Part, abandoned
 
 SAY_EVERY_SECONDS = 10.0
-
-
-def cache_folder() -> str:
-    """Where engines are kept."""
-    root = os.environ.get("FASTNAS_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "fastnas")
-    return os.path.join(root, "engines")
 
 
 class EngineCache:
     """The engines of one machine."""
 
     def __init__(self, folder: Optional[str] = None) -> None:
-        self.folder = folder or cache_folder()
+        self.folder = folder or str(cache_root() / "engines")
 
     def get(self, name: str, identity: Dict[str, Any], order: BuildOrder, say: Callable[[str], None]) -> str:
         """The path of the engine with this identity, built now if there is none.

@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from typing import Dict, List
 
 from fastnas.jetson.camera.gstreamer import opencv_has
-from fastnas.jetson.engine.cache import cache_folder
 from fastnas.jetson.errors import ADD_SWAP
+from fastnas.jetson.files import cache_root
 from fastnas.jetson.system.cuda import check_cuda
 from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, distribution_version, version_of
 from fastnas.jetson.system.machine import MAX_OPSET, Machine
@@ -97,11 +97,11 @@ def check_engines(machine: Machine) -> Findings:
     if distribution_version("onnxruntime") and distribution_version("onnxruntime-gpu"):
         fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
         yield Finding(WARN, "ONNX Runtime", "onnxruntime and onnxruntime-gpu hide each other", fix)
-    folder = cache_folder()
+    folder = str(cache_root())
     if _writable(folder):
-        yield Finding(OK, "engine cache", folder)
+        yield Finding(OK, "cache", folder)
     else:
-        yield Finding(FAIL, "engine cache", folder + " cannot be written", "export FASTNAS_CACHE=/path/to/a/folder")
+        yield Finding(FAIL, "cache", folder + " cannot be written", "export FASTNAS_CACHE=/path/to/a/folder")
 
 
 def check_power(machine: Machine) -> Findings:

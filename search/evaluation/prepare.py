@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torchvision.transforms import v2
 
 from fastnas.data.base import DenseDataset
 from fastnas.data.transforms import Tensors
+from fastnas.jetson.files import cache_root
 from fastnas.models.encoder import Encoder, make_encoder
 from fastnas.search.evaluation.data import SearchImages, open_images, train_crop, val_crop
 from fastnas.search.evaluation.encoder_cache import CPU, Features, content_key, stored_features
@@ -22,11 +22,6 @@ from fastnas.train.settings import limited
 
 Notify = Callable[[str, int, int], None]
 """Told what is being prepared, how much of it is done, and how much there is."""
-
-
-def cache_folder() -> Path:
-    """Where encoder outputs and measured latencies are kept between runs: `$XDG_CACHE_HOME/fastnas`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastnas"
 
 
 def prepare(
@@ -42,7 +37,7 @@ def prepare(
     Raises:
         FastnasError: data, weights or teacher cannot be had, or nothing can be stored.
     """
-    cache = cache or cache_folder()
+    cache = cache or cache_root()
     images = open_images(settings)
     encoder = _encoder(settings, images, cache, notify).eval().requires_grad_(False)
     encoder = encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from fastnas import __version__
 from fastnas.errors import FastnasError
-from fastnas.files import atomic_path
+from fastnas.jetson.files import atomic_path
 from fastnas.models.checkpoint import read_header
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from fastnas import __version__
 from fastnas.cli import COMMANDS, main
+from fastnas.errors import FastnasError
+from fastnas.jetson.errors import JetsonError
 from tests.helpers.commands import options
 
 FROZEN = Path(__file__).parent / "cli_options.json"
@@ -87,9 +89,21 @@ def test_errors_are_one_line(arguments: list[str], code: int, line: str) -> None
     assert result.stdout == ""
 
 
-def test_debug_shows_the_traceback() -> None:
-    result = run("--debug", "show", "arch9")
-    assert type(result.exception).__name__ == "FastnasError"
+@pytest.mark.parametrize(
+    "command", ["show arch9", "jetson-bench absent", "camera absent --source test://", "doctor"], ids=str
+)
+def test_debug_shows_the_traceback_and_without_it_there_is_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise JetsonError("the doctor is ill")
+
+    monkeypatch.setattr("fastnas.jetson.system.doctor.examine", broken)
+    debugged, plain = run("--debug", *command.split()), run(*command.split())
+    assert isinstance(debugged.exception, FastnasError)
+    assert isinstance(plain.exception, SystemExit)
+    assert plain.exit_code == 1
+    assert plain.stderr == f"Error: {debugged.exception}\n"
 
 
 def test_show_prints_the_public_counts() -> None:

@@ -171,7 +171,7 @@ def test_the_benchmark_runs_on_arm64(installed):
         "64",
         "--passes",
         "20",
-        "--json",
+        "--report",
         "/try/b.json",
     ]
     # Emulated times scatter, so the verdict may well be "suspect", with exit code 3.

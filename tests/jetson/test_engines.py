@@ -50,7 +50,7 @@ try:
     lines, said[:] = list(said), []
     once()
 except JetsonError as error:
-    sys.exit("ERROR " + error.message)
+    sys.exit("ERROR " + str(error))
 print(json.dumps({"sum": float(output.sum()), "header": header, "stages": stages, "lines": lines, "again": said}))
 """
 
@@ -68,7 +68,7 @@ try:
     with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", "tensorrt") as engine:
         engine.run()
 except JetsonError as error:
-    line = error.message
+    line = str(error)
 freed = list(driver.freed)
 print(json.dumps([line, freed]))
 """
@@ -359,8 +359,8 @@ def test_a_pass_that_fails_is_one_line(toys, monkeypatch):
         monkeypatch.setattr(engine, "_session", session)
         with pytest.raises(JetsonError) as caught:
             engine.run()
-    assert caught.value.message.startswith("toy-depth failed at 32x64 in ONNX Runtime: [ONNXRuntimeError]")
-    assert "\n" not in caught.value.message
+    assert str(caught.value).startswith("toy-depth failed at 32x64 in ONNX Runtime: [ONNXRuntimeError]")
+    assert "\n" not in str(caught.value)
 
 
 def test_an_engine_runs_only_in_its_own_thread(toys):
@@ -370,7 +370,7 @@ def test_an_engine_runs_only_in_its_own_thread(toys):
         try:
             engine.run()
         except JetsonError as error:
-            errors.append(error.message)
+            errors.append(str(error))
 
     with open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime") as engine:
         thread = threading.Thread(target=run, args=(engine,))

@@ -38,7 +38,7 @@ def test_the_report_comes_back_and_nothing_is_copied_twice(server, subjects, tmp
     assert lines[0].startswith("copying ")
     assert any(line.startswith("round 2/2") for line in lines)
     there = server.home / ".cache" / "fastnas" / "remote"
-    assert (there / "fastnas" / "jetson" / "protocol.py").is_file()
+    assert (there / "fastnas" / "jetson" / "bench" / "measure.py").is_file()
     assert not list(there.glob("report-*"))
 
     torn = next(there.glob("artifacts/*/model.onnx"))

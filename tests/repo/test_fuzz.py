@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,9 +18,8 @@ from hypothesis import strategies as st
 from fastnas.best import best_of
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
-from fastnas.jetson.bench import run
 from fastnas.jetson.camera import sources
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.options import RESOLUTION, SWEEP
 from fastnas.models.checkpoint import load_model, save_model
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build
@@ -32,7 +32,7 @@ from fastnas.train.recipes import override as change_recipe
 from tests.helpers.jetson_toys import write_toy
 from tests.helpers.strategies import genotypes
 
-OURS = (FastnasError, JetsonError)
+OURS = (FastnasError, click.BadParameter)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
@@ -107,7 +107,7 @@ def test_assignments_of_anything(name: str, value: str) -> None:
 @ANYTHING
 @given(st.text(max_size=40))
 def test_addresses_sizes_and_modes_from_anything(text: str) -> None:
-    for read in (sources.parse_address, sources.parse_mode, run.parse_size, run.parse_sweep):
+    for read in (sources.parse_address, sources.parse_mode, RESOLUTION, SWEEP):
         or_ours(lambda read=read: read(text))  # type: ignore[misc]
 
 

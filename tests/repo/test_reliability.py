@@ -76,7 +76,7 @@ CASES = {
         Case("export MODEL --out FILE", 2, "is a file"),
         Case("export MODEL --int8 --calibrate FOLDER", 1, "has no pictures"),
         Case("jetson-bench FILE", 1, "Not a directory"),
-        Case("jetson-bench ARTIFACT --json FOLDER", 2, "is a directory"),
+        Case("jetson-bench ARTIFACT --report FOLDER", 2, "is a directory"),
         Case("camera ARTIFACT --source FOLDER", 1, "has no picture"),
         Case("demo --out FILE", 2, "is a file"),
     ),
@@ -96,7 +96,7 @@ CASES = {
         Case("search --encoder-weights none --cache SYSTEM/x", 1, "cannot store encoder outputs"),
         Case("train arch0 --encoder-weights none --out SYSTEM/x", 1, "cannot write"),
         Case("export MODEL --res 64 --out SYSTEM/x", 1, "cannot write"),
-        Case("jetson-bench ARTIFACT --res 64 --passes 2 --json SYSTEM/x.json", 1, "cannot write"),
+        Case("jetson-bench ARTIFACT --res 64 --passes 2 --report SYSTEM/x.json", 1, "cannot write"),
         Case("camera ARTIFACT --source test:// --no-web --out SYSTEM/x.avi", 1, "stopped recording"),
         Case("demo --out SYSTEM/x", 1, "cannot write"),
     ),
@@ -115,14 +115,14 @@ DISK_FULL = (
     Case(f"{SMALL_SEARCH} --cache MISSING --out DISK/run", 1, "No space left on device"),
     Case("export arch2 --res 64 --out DISK", 1, "No space left on device"),
     Case("show MODEL --draw DISK", 1, "No space left on device"),
-    Case("jetson-bench ARTIFACT --res 64 --json DISK/report.json", 1, "No space left on device"),
+    Case("jetson-bench ARTIFACT --res 64 --report DISK/report.json", 1, "No space left on device"),
 )
 """On a disk of which 4 KiB are left."""
 INTERRUPTED = {
     "search": (SMALL_SEARCH.replace("--candidates 4", "--candidates 500") + " --cache CACHE --out RUN", "search ("),
     "train": (SMALL_TRAINING.replace("--epochs 2", "--epochs 500") + " --out RUN", "epoch 1"),
     "export": ("export arch0 --fp16 --out RUN", "checking against PyTorch"),
-    "jetson-bench": ("jetson-bench ARTIFACT --res 64 --passes 1000000 --json RUN/report.json", "round 1/3"),
+    "jetson-bench": ("jetson-bench ARTIFACT --res 64 --passes 1000000 --report RUN/report.json", "round 1/3"),
 }
 """Command -> its words, and what it prints once it is at work."""
 
