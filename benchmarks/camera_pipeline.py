@@ -24,17 +24,17 @@ from typing import Any
 
 from fastnas.jetson import sidecar
 from fastnas.jetson.camera.controls import Controls
-from fastnas.jetson.camera.opening import open_source
-from fastnas.jetson.camera.overlay import Drawer
+from fastnas.jetson.camera.opencv import open_source
 from fastnas.jetson.camera.pipeline import Feed, Pipeline
 from fastnas.jetson.camera.sources import Mode, parse_address
 from fastnas.jetson.camera.stats import Figures
 from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server, Site
 from fastnas.jetson.engine.base import open_engine
-from fastnas.jetson.inference.networks import Choice, Networks, check_tasks, input_size
+from fastnas.jetson.inference.draw import draw
+from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size
 from fastnas.jetson.inference.preprocess import Preprocessor
-from fastnas.jetson.options import RESOLUTION
+from fastnas.jetson.options import RESOLUTION, EngineOptions
 
 VIEWERS = """
 import re, socket, sys, threading
@@ -59,11 +59,11 @@ print("sent to viewers, ms after capture:", ", ".join(f"p{number} {age:.1f}" for
 
 
 def inference_alone(
-    artifacts: dict[str, Any], picture: Any, sizes: dict[str, Any], choice: Choice, seconds: float
+    artifacts: dict[str, Any], picture: Any, sizes: dict[str, Any], inference: InferenceOptions, seconds: float
 ) -> float:
     """Passes in a second of all networks over one picture, one network after the other, and nothing else."""
     engines = [
-        open_engine(artifact, sizes[kind], choice.precision or "fp32", choice.engine, choice.threads)
+        open_engine(artifact, sizes[kind], inference.precision or "fp32", *inference.engine[:2])
         for kind, artifact in artifacts.items()
     ]
     for engine, (kind, artifact) in zip(engines, artifacts.items(), strict=True):
@@ -98,14 +98,17 @@ class Busy(Figures):
 
 
 @contextmanager
-def camera(artifacts: dict[str, Any], choice: Choice, source: str, viewers: int, every: bool = False) -> Iterator[Busy]:
+def camera(
+    artifacts: dict[str, Any], inference: InferenceOptions, source: str, viewers: int, every: bool = False
+) -> Iterator[Busy]:
     """The whole of it: source, networks, overlay, page and viewers; its live figures."""
     figures, controls, broadcast = Busy(), Controls(list(artifacts)), Broadcast(max(viewers, 1))
     address = parse_address(source)
+    tasks = {kind: artifact.sidecar.task for kind, artifact in artifacts.items()}
     pipeline = Pipeline(
         Feed(lambda: open_source(address, Mode()), address.live, every, not address.live),
-        lambda size: Networks(artifacts, size, choice, lambda line: None),
-        Drawer(artifacts),
+        lambda size: Predictor(artifacts, size, inference, lambda line: None),
+        lambda frame, p, alpha: draw(frame, tasks, p.segmentation, p.depth, p.pose, p.box, alpha),
         [broadcast],
         controls,
         figures,
@@ -129,18 +132,20 @@ def main() -> None:
     parser.add_argument("--source", default="test://")
     parser.add_argument("--res", type=RESOLUTION)
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"])
+    parser.add_argument("--precision", default="fp32", inferences=["fp32", "fp16", "int8"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--viewers", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--memory", type=float, help="instead: run for so many seconds and watch memory")
     options = parser.parse_args()
-    artifacts = check_tasks([sidecar.load(path) for path in options.artifacts])
-    choice = Choice(options.res, None, options.precision, options.engine, options.threads)
+    artifacts = by_task([sidecar.load(path) for path in options.artifacts])
+    inference = InferenceOptions(
+        options.res, precision=options.precision, engine=EngineOptions(options.engine, options.threads)
+    )
 
     if options.memory:
-        with camera(artifacts, choice, options.source, options.viewers) as figures:
+        with camera(artifacts, inference, options.source, options.viewers) as figures:
             start, first = time.monotonic(), 0.0
             while time.monotonic() - start < options.memory:
                 time.sleep(min(options.memory / 20, 30))
@@ -161,8 +166,8 @@ def main() -> None:
     every = not parse_address(options.source).live  # a file faster than its own speed: only the networks limit it
     alone, whole, shares = [], [], []
     for number in range(options.rounds):
-        alone.append(inference_alone(artifacts, picture, sizes, choice, options.seconds))
-        with camera(artifacts, choice, options.source, options.viewers, every) as figures:
+        alone.append(inference_alone(artifacts, picture, sizes, inference, options.seconds))
+        with camera(artifacts, inference, options.source, options.viewers, every) as figures:
             before, busy, start = figures.shown, figures.total, time.perf_counter()
             time.sleep(options.seconds)
             elapsed = time.perf_counter() - start

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 
 from fastnas.jetson import sidecar
-from fastnas.jetson.camera import opening, sources
-from fastnas.jetson.inference import networks
+from fastnas.jetson.camera import opencv, sources
+from fastnas.jetson.inference.predictor import Predictor
 
 FRAMES = 20
 
@@ -24,22 +24,20 @@ def steering(ids: np.ndarray, road: int) -> float:
 def main() -> None:
     artifact = sidecar.load(sys.argv[1])
     address = sources.parse_address(sys.argv[2] if len(sys.argv) > 2 else "test://")
-    camera = opening.open_source(address, sources.Mode())
+    camera = opencv.open_source(address, sources.Mode())
     try:
-        picture = camera.read()
-        if picture is None:
-            raise SystemExit("the camera gives no picture")
-        opened = networks.Networks({"segmentation": artifact}, picture.shape[:2], networks.Choice(), print)
-        try:
+        frame = camera.read()
+        if frame is None:
+            raise SystemExit("the camera gives no frame")
+        with Predictor({"segmentation": artifact}, frame.shape[:2], progress=print) as predict:
             for _ in range(FRAMES):
-                seen = opened(picture, ["segmentation"])
-                if seen.segmentation is not None:
-                    print("steer {:+.2f}, {:.1f} ms".format(steering(seen.segmentation, 0), seen.milliseconds))
-                picture = camera.read()
-                if picture is None:
+                predictions = predict(frame)
+                if predictions.segmentation is not None:
+                    angle = steering(predictions.segmentation, 0)
+                    print("steer {:+.2f}, {:.1f} ms".format(angle, predictions.milliseconds))
+                frame = camera.read()
+                if frame is None:
                     break
-        finally:
-            opened.close()
     finally:
         camera.close()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastnas.tasks import Depth
 from fastnas.tasks.base import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
-from fastnas.tasks.visualise import draw_depth
+from fastnas.tasks.visualise import draw
 
 
 class DepthHead(TaskHead):
@@ -54,7 +54,7 @@ class DepthHead(TaskHead):
 
     def draw(self, image: Tensor, prediction: Tensor) -> Picture:
         """The image beside its depth in colours, with a scale in metres."""
-        return draw_depth(image, prediction, self.task)
+        return draw(image, prediction, self.task)
 
 
 class DepthMetrics(Metrics):

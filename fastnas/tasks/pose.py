@@ -11,7 +11,7 @@ from torch import Tensor
 from fastnas.tasks import Pose
 from fastnas.tasks.base import Batch, Picture, Score, Size, TaskHead, upsample
 from fastnas.tasks.pose_metrics import PoseMetrics
-from fastnas.tasks.visualise import draw_pose
+from fastnas.tasks.visualise import draw
 
 STRIDE = 4
 """Pixels of the input per pixel of a heatmap."""
@@ -59,7 +59,7 @@ class PoseHead(TaskHead):
 
     def draw(self, image: Tensor, prediction: Tensor) -> Picture:
         """The skeleton over the image; joints of low confidence are left out."""
-        return draw_pose(image, prediction, self.task)
+        return draw(image, prediction, self.task)
 
 
 def gaussians(points: Tensor, size: Size) -> Tensor:

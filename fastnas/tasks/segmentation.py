@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastnas.tasks import IGNORE, Segmentation
 from fastnas.tasks.base import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
-from fastnas.tasks.visualise import draw_classes
+from fastnas.tasks.visualise import draw
 
 
 class SegmentationHead(TaskHead):
@@ -44,7 +44,7 @@ class SegmentationHead(TaskHead):
 
     def draw(self, image: Tensor, prediction: Tensor) -> Picture:
         """The classes' colours over the image, and a legend of those that occur."""
-        return draw_classes(image, prediction, self.task)
+        return draw(image, prediction, self.task)
 
 
 class SegmentationMetrics(Metrics):

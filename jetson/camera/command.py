@@ -72,26 +72,24 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
     from functools import partial
 
     from fastnas.jetson import sidecar
-    from fastnas.jetson.camera.opening import open_source
+    from fastnas.jetson.camera.opencv import open_source
     from fastnas.jetson.camera.sources import parse_address, parse_mode
     from fastnas.jetson.camera.watchdog import Watch
-    from fastnas.jetson.inference.networks import Choice, check_tasks
-    from fastnas.jetson.inference.tracking import Box
+    from fastnas.jetson.inference.predictions import Box
+    from fastnas.jetson.inference.predictor import InferenceOptions, by_task
+    from fastnas.jetson.options import EngineOptions
 
     if not (options["web"] or options["window"] or options["out"]):
         raise click.UsageError("--no-web without --window or --out would show nothing")
     corner = _numbers(box, 4, "100,50,80,200") if box else None
-    choice = Choice(
+    choice = InferenceOptions(
         size=options["res"],
         pose_size=options["pose_res"],
         precision=options["precision"],
-        engine=options["engine"],
-        threads=options["threads"],
-        workspace_mb=options["workspace_mb"],
-        dla=options["dla"],
+        engine=EngineOptions(options["engine"], options["threads"], options["workspace_mb"], options["dla"]),
         box=Box(corner[0], corner[1], corner[0] + corner[2], corner[1] + corner[3]) if corner else None,
     )
-    found = check_tasks([sidecar.load(path) for path in artifacts])
+    found = by_task([sidecar.load(path) for path in artifacts])
     address, wanted = parse_address(source), parse_mode(mode)
     if address.live and (options["loop"] or options["every_frame"]):
         raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(address))
@@ -117,14 +115,15 @@ def _run(
     `opened` holds the first source; the pipeline takes it out, and closes it.
     """
     from fastnas.jetson.camera.controls import Controls
-    from fastnas.jetson.camera.overlay import Drawer
     from fastnas.jetson.camera.pipeline import Feed, Pipeline, Sink
     from fastnas.jetson.camera.recorder import Captures, Recording, recover
     from fastnas.jetson.camera.stats import Figures
     from fastnas.jetson.camera.web.broadcast import Broadcast
     from fastnas.jetson.camera.web.server import Server, Site
-    from fastnas.jetson.inference.networks import Networks
+    from fastnas.jetson.inference.draw import draw
+    from fastnas.jetson.inference.predictor import Predictor
 
+    tasks = {kind: artifact.sidecar.task for kind, artifact in found.items()}
     figures, controls = Figures(), Controls(list(found), options["alpha"])
     name = " + ".join(artifact.sidecar.name for artifact in found.values())
 
@@ -160,8 +159,8 @@ def _run(
             stack.callback(window.destroy)
         pipeline = Pipeline(
             Feed(lambda: opened.pop() if opened else reopen(), live, options["every_frame"], options["loop"]),
-            lambda size: Networks(found, size, choice, say),
-            Drawer(found),
+            lambda size: Predictor(found, size, choice, say),
+            lambda frame, p, alpha: draw(frame, tasks, p.segmentation, p.depth, p.pose, p.box, alpha),
             sinks,
             controls,
             figures,

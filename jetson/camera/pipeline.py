@@ -14,7 +14,8 @@ from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.sources import Source, SourceLost
 from fastnas.jetson.camera.stats import Figures
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.networks import Networks, Seen
+from fastnas.jetson.inference.predictions import Predictions
+from fastnas.jetson.inference.predictor import Predictor
 from fastnas.jetson.sidecar import Size
 
 BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -120,8 +121,8 @@ class Pipeline:
     def __init__(
         self,
         feed: Feed,
-        open_networks: Callable[[Size], Networks],
-        draw: Callable[[np.ndarray, Seen, float], np.ndarray],
+        open_networks: Callable[[Size], Predictor],
+        draw: Callable[[np.ndarray, Predictions, float], np.ndarray],
         sinks: Sequence[Sink],
         controls: Controls,
         figures: Figures,
@@ -243,7 +244,7 @@ class Pipeline:
                 error = again
 
     def _infer(self) -> None:
-        networks: Optional[Networks] = None
+        networks: Optional[Predictor] = None
         try:
             while not self._frames.done and not self._stop.is_set():
                 frame = self._frames.take()
@@ -265,7 +266,7 @@ class Pipeline:
             self._guard(work)
 
     def _show_all(self) -> None:
-        last: Optional[Tuple[Frame, Seen]] = None
+        last: Optional[Tuple[Frame, Predictions]] = None
         version = self._controls.version
         while not self._seen.done and not self._stop.is_set():
             item = self._seen.take()

@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional
 
 import numpy as np
 
-from fastnas.jetson.camera.opening import SILENCE
+from fastnas.jetson.camera.opencv import SILENCE
 from fastnas.jetson.camera.pipeline import Slot
 from fastnas.jetson.camera.sources import Source, SourceLost
 from fastnas.jetson.errors import JetsonError

@@ -1,4 +1,4 @@
-"""From a camera's picture to the network's input, in preallocated memory."""
+"""From a frame to the network's input, in preallocated memory."""
 
 import os
 from typing import Any, Tuple
@@ -10,7 +10,11 @@ from fastnas.jetson.sidecar import Input
 
 
 def import_cv2() -> Any:
-    """OpenCV, or the line that says how to get it. It keeps its own warnings to itself: we say what goes wrong."""
+    """OpenCV, without its own warnings on stderr.
+
+    Raises:
+        JetsonError: it is not installed, or does not load.
+    """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         import cv2
@@ -22,7 +26,7 @@ def import_cv2() -> Any:
 
 
 class Preprocessor:
-    """Resizes pictures to one size and normalises them as the sidecar says.
+    """Resizes frames to one size and normalises them as the sidecar says.
 
     Attributes:
         size: (H, W) of the network's input.
@@ -36,14 +40,19 @@ class Preprocessor:
         self._scale = [1 / (255 * std) for std in spec.std]
         self._shift = [-mean / std for mean, std in zip(spec.mean, spec.std)]
 
-    def __call__(self, picture: np.ndarray, out: np.ndarray) -> None:
-        """Write `picture` (uint8 [H0, W0, 3] in OpenCV's order B, G, R) into `out`, the network's input array."""
-        if picture.shape[:2] == self.size:
-            resized = picture
+    def __call__(self, frame: np.ndarray, out: np.ndarray) -> None:
+        """Write a frame into the network's input.
+
+        Args:
+            frame: uint8 [H0, W0, 3] in OpenCV's channel order B, G, R.
+            out: float32 [1, 3, H, W] (NCHW) or uint8 [1, H, W, 3] (NHWC), R, G, B.
+        """
+        if frame.shape[:2] == self.size:
+            resized = frame
         else:
             resized = self._resized
-            picture = self._halved(picture)
-            self._cv2.resize(picture, self.size[::-1], dst=resized, interpolation=self._cv2.INTER_LINEAR)
+            frame = self._halved(frame)
+            self._cv2.resize(frame, self.size[::-1], dst=resized, interpolation=self._cv2.INTER_LINEAR)
         if self._spec.layout == "NHWC":
             self._cv2.cvtColor(resized, self._cv2.COLOR_BGR2RGB, dst=out[0])
             return
@@ -52,10 +61,10 @@ class Preprocessor:
             np.multiply(resized[:, :, 2 - channel], self._scale[channel], out=plane, casting="unsafe")
             np.add(plane, self._shift[channel], out=plane)
 
-    def _halved(self, picture: np.ndarray) -> np.ndarray:
-        """The picture, halved while it is more than twice too large: 10 times faster than INTER_AREA, as smooth."""
-        rows, columns = picture.shape[:2]
+    def _halved(self, frame: np.ndarray) -> np.ndarray:
+        """The frame, halved while it is more than twice too large: 10 times faster than INTER_AREA, as smooth."""
+        rows, columns = frame.shape[:2]
         while rows >= 2 * self.size[0] and columns >= 2 * self.size[1]:
             rows, columns = rows // 2, columns // 2
-            picture = self._cv2.resize(picture, (columns, rows), interpolation=self._cv2.INTER_LINEAR)
-        return picture
+            frame = self._cv2.resize(frame, (columns, rows), interpolation=self._cv2.INTER_LINEAR)
+        return frame

@@ -11,7 +11,7 @@ from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.pipeline import Feed, Pipeline, Sink, Slot
 from fastnas.jetson.camera.stats import Figures, percentiles
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.networks import Seen
+from fastnas.jetson.inference.predictions import Predictions
 from tests.helpers.camera_parts import FakeSource
 
 
@@ -48,7 +48,7 @@ class Networks:
         if self.runs == self.fail_at:
             raise JetsonError("TensorRT refused to run toy")
         time.sleep(self.seconds)
-        return Seen(milliseconds=self.seconds * 1000)
+        return Predictions(milliseconds=self.seconds * 1000)
 
     def close(self):
         self.closed = True

@@ -188,7 +188,7 @@ def test_memory_is_flat_while_five_watch(toys, tmp_path):
         (["--source", "test://", "--loop"], 2, "Error: --loop and --every-frame are for files"),
         (["--source", "test://", "--no-web"], 2, "Error: --no-web without --window or --out would show nothing"),
         (["--source", "test://", "--box", "1,2"], 2, "'1,2' is not like 100,50,80,200"),
-        (["--source", "test://", "--engine", "magic"], 2, "choose from auto, tensorrt"),
+        (["--source", "test://", "--engine", "magic"], 2, "'magic' is not one of"),
         (["--source", "test://", "--res", "100", "--port", "0"], 1, "multiples of 32"),
         (["--source", "test://", "--precision", "int8", "--port", "0"], 1, "has no int8 file"),
         (["--source", "test://", "--out", "a.gif"], 1, "the name must end in .avi, .mkv, .mp4"),

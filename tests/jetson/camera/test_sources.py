@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnas.jetson.camera import gstreamer, opening
-from fastnas.jetson.camera.opening import open_source, rtsp_options
+from fastnas.jetson.camera import gstreamer, opencv
+from fastnas.jetson.camera.opencv import open_source, rtsp_options
 from fastnas.jetson.camera.sources import Address, Mode, SourceLost, parse_address, parse_mode
 from fastnas.jetson.errors import JetsonError
 from tests.helpers.camera_parts import REAL_VIDEO, fake_launcher, picture, write_video
@@ -156,7 +156,7 @@ class Unplugged:
 
 
 def test_an_unplugged_camera_is_lost_and_a_corrupt_picture_is_counted():
-    source: Any = opening.Capture(Unplugged(), "V4L2 /dev/video0", "v4l2")
+    source: Any = opencv.Capture(Unplugged(), "V4L2 /dev/video0", "v4l2")
     assert [int(source.read()[0, 0, 0]) for _ in range(2)] == [1, 2]
     assert source.corrupt == 1
     with pytest.raises(SourceLost, match="no more pictures from V4L2 /dev/video0"):
@@ -219,7 +219,7 @@ def test_a_silent_network_camera_is_called_and_given_up(monkeypatch):
     """With this OpenCV's own FFmpeg, of whichever version: it must call, not wait for a call."""
     monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "")
     monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS")
-    monkeypatch.setattr(opening, "SILENCE", 1.0)
+    monkeypatch.setattr(opencv, "SILENCE", 1.0)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(1)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from fastnas.jetson.camera import opening, pipeline, watchdog
+from fastnas.jetson.camera import opencv, pipeline, watchdog
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.pipeline import Feed, Pipeline, Sink
 from fastnas.jetson.camera.sources import Address, Mode, SourceLost
 from fastnas.jetson.camera.stats import Figures
 from fastnas.jetson.camera.watchdog import Watch
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.networks import Seen
+from fastnas.jetson.inference.predictions import Predictions
 from tests.helpers.camera_parts import FakeSource, fake_launcher
 
 
@@ -126,7 +126,7 @@ def test_threads_that_hang_are_few():
 
 class Networks:
     def __call__(self, picture, kinds):
-        return Seen()
+        return Predictions()
 
     def close(self):
         pass
@@ -191,7 +191,7 @@ def test_a_silent_csi_pipeline_is_killed(tmp_path, monkeypatch):
     """A process can be ended, so its camera is free at once, even where it does not listen to SIGTERM."""
     script = "trap '' TERM\necho $$ > {}/pid\nwhile :; do sleep 0.1; done\n"
     fake_launcher(tmp_path, script.format(tmp_path), monkeypatch)
-    watched = Watch(lambda: opening.open_source(Address("csi", "csi://0"), Mode()))()
+    watched = Watch(lambda: opencv.open_source(Address("csi", "csi://0"), Mode()))()
     with pytest.raises(SourceLost, match=r"no picture for 0\.4 s from gst-launch-1\.0 nvarguscamerasrc"):
         watched.read()
     watched.close()
@@ -202,7 +202,7 @@ def test_a_silent_csi_pipeline_is_killed(tmp_path, monkeypatch):
 
 def test_a_driver_that_waits_before_each_failure_is_given_up_soon(monkeypatch):
     """V4L2 in OpenCV waits ten seconds for each picture; ten of those are more than a minute."""
-    monkeypatch.setattr(opening, "SILENCE", 0.1)
+    monkeypatch.setattr(opencv, "SILENCE", 0.1)
 
     class Slow:
         reads = 0
@@ -220,5 +220,5 @@ def test_a_driver_that_waits_before_each_failure_is_given_up_soon(monkeypatch):
 
     slow = Slow()
     with pytest.raises(SourceLost):
-        opening.Capture(slow, "V4L2 /dev/video0", "v4l2").read()
+        opencv.Capture(slow, "V4L2 /dev/video0", "v4l2").read()
     assert slow.reads == 2

@@ -1,0 +1,196 @@
+"""From a frame to predictions: artifacts opened, run and closed in one thread."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from fastnas.jetson.engine.base import open_engine, resolve_engine, target_of
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.inference.decode import decoder_for
+from fastnas.jetson.inference.predictions import Box, Predictions
+from fastnas.jetson.inference.preprocess import Preprocessor
+from fastnas.jetson.inference.tracking import PersonTracker, crop, people_classes, to_frame
+from fastnas.jetson.options import EngineOptions
+from fastnas.jetson.sidecar import Artifact, Size
+
+MAX_SIDE = 512
+"""Longer side of a network's input where neither the user nor the artifact says a size."""
+
+TASKS = ("segmentation", "depth", "pose")
+"""In the order in which they run: pose last, since it may use the segmentation."""
+
+POSE_SIZE = (256, 256)
+"""Input (H, W) of a pose network where neither the user nor the artifact says a size."""
+
+
+class InferenceOptions(NamedTuple):
+    """How artifacts are run.
+
+    Attributes:
+        size: input (H, W) of segmentation and depth; None is the artifact's, else fits the frame's aspect ratio.
+        pose_size: input (H, W) of pose; None is the artifact's, else 256x256.
+        precision: `fp32`, `fp16` or `int8`; None is the artifact's best for the engine.
+        engine: the runtime, and how it runs them.
+        box: of the person of a pose network, at first.
+    """
+
+    size: Optional[Size] = None
+    pose_size: Optional[Size] = None
+    precision: Optional[str] = None
+    engine: EngineOptions = EngineOptions()
+    box: Optional[Box] = None
+
+
+DEFAULTS = InferenceOptions()
+
+
+def by_task(artifacts: Sequence[Artifact]) -> Dict[str, Artifact]:
+    """Artifacts by kind of task, in the order in which they run.
+
+    Raises:
+        JetsonError: two are of the same kind.
+    """
+    found: Dict[str, Artifact] = {}
+    for artifact in sorted(artifacts, key=lambda each: TASKS.index(each.sidecar.task["kind"])):
+        kind = artifact.sidecar.task["kind"]
+        if kind in found:
+            names = (found[kind].sidecar.name, artifact.sidecar.name, kind)
+            raise JetsonError("{} and {} are both for {}; give one artifact of each task".format(*names))
+        found[kind] = artifact
+    return found
+
+
+def input_size(artifact: Artifact, asked: Optional[Size], frame: Size, precision: str) -> Size:
+    """The input (H, W) of a network for frames of size (H, W).
+
+    In this order: as asked, as the file is exported for one size only, as the network was trained, or of the frame's
+    aspect ratio (a pose network has 256x256).
+    """
+    sidecar = artifact.sidecar
+    sizes = [file.resolution for file in sidecar.files if file.precision == precision]
+    only = sizes[0] if sizes and None not in sizes else None
+    default = POSE_SIZE if sidecar.task["kind"] == "pose" else None
+    size = asked or only or sidecar.input_size or default
+    if size is not None:
+        return size
+    multiple, scale = sidecar.input.multiple_of, MAX_SIDE / max(frame)
+    height, width = (max(int(round(side * scale / multiple)), 1) * multiple for side in frame)
+    return height, width
+
+
+class TaskPredictor:
+    """One artifact, opened in this thread for one input size.
+
+    Attributes:
+        size: (H, W) of the input.
+        milliseconds: inference time of the last frame.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        size: Size,
+        precision: str,
+        options: InferenceOptions,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.size = size
+        self.milliseconds = 0.0
+        self._engine = open_engine(
+            artifact,
+            size,
+            precision,
+            options.engine.engine,
+            options.engine.threads,
+            progress,
+            options.engine.workspace_mb,
+            options.engine.dla,
+        )
+        self._prepare = Preprocessor(artifact.sidecar.input, size)
+        self._decode = decoder_for(artifact.sidecar.output)
+
+    def __call__(self, frame: np.ndarray) -> Any:
+        """Class ids, metres or joints of a frame (see `decode`), copied from the engine's memory."""
+        self._prepare(frame, self._engine.input)
+        output = self._engine.run()
+        assert self._engine.stages is not None
+        self.milliseconds = self._engine.stages.inference
+        return np.array(self._decode(output))
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+
+class Predictor:
+    """Artifacts of one or several tasks; a context manager. All calls come from the thread that opens it.
+
+    Args:
+        artifacts: by kind of task, as `by_task` gives them.
+        frame: size (H, W) of the frames.
+        options: how they are run.
+        progress: receives a line for each network, and what takes long.
+    """
+
+    def __init__(
+        self,
+        artifacts: Dict[str, Artifact],
+        frame: Size,
+        options: InferenceOptions = DEFAULTS,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._predictors: Dict[str, TaskPredictor] = {}
+        self._people: Tuple[int, ...] = ()
+        self._fill: List[float] = []
+        self._tracker = PersonTracker(options.box)
+        target = target_of(resolve_engine(options.engine.engine))
+        try:
+            for kind, artifact in artifacts.items():
+                spec = artifact.sidecar
+                asked = options.pose_size if kind == "pose" else options.size
+                precision = options.precision or artifact.best_precision(target)
+                size = input_size(artifact, asked, frame, precision)
+                self._predictors[kind] = TaskPredictor(artifact, size, precision, options, progress)
+                progress("{}: {} at {}x{}, {} in {}".format(kind, spec.name, *size + (precision, target)))
+                if kind == "segmentation":
+                    self._people = people_classes(spec.task["classes"])
+                elif kind == "pose":
+                    self._fill = [255 * mean for mean in reversed(spec.input.mean)]  # B, G, R
+        except BaseException:
+            self.close()
+            raise
+
+    def __call__(self, frame: np.ndarray, kinds: Optional[Sequence[str]] = None) -> Predictions:
+        """The predictions for a frame, uint8 [H, W, 3] in OpenCV's channel order; of the tasks `kinds`, or of all."""
+        found: Dict[str, Any] = {}
+        milliseconds = 0.0
+        for kind, predictor in self._predictors.items():
+            if kinds is not None and kind not in kinds:
+                continue
+            if kind == "pose":
+                box = self._tracker.box(frame.shape[:2], found.get("segmentation"), self._people)
+                if box is None:
+                    continue
+                found["pose"], found["box"] = self._pose(predictor, frame, box)
+            else:
+                found[kind] = predictor(frame)
+            milliseconds += predictor.milliseconds
+        return Predictions(milliseconds=milliseconds, **found)
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the engines, the last first: CUDA contexts are a stack."""
+        for predictor in reversed(list(self._predictors.values())):
+            predictor.close()
+
+    def _pose(self, predictor: TaskPredictor, frame: np.ndarray, box: Box) -> Tuple[np.ndarray, Box]:
+        """The joints of the person in a box, and the box of the crop."""
+        image, cropped = crop(frame, box, predictor.size, self._fill)
+        joints = to_frame(predictor(image), cropped, predictor.size)
+        self._tracker.update(joints, frame.shape[:2])
+        return joints, cropped
