@@ -27,7 +27,8 @@ from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.registry import head_for
 from fastnas.train.loaders import EpochBatches
 from fastnas.train.loop import Options, Trainer
-from fastnas.train.recipes import RECIPES, Recipe
+from fastnas.train.recipes import RECIPES
+from fastnas.train.settings import Recipe
 
 Step = Callable[[], None]
 

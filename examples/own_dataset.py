@@ -12,10 +12,11 @@ from lightning_fabric import Fabric
 from torchvision import tv_tensors
 
 import fastnas
+from fastnas.config import override
 from fastnas.data import DenseDataset
 from fastnas.data.base import Sample
 from fastnas.train.loop import Options, Trainer
-from fastnas.train.recipes import RECIPES, override
+from fastnas.train.recipes import RECIPES
 
 TASK = fastnas.Segmentation(("background", "disc"), ((0, 0, 0), (220, 60, 60)))
 SIDE = 96

@@ -9,10 +9,11 @@ from pathlib import Path
 from torch import nn
 
 import fastnas
+from fastnas.config import override
 from fastnas.search.driver import Here, Search
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
-from fastnas.search.presets import override, preset
+from fastnas.search.presets import preset
 from fastnas.search.progress import Views
 
 

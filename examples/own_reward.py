@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import fastnas
+from fastnas.config import override
 from fastnas.search.costs import costs
 from fastnas.search.driver import Here, Search
 from fastnas.search.evaluation.evaluator import Evaluation
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
-from fastnas.search.presets import override, preset
+from fastnas.search.presets import preset
 from fastnas.search.progress import Views
 
 FRAME = 1000 / 30

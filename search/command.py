@@ -219,7 +219,8 @@ def _headline(run: Any) -> str:
 
 def _settings(options: dict[str, Any], device: torch.device) -> SearchSettings:
     """The settings that the options describe, for training on a device."""
-    from fastnas.search.presets import override, preset
+    from fastnas.config import changed, override
+    from fastnas.search.presets import preset
 
     synthetic = options["data"] == "synthetic"
     weights = options["encoder_weights"] or ("scenes" if synthetic else "imagenet")
@@ -242,8 +243,8 @@ def _settings(options: dict[str, Any], device: torch.device) -> SearchSettings:
     if options["candidates"] is None and options["hours"] is None:
         given |= {"hours": SYNTHETIC_HOURS} if synthetic else {"candidates": OTHER_CANDIDATES}
     settings = preset(options["preset_name"] or ("tiny" if synthetic else "paper"))
-    assignments = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
-    return override(settings, (*assignments, *options["assignments"]))
+    settings = changed(settings, {name: value for name, value in given.items() if value is not None})
+    return override(settings, options["assignments"])
 
 
 def _native_precision(device: torch.device) -> str:

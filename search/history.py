@@ -25,7 +25,6 @@ from typing import Any, Literal, get_args
 import torch
 
 from fastnas.errors import FastnasError
-from fastnas.jetson.files import atomic_path
 from fastnas.models.genotype import Genotype
 from fastnas.search.policy import Proposal, Result
 from fastnas.search.settings import SearchSettings
@@ -137,7 +136,7 @@ class Run:
                     f"{folder} holds a search already; continue it with --resume, or name another folder"
                 )
             run = cls(folder, settings, file, [])
-            run._save_settings()
+            settings.save(folder)
         return run
 
     @classmethod
@@ -148,7 +147,7 @@ class Run:
             FastnasError: there is no run, a live search holds it, or it is damaged.
         """
         folder = Path(folder)
-        settings = read_settings(folder)
+        settings = SearchSettings.load(folder)
         with _readable_errors(folder):
             file = _lock(folder)
             records, whole = _parse(folder)
@@ -158,11 +157,7 @@ class Run:
     def extend(self, candidates: int | None, hours: float | None) -> None:
         """Give the search a new budget in place of its own; see `SearchSettings`."""
         self.settings = dataclasses.replace(self.settings, candidates=candidates, hours=hours)
-        self._save_settings()
-
-    def _save_settings(self) -> None:
-        with atomic_path(self.folder / "settings.json") as path:
-            path.write_text(self.settings.to_json())
+        self.settings.save(self.folder)
 
     def append(self, record: Record) -> None:
         """Add a candidate to the history; when this returns, it is on disk.
@@ -212,19 +207,6 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def read_settings(folder: str | os.PathLike[str]) -> SearchSettings:
-    """The settings of a run, live or not."""
-    path = Path(folder) / "settings.json"
-    try:
-        return SearchSettings.from_json(path.read_text())
-    except FileNotFoundError as error:
-        raise FastnasError(f"{folder} is not a run folder: it has no settings.json") from error
-    except OSError as error:
-        raise FastnasError(f"cannot read {path}: {error.strerror}") from error
-    except (FastnasError, UnicodeDecodeError) as error:
-        raise FastnasError(f"{path}: {error}") from error
 
 
 def read_records(folder: str | os.PathLike[str]) -> list[Record]:

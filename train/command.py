@@ -230,10 +230,11 @@ def _settings(
     **_others: object,
 ) -> RunSettings:
     """The run that the options describe."""
+    from fastnas.config import override
     from fastnas.data import open_dataset
     from fastnas.models.baselines import BASELINES
     from fastnas.models.spec import ModelSpec
-    from fastnas.train.recipes import RECIPES, USUAL, override
+    from fastnas.train.recipes import RECIPES, USUAL
     from fastnas.train.settings import RunSettings
 
     dataset = data.partition(":")[0]
@@ -261,7 +262,7 @@ def _settings(
     spec = ModelSpec(architecture, goal, encoder, channels, sep_repeats, heads)  # type: ignore[arg-type]
     return RunSettings(
         spec, recipe, by_name, val, lasting_file(encoder_weights), lasting_file(teacher), seed, limit,
-        val_limit, precision, accumulate, eval_every,
+        val_limit, precision, accumulate, eval_every,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

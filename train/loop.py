@@ -35,7 +35,7 @@ from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import evaluate
 from fastnas.train.loaders import EpochBatches, SeededSamples, derived_seed, train_loader
 from fastnas.train.processes import in_first_process
-from fastnas.train.recipes import Optimiser, Phase, Recipe
+from fastnas.train.settings import Optimiser, Phase, Recipe
 
 STATE = "state.pt"
 _UNSTABLE = "the state of the last save is kept: lower the learning rates, or clip gradients (--set decoder.clip=3)"

@@ -1,59 +1,134 @@
-"""What a training run was asked to do: written once into its folder, read again by `--resume` and by people."""
+"""The settings of a training run, as `settings.json` of its run folder has them, and those of a recipe within it."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
+from fastnas.config import REQUIRED, SettingError, Settings, setting
 from fastnas.data import DenseDataset, open_dataset
 from fastnas.data.base import Part
-from fastnas.errors import FastnasError
-from fastnas.jetson.files import atomic_path
 from fastnas.models.spec import ModelSpec
-from fastnas.train.recipes import Optimiser, Phase, Recipe
-
-SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """Everything that decides the result of a run, but for rounding.
+class Optimiser(Settings):
+    """How the encoder or the decoder is updated."""
 
-    Attributes:
-        model: what is trained.
-        recipe: how.
-        roots: dataset name -> folder.
-        val: dataset that is evaluated, as `NAME` (its split `val`) or `NAME:SPLIT`.
-        encoder_weights: `imagenet`, a file, or `none`.
-        teacher: see `fastnas.train.teacher`; empty for none.
-        seed: of weights, order and transforms.
-        limit, val_limit: use only so many samples of each dataset, evenly spread; 0 for all.
-        precision: `fp32`, `bf16` or `fp16`, the last two mixed.
-        accumulate: parts that a batch is computed in; batch norm sees each part alone.
-        eval_every: epochs between evaluations.
-    """
+    kind: Literal["sgd", "adam"] = setting(REQUIRED, "Algorithm.")
+    lr: float = setting(REQUIRED, "Learning rate, before the factors of phase and schedule.", 0)
+    momentum: float = setting(0.9, "Momentum of SGD.", 0)
+    betas: tuple[float, float] = setting((0.9, 0.99), "Decay rates of Adam's two averages.", 0, below=1)
+    eps: float = setting(1e-3, "Adam's epsilon.", 0)
+    weight_decay: float = setting(1e-5, "L2 penalty.", 0)
+    clip: float = setting(0.0, "Largest gradient norm; 0 for no clipping.", 0)
 
-    model: ModelSpec
-    recipe: Recipe
-    roots: dict[str, str]
-    val: str
-    encoder_weights: str
-    teacher: str = ""
-    seed: int = 0
-    limit: int = 0
-    val_limit: int = 0
-    precision: str = "fp32"
-    accumulate: int = 1
-    eval_every: int = 1
+
+@dataclass(frozen=True)
+class Phase(Settings):
+    """Epochs on one mixture of datasets."""
+
+    data: tuple[str, ...] = setting(
+        REQUIRED,
+        "Datasets that are joined: NAME is its split train, NAME:SPLIT another (voc:trainaug is VOC with the masks of "
+        "SBD).",
+    )
+    epochs: int = setting(REQUIRED, "Passes over the data.", 1)
+    lr_factor: float = setting(1.0, "Factor of both learning rates.", 0)
+    aux_weight: float = setting(0.3, "Weight of the loss of each auxiliary head.", 0)
+    freeze_bn: bool = setting(False, "Keep the statistics of batch norm fixed.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.data:
+            raise SettingError("data", "must name at least one dataset")
+
+
+@dataclass(frozen=True)
+class Recipe(Settings):
+    """Everything that decides a training run except the network, the data's folders and the seed."""
+
+    name: str = setting(REQUIRED, "Name, as --recipe takes it.")
+    task: Literal["segmentation", "pose", "depth"] = setting(REQUIRED, "Kind of task it is for.")
+    phases: tuple[Phase, ...] = setting(REQUIRED, "Phases of the training, in their order.")
+    encoder: Optimiser = setting(REQUIRED, "How the encoder is updated.")
+    decoder: Optimiser = setting(REQUIRED, "How the decoder is updated.")
+    batch: int = setting(REQUIRED, "Batch size, over all processes.", 1)
+    crop: tuple[int, int] = setting(REQUIRED, "Height and width of the training crop, in pixels.", 1)
+    schedule: Literal["constant", "poly", "step"] = setting(
+        "constant",
+        "Factor of the learning rates: poly is (1 - epoch / horizon)^power, step a tenth after each milestone.",
+    )
+    horizon: int = setting(0, "poly: epoch at which the learning rates reach 0; 0 is the end of the run.", 0)
+    power: float = setting(0.9, "poly: its exponent.", 0)
+    milestones: tuple[int, ...] = setting((), "step: epochs of the steps.", 0)
+    scale: tuple[float, float] = setting((0.5, 2.0), "Range of random scaling.", 0.001)
+    rotation: float = setting(0.0, "Pose: largest angle of random rotation, in degrees.", 0)
+    mirror: bool = setting(True, "Random horizontal flips.")
+    polyak: float = setting(
+        0.0,
+        "Decay of the exponential moving average (EMA) of the weights, which is evaluated and saved; 0 for none.",
+        0,
+        below=1,
+    )
+    distillation: float = setting(0.3, "Weight of the distillation loss, where a teacher is given.", 0)
+    val_size: tuple[int, int] = setting((256, 256), "Pose: height and width of the network's input in validation.", 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.phases:
+            raise SettingError("phases", "must hold at least one phase")
+        if self.scale[0] > self.scale[1]:
+            raise SettingError("scale", f"must be two rising numbers, not {list(self.scale)}")
+        if self.schedule == "poly" and 0 < self.horizon < self.epochs:
+            raise SettingError("horizon", f"must be 0 or >= the {self.epochs} epochs of the run, not {self.horizon}")
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def phase_at(self, epoch: int) -> Phase:
+        """The phase of epoch 0, 1, ..."""
+        for phase in self.phases:
+            if epoch < phase.epochs:
+                return phase
+            epoch -= phase.epochs
+        raise IndexError("the recipe has no such epoch")
+
+    def lr_factor(self, epoch: int) -> float:
+        """The factor of both learning rates in epoch 0, 1, ..."""
+        factor = self.phase_at(epoch).lr_factor
+        if self.schedule == "poly":
+            return factor * (1 - epoch / (self.horizon or self.epochs)) ** self.power
+        if self.schedule == "step":
+            return factor * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
+        return factor
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """Everything that decides the result of a run, except rounding."""
+
+    model: ModelSpec = setting(REQUIRED, "The network.")
+    recipe: Recipe = setting(REQUIRED, "How it is trained.")
+    roots: dict[str, str] = setting(REQUIRED, "Folder of each dataset, by the dataset's name.")
+    val: str = setting(REQUIRED, "Dataset that is evaluated: NAME is its split val, NAME:SPLIT another.")
+    encoder_weights: str = setting(REQUIRED, "imagenet, a file, or none.")
+    teacher: str = setting("", "MODEL.safetensors, MODEL.onnx or torchvision/NAME; empty for no distillation.")
+    seed: int = setting(0, "Seed of the weights, the order of the data, and the transforms.", 0, 2**32 - 1)
+    limit: int = setting(0, "Samples of each training dataset, evenly spread; 0 for all.", 0)
+    val_limit: int = setting(0, "Samples that are evaluated, evenly spread; 0 for all.", 0)
+    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "bf16 and fp16 are mixed precision.")
+    accumulate: int = setting(1, "Gradient accumulation steps per batch; batch norm sees each step's images alone.", 1)
+    eval_every: int = setting(1, "Epochs between evaluations.", 1)
 
     def open_train(self, name: str) -> DenseDataset:
         """A training dataset by its name in the recipe's phases."""
         return self._open(name, "train", self.limit)
 
     def open_val(self) -> DenseDataset:
-        """The data that is evaluated."""
+        """The dataset that is evaluated."""
         return self._open(self.val, "val", self.val_limit)
 
     def _open(self, name: str, default: str, limit: int) -> DenseDataset:
@@ -61,42 +136,9 @@ class RunSettings:
         dataset = open_dataset(name, self.roots.get(name), split or default, self.model.task.kind)
         return limited(dataset, limit)
 
-    def save(self, folder: Path) -> None:
-        """Write `settings.json` into the run's folder."""
-        values = {**asdict(self), "model": self.model.to_dict()}
-        with atomic_path(folder / SETTINGS) as temporary:
-            temporary.write_text(json.dumps(values, indent=2) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> RunSettings:
-        """Read a run's settings.
-
-        Raises:
-            FastnasError: the folder is no run, or its settings are of another version.
-        """
-        path = folder / SETTINGS
-        try:
-            values: dict[str, Any] = json.loads(path.read_text())
-            model, recipe = ModelSpec.from_dict(values.pop("model")), recipe_from_dict(values.pop("recipe"))
-            return cls(model, recipe, **values)
-        except OSError as error:
-            raise FastnasError(f"{folder} is no training run: it has no readable {SETTINGS}") from error
-        except (FastnasError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FastnasError(f"{path} does not hold the settings of a training run: {error}") from error
-
 
 def limited(dataset: DenseDataset, limit: int) -> DenseDataset:
     """At most `limit` samples, evenly spread; all of them for 0."""
     if not limit or limit >= len(dataset):
         return dataset
     return Part(dataset, [i * len(dataset) // limit for i in range(limit)], dataset.split)
-
-
-def recipe_from_dict(values: dict[str, Any]) -> Recipe:
-    """The inverse of `Recipe.to_dict`, also after a round trip through JSON."""
-    tuples = {field.name for field in fields(Recipe) if str(field.type).startswith("tuple")}
-    plain: dict[str, Any] = {key: tuple(value) if key in tuples else value for key, value in values.items()}
-    for part in ("encoder", "decoder"):
-        plain[part] = Optimiser(**{**values[part], "betas": tuple(values[part]["betas"])})
-    plain["phases"] = tuple(Phase(**{**phase, "data": tuple(phase["data"])}) for phase in values["phases"])
-    return Recipe(**plain)

@@ -20,7 +20,7 @@ from scipy import stats
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import BLOCKS, ENCODER_OUTPUTS, Genotype
 from fastnas.models.operations import OPERATIONS
-from fastnas.search.history import Record, rank, read_records, read_settings
+from fastnas.search.history import Record, rank, read_records
 from fastnas.search.settings import SearchSettings
 
 Stage = Literal["stage1", "stage2"]
@@ -67,7 +67,7 @@ def read_run(folder: str | os.PathLike[str], name: str | None = None) -> SearchR
     Raises:
         FastnasError: it is no run folder, or it is damaged.
     """
-    settings, records = read_settings(folder), read_records(folder)
+    settings, records = SearchSettings.load(folder), read_records(folder)
     by_number = {record.proposal.number: record for record in records}
     for i, record in enumerate(records):
         if record.reused is not None and record.reused in by_number:

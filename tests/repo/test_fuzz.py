@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastnas.best import best_of
+from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.camera import sources
@@ -24,11 +25,11 @@ from fastnas.models.checkpoint import load_model, save_model
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build
 from fastnas.search.history import Record
-from fastnas.search.presets import override, preset
+from fastnas.search.presets import preset
 from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Segmentation, task_from_dict
 from fastnas.train.recipes import RECIPES
-from fastnas.train.recipes import override as change_recipe
+from fastnas.train.settings import Recipe, RunSettings
 from tests.helpers.jetson_toys import write_toy
 from tests.helpers.strategies import genotypes
 
@@ -78,7 +79,8 @@ def test_genotypes_from_nearly_right_text(genotype: Genotype, data: st.DataObjec
 @ANYTHING
 @given(JSON)
 def test_settings_tasks_and_specs_from_anything(value: Any) -> None:
-    or_ours(lambda: SearchSettings.from_dict(value))
+    for group in (SearchSettings, Recipe, RunSettings):
+        or_ours(lambda group=group: group.from_dict(value))  # type: ignore[misc]
     or_ours(lambda: task_from_dict(value))
     or_ours(lambda: ModelSpec.from_dict(value if isinstance(value, dict) else {"task": value}))
 
@@ -100,7 +102,7 @@ FIELDS = st.sampled_from(
 @ANYTHING
 @given(FIELDS | st.text(max_size=20), st.text(max_size=12) | JSON.map(json.dumps))
 def test_assignments_of_anything(name: str, value: str) -> None:
-    or_ours(lambda: change_recipe(RECIPES["voc"], (f"{name}={value}",)))
+    or_ours(lambda: override(RECIPES["voc"], (f"{name}={value}",)))
     or_ours(lambda: override(preset("small"), [f"{name}={value}"]))
 
 

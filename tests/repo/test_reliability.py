@@ -47,7 +47,7 @@ CASES = {
         Case("report MISSING", 1, "is not a run folder"),
         Case("train arch0 --data camvid --root MISSING", 1, "is not there; get it from"),
         Case("train arch0 --encoder-weights MISSING", 1, "no weights file"),
-        Case("train --resume MISSING", 1, "is no training run"),
+        Case("train --resume MISSING", 1, "is not a run folder"),
         Case("train best@MISSING", 1, "cannot read"),
         Case("eval MISSING.safetensors --data synthetic", 1, "no model file"),
         Case("eval MODEL --data camvid --root MISSING", 1, "is not there; get it from"),

@@ -25,7 +25,7 @@ from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, parse_architecture
 from fastnas.search.driver import Here, Job, Outcome, Search
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation
-from fastnas.search.history import Record, Run, read_records, read_settings
+from fastnas.search.history import Record, Run, read_records
 from fastnas.search.progress import Summary, Views
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
 from fastnas.tasks import Depth
@@ -227,7 +227,7 @@ def test_a_new_budget_takes_the_place_of_the_old(tmp_path: Path) -> None:
         run.extend(5, None)
         Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
     assert len(read_records(tmp_path)) == 5
-    assert read_settings(tmp_path) == dataclasses.replace(settings, candidates=5, hours=None)
+    assert SearchSettings.load(tmp_path) == dataclasses.replace(settings, candidates=5, hours=None)
 
 
 def plain(folder: Path) -> list[Record]:
@@ -300,9 +300,9 @@ def test_a_real_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_pa
     [
         (["--data", "camvid"], "camvid"),
         (["--time", "soon"], "'soon' is not a time such as 90s"),
-        (["--set", "evaluation.colour=1"], "there is no setting evaluation.colour"),
-        (["--set", "colour"], "write it as NAME=VALUE"),
-        (["--set", "policy.clip=7"], "setting clip must be from 0 to 1"),
+        (["--set", "evaluation.colour=1"], "setting evaluation.colour does not exist"),
+        (["--set", "colour"], "'colour' is not NAME=VALUE"),
+        (["--set", "policy.clip=7"], "setting policy.clip must be a number >= 0 and <= 1, not 7"),
         (["--resume", "absent"], "is not a run folder"),
         (["--resume", "absent", "--strategy", "random"], "continues a run as it was begun: leave out --strategy"),
         (["--resume", "absent", "--seed", "0"], "leave out --seed"),
@@ -325,5 +325,5 @@ def test_candidates_are_trained_in_what_the_machine_has(
     common = ["search", "--device", "cpu", "--encoder-weights", str(tmp_path / "absent.pth"), "--out"]
     CliRunner().invoke(main, [*common, str(tmp_path / "own")])
     CliRunner().invoke(main, [*common, str(tmp_path / "asked"), "--precision", "fp32"])
-    assert read_settings(tmp_path / "own").evaluation.precision == precision
-    assert read_settings(tmp_path / "asked").evaluation.precision == "fp32"
+    assert SearchSettings.load(tmp_path / "own").evaluation.precision == precision
+    assert SearchSettings.load(tmp_path / "asked").evaluation.precision == "fp32"

@@ -19,7 +19,7 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.history import Record, Run, read_records, read_settings
+from fastnas.search.history import Record, Run, read_records
 from fastnas.search.policy import Proposal
 from fastnas.search.settings import SearchSettings
 
@@ -77,7 +77,7 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
             run.append(entry)
             assert read_records(run.folder) == run.records
         assert len((run.folder / "history.jsonl").read_text().splitlines()) == 3
-    assert read_settings(run.folder) == SETTINGS
+    assert SearchSettings.load(run.folder) == SETTINGS
     with Run.resume(run.folder) as again:
         assert again.settings == SETTINGS
         assert again.records == records
@@ -169,7 +169,7 @@ def test_a_run_that_failed_before_its_first_candidate_is_started_anew(tmp_path: 
     Run.start(tmp_path, SETTINGS).close()
     with Run.start(tmp_path, replace(SETTINGS, root="found")) as run:
         run.append(record(0))
-    assert read_settings(tmp_path).root == "found"
+    assert SearchSettings.load(tmp_path).root == "found"
 
 
 def test_a_folder_without_a_run_is_not_resumed(tmp_path: Path) -> None:

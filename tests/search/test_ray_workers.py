@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 import torch
 
+from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
 from fastnas.search.driver import Here, Job, Outcome, Search
@@ -21,7 +22,7 @@ from fastnas.search.evaluation.evaluator import Evaluation, Evaluator
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Record, Run, read_records
 from fastnas.search.policy import Proposal
-from fastnas.search.presets import override, preset
+from fastnas.search.presets import preset
 from fastnas.search.ray_workers import RETRIES, Cluster
 from fastnas.search.settings import SearchSettings
 

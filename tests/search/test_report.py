@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from fastnas.cli import main
+from fastnas.config import override
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
-from fastnas.search.presets import override, preset
+from fastnas.search.presets import preset
 from fastnas.search.report.page import training_command
 from fastnas.search.report.statistics import distinct, read_run
 from fastnas.tasks import Segmentation

@@ -34,8 +34,8 @@ from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.base import Score
 from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader
 from fastnas.train.loop import STATE, NoObserver, Options, Progress, Trainer, better
-from fastnas.train.recipes import RECIPES, Phase, Recipe
-from fastnas.train.settings import RunSettings, limited
+from fastnas.train.recipes import RECIPES
+from fastnas.train.settings import Phase, Recipe, RunSettings, limited
 from fastnas.train.teacher import load_teacher
 
 TINY = replace(
@@ -184,7 +184,7 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     assert "leave out --epochs" in result.stderr
     result = CliRunner().invoke(main, ["train", "--resume", str(tmp_path)])
     assert (result.exit_code, result.stderr) == (
-        1, f"Error: {tmp_path} is no training run: it has no readable settings.json\n"
+        1, f"Error: {tmp_path} is not a run folder: cannot read {tmp_path}/settings.json: No such file or directory\n"
     )  # fmt: skip
 
 
