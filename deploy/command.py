@@ -70,7 +70,6 @@ if TYPE_CHECKING:
 @click.option("--engine", is_flag=True, help="Also build the engines of this machine's TensorRT into its cache.")
 @WORKSPACE
 @DLA
-@click.option("--opset", type=int, default=13, show_default=True, help="ONNX opset; TensorRT 8.0 and 8.2 need 13.")
 @click.option("--name", help="Name of the artifact; by default that of the network, or of its run's folder.")
 @click.option(
     "--out",
@@ -97,7 +96,6 @@ def export(
     engine: bool,
     workspace_mb: int,
     dla: int | None,
-    opset: int,
     name: str | None,
     out: Path,
     verbose: bool,
@@ -121,7 +119,7 @@ def export(
         raise click.UsageError("--dla is for --engine, which builds for it; the ONNX files are the same")
     source = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
     resolution = resolution or source.input_size or (512, 512)
-    options = Options(resolution, opset, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate)
+    options = Options(resolution, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate)
 
     def progress(line: str) -> None:
         if not as_json:

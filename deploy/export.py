@@ -24,7 +24,7 @@ from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.ir import Graph
 from fastnas.deploy.graph.rewrites import Effect, optimise
 from fastnas.deploy.onnx import compat
-from fastnas.deploy.onnx.writer import DEFAULT_OPSET, INPUT, OUTPUT, require_opset, to_onnx
+from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
 from fastnas.deploy.precision import mixed
 from fastnas.deploy.precision.calibration import read_images
 from fastnas.deploy.precision.mixed import Judge, Variant
@@ -36,9 +36,6 @@ from fastnas.models.spec import ModelSpec
 
 MULTIPLE = 32
 """Height and width must be multiples of it: what the deepest encoder feature divides them by."""
-
-INT8_OPSET = 13
-"""The first opset whose quantisers have a scale for each channel."""
 
 HEAD_TASKS = {"labels": "segmentation", "peaks": "pose"}
 """The task that a head is for, if it is for one alone."""
@@ -52,7 +49,6 @@ class Options:
 
     Attributes:
         resolution: H, W at which the files are checked and meant to run; they take every multiple of 32.
-        opset: of the ONNX files.
         layout: `NCHW`, normalised floats, or `NHWC`, raw bytes with the normalisation in the graph.
         head: `plain` output, output `upsampled` to H x W, `labels` of that size (segmentation only), or the `peaks` of
             heatmaps (pose only).
@@ -62,7 +58,6 @@ class Options:
     """
 
     resolution: tuple[int, int] = (512, 512)
-    opset: int = DEFAULT_OPSET
     layout: io_forms.Layout = "NCHW"
     head: io_forms.Head = "plain"
     fp16: bool = False
@@ -166,7 +161,7 @@ def optimised(captured: Graph, network: Network, options: Options) -> tuple[Grap
 
 def _fp32(graph: Graph, network: Network, options: Options) -> Variant:
     """The float32 file, linted and compared."""
-    model = to_onnx(graph, opset=options.opset)
+    model = to_onnx(graph)
     compat.require_clean(model, excused=_excused(options))
     judge = _judge(network, options)
     found = judge(model)
@@ -196,9 +191,8 @@ def _linted(variant: Variant, options: Options) -> Variant:
 
 
 def _excused(options: Options) -> set[str]:
-    """Rules that the options break by name: a newer opset leaves out TensorRT 8, and bytes as input all of TensorRT."""
-    excused = {"opset", "file_format"} if options.opset > DEFAULT_OPSET else set()
-    return excused | ({"known_types", "constant_resizes"} if options.layout == "NHWC" else set())
+    """The rules that a file with bytes as input breaks; it is for ONNX Runtime only."""
+    return {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
 
 
 def _judge(network: Network, options: Options) -> Judge:
@@ -271,7 +265,6 @@ def _require_replaceable(folder: Path) -> None:
 
 
 def _check(options: Options, spec: ModelSpec) -> None:
-    require_opset(options.opset)
     height, width = options.resolution
     if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
         raise FastnasError(
@@ -280,8 +273,6 @@ def _check(options: Options, spec: ModelSpec) -> None:
         )
     if options.int8 and options.calibrate is None:
         raise FastnasError("INT8 needs pictures to find its ranges with: add --calibrate DIR")
-    if options.int8 and options.opset < INT8_OPSET:
-        raise FastnasError(f"INT8 needs opset {INT8_OPSET} or newer for a scale of each channel, not {options.opset}")
     needed = HEAD_TASKS.get(options.head, spec.task.kind)
     if needed != spec.task.kind:
         raise FastnasError(

@@ -6,7 +6,7 @@ may fix them (onnxruntime: free dimensions `height` and `width`; TensorRT: the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,45 +37,21 @@ from fastnas.deploy.graph.ir import (
     SpreadConv,
 )
 from fastnas.deploy.onnx.peaks import write_peaks
-from fastnas.errors import FastnasError
 
-OPSETS = range(11, 22)
-DEFAULT_OPSET = 13
-"""The newest that TensorRT 8.0 and 8.2 (JetPack 4) parse."""
-
-_IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
-"""The oldest file format that may carry an opset, so that the oldest runtimes read it."""
+OPSET, IR_VERSION = 13, 7
+"""The newest opset that TensorRT 8.0 and 8.2 (JetPack 4) parse, and a file format that ONNX Runtime 1.10 reads; newer
+runtimes read both."""
 
 INPUT = "image"
 OUTPUT = "output"
 
 
-def to_onnx(graph: Graph, *, opset: int = DEFAULT_OPSET, extra_outputs: Sequence[str] = ()) -> onnx.ModelProto:
-    """The model: input `image`, output `output`, batch 1.
-
-    Args:
-        graph: what to write.
-        opset: version of the operators, one of `OPSETS`.
-        extra_outputs: values that become outputs too, under their own names.
-
-    Raises:
-        FastnasError: there is no such opset here.
-    """
-    require_opset(opset)
-    writer = Writer(graph, opset)
+def to_onnx(graph: Graph) -> onnx.ModelProto:
+    """The ONNX model of a graph: input `image`, output `output`, batch 1."""
+    writer = Writer(graph)
     for name, node in graph.nodes.items():
         writer.write(name, node)
-    return writer.model(extra_outputs)
-
-
-def require_opset(opset: int) -> None:
-    """Insist that an opset can be written.
-
-    Raises:
-        FastnasError: it cannot.
-    """
-    if opset not in OPSETS:
-        raise FastnasError(f"opset {opset} is not one of {OPSETS[0]} to {OPSETS[-1]}; TensorRT 8 needs 13 or less")
+    return writer.model()
 
 
 class Writer:
@@ -85,9 +61,8 @@ class Writer:
         written: ONNX names of what operators have made so far.
     """
 
-    def __init__(self, graph: Graph, opset: int) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.written: set[str] = set()
@@ -171,10 +146,8 @@ class Writer:
     def resize(self, x: str, scales: list[int], out: str) -> str:
         """Bilinear interpolation by whole factors of the dimensions."""
         factors = self.constant("scales/" + "x".join(map(str, scales)), np.array(scales, np.float32))
-        # The region of interest is never read in linear mode, but optional only from opset 13 on.
-        region = "" if self.opset >= 13 else self.constant("region", np.zeros(0, np.float32))
         how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-        return self.emit("Resize", [x, region, factors], out, **how)
+        return self.emit("Resize", [x, "", factors], out, **how)
 
     def convolution(self, kind: str, op: Conv | Deconv, name: str, x: list[str], out: str, **extra: Any) -> None:
         """Convolution or its transpose."""
@@ -195,7 +168,7 @@ class Writer:
         )
 
     def activation(self, op: Activation, x: str, out: str) -> None:
-        """Activations that opset 11 lacks are composed of those it has."""
+        """Activations that the opset lacks are composed of those it has."""
         match op.kind:
             case "relu":
                 self.emit("Relu", [x], out)
@@ -280,39 +253,35 @@ class Writer:
         )
         return self.emit("Transpose", [shifted], result, perm=[0, 3, 2, 1] if axis == 2 else [0, 2, 1, 3])
 
-    def reduce_max(self, x: str, axes: Iterable[int], out: str) -> str:
-        """Maximum over axes, which are an attribute up to opset 17."""
-        if self.opset < 18:
-            return self.emit("ReduceMax", [x], out, axes=list(axes), keepdims=1)
-        constant = self.constant(f"axes/{axes}", np.array(list(axes), np.int64))
-        return self.emit("ReduceMax", [x, constant], out, keepdims=1)
+    def reduce_max(self, x: str, axes: Sequence[int], out: str) -> str:
+        """Maximum over axes, which keep size 1."""
+        return self.emit("ReduceMax", [x], out, axes=list(axes), keepdims=1)
 
-    def model(self, extra_outputs: Sequence[str]) -> onnx.ModelProto:
-        """The whole file, checked by ONNX itself."""
+    def model(self) -> onnx.ModelProto:
+        """The whole model, checked by ONNX itself."""
         if self.bytes:
             image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, "height", "width", 3])
         else:
             channels = next(node.op.channels for node in self.graph.nodes.values() if isinstance(node.op, Input))
             image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, channels, "height", "width"])
-        outputs = [self.output(self.graph.output), *(self.output(name) for name in extra_outputs)]
         model = helper.make_model(
-            helper.make_graph(self.nodes, "fastnas", [image], outputs, list(self.constants.values())),
+            helper.make_graph(self.nodes, "fastnas", [image], [self.output()], list(self.constants.values())),
             producer_name="fastnas",
-            ir_version=_IR_VERSIONS[self.opset],
-            opset_imports=[helper.make_opsetid("", self.opset)],
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
         )
         onnx.checker.check_model(model)
         return model
 
-    def output(self, name: str) -> onnx.ValueInfoProto:
-        """The type of an output."""
-        shape = self.graph.shapes[name]
+    def output(self) -> onnx.ValueInfoProto:
+        """The output's type and shape."""
+        name = self.graph.output
+        shape, op = self.graph.shapes[name], self.graph.nodes[name].op
         size = [1, 1] if shape.stride == PIXEL else [_divided("height", shape.stride), _divided("width", shape.stride)]
-        if isinstance(self.graph.nodes[name].op, ArgMax):
+        if isinstance(op, ArgMax):
             return helper.make_tensor_value_info(self.value(name), TensorProto.INT32, [1, *size])
-        if isinstance(self.graph.nodes[name].op, Peaks):
-            return helper.make_tensor_value_info(self.value(name), TensorProto.FLOAT, [1, shape.channels, 3])
-        return helper.make_tensor_value_info(self.value(name), TensorProto.FLOAT, [1, shape.channels, *size])
+        dimensions = [3] if isinstance(op, Peaks) else size
+        return helper.make_tensor_value_info(self.value(name), TensorProto.FLOAT, [1, shape.channels, *dimensions])
 
 
 def _divided(name: str, stride: int) -> str:
