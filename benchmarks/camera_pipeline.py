@@ -162,7 +162,7 @@ def main() -> None:
     probe.close()
     assert picture is not None
     shape = (picture.shape[0], picture.shape[1])
-    sizes = {kind: input_size(each, options.res, shape, options.precision) for kind, each in artifacts.items()}
+    sizes = {kind: input_size(each, options.res, shape) for kind, each in artifacts.items()}
     every = not parse_address(options.source).live  # a file faster than its own speed: only the networks limit it
     alone, whole, shares = [], [], []
     for number in range(options.rounds):

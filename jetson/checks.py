@@ -1,4 +1,4 @@
-"""Reading values of JSON whose types must be right: every complaint is one line that names the field."""
+"""Reading typed values of JSON: every error message is one line that names the field."""
 
 from typing import Any, Callable, List, Optional, Tuple, Union
 
@@ -19,7 +19,7 @@ class Fields:
 
     Attributes:
         values: the object.
-        where: what it is called in complaints, such as `arch0/model.json: input`.
+        where: what error messages call it, such as `arch0/model.json: input`.
     """
 
     def __init__(self, values: Any, where: str) -> None:
@@ -34,11 +34,11 @@ class Fields:
         if value is None and optional:
             return None
         if name not in self.values:
-            raise self.complaint(name, "is missing")
+            raise self.error(name, "is missing")
         if not _is(value, kind):
-            raise self.complaint(name, "must be {}, not {}".format(_NAMES[kind], _describe(value)))
+            raise self.error(name, "must be {}, not {}".format(_NAMES[kind], _describe(value)))
         if choices and value not in choices:
-            raise self.complaint(name, "must be one of {}, not {!r}".format(", ".join(map(str, choices)), value))
+            raise self.error(name, "must be one of {}, not {!r}".format(", ".join(map(str, choices)), value))
         return value
 
     def take_list(
@@ -53,7 +53,7 @@ class Fields:
         if items is None:
             return []
         if count is not None and len(items) != count:
-            raise self.complaint(name, "must have {} items, not {}".format(count, len(items)))
+            raise self.error(name, "must have {} items, not {}".format(count, len(items)))
         read = []
         for index, item in enumerate(items):
             if not isinstance(kind, type):
@@ -62,11 +62,11 @@ class Fields:
                 read.append(item)
             else:
                 place = "{}[{}]".format(name, index)
-                raise self.complaint(place, "must be {}, not {}".format(_NAMES[kind], _describe(item)))
+                raise self.error(place, "must be {}, not {}".format(_NAMES[kind], _describe(item)))
         return read
 
-    def complaint(self, name: str, text: str) -> JetsonError:
-        """The error that says what is wrong with a field."""
+    def error(self, name: str, text: str) -> JetsonError:
+        """The error about a field, to be raised."""
         return JetsonError("{}.{} {}".format(self.where, name, text))
 
 

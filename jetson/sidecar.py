@@ -9,8 +9,8 @@ file and then `save`; whoever runs the artifact calls `load`, `Artifact.choose` 
                "multiple_of": 32},
      "output": {"name": "output", "decode": "logits", "stride": 4},
      "files": [{"path": "model.onnx", "precision": "fp32", "targets": ["onnxruntime", "tensorrt"],
-                "resolution": null, "sha256": "...", "bytes": 10633}],
-     "input_size": null, "parity": {}, "metrics": {}}
+                "sha256": "...", "bytes": 10633}],
+     "input_size": null, "parity": {}}
 """
 
 import json
@@ -82,15 +82,13 @@ class ModelFile(NamedTuple):
         path: its name inside the artifact's folder.
         precision: `fp32`, `fp16` or `int8`; input and output have the sidecar's types in all of them.
         targets: the engines that it is meant for.
-        resolution: (H, W) of a file for one size, or None if it takes every size.
-        sha256: of its bytes.
+        sha256: of its content, in hexadecimal digits.
         bytes: its length.
     """
 
     path: str
     precision: str
     targets: Tuple[str, ...]
-    resolution: Optional[Size]
     sha256: str
     bytes: int
 
@@ -108,7 +106,6 @@ class Sidecar(NamedTuple):
             Every file takes other sizes too; this one is the default.
         fastnas: the version that exported it.
         parity: differences from the training network, by file.
-        metrics: accuracy, by file.
     """
 
     name: str
@@ -121,7 +118,6 @@ class Sidecar(NamedTuple):
     input_size: Optional[Size] = None
     fastnas: str = ""
     parity: Dict[str, Any] = {}
-    metrics: Dict[str, Any] = {}
 
     def to_dict(self) -> Dict[str, Any]:
         """The sidecar as JSON values, read back by `from_dict`."""
@@ -141,25 +137,19 @@ class Artifact(NamedTuple):
     sidecar: Sidecar
 
     def choose(self, target: str, precision: str, size: Size) -> ModelFile:
-        """The file for an engine, a precision and a picture's size (H, W); one made for that very size comes first.
+        """The file for an engine and a precision; it must take images of `size` (H, W), as every file of the artifact.
 
         Raises:
-            JetsonError: none fits; the line says what there is.
+            JetsonError: the size does not fit, or there is no such file; the message says what there is.
         """
-        name, multiple = self.sidecar.name, self.sidecar.input.multiple_of
-        wanted = "{}x{}".format(*size)
+        multiple = self.sidecar.input.multiple_of
         if min(size) <= 0 or size[0] % multiple or size[1] % multiple:
-            message = "{} takes heights and widths that are multiples of {}, not {}"
-            raise JetsonError(message.format(name, multiple, wanted))
-        files = [file for file in self.sidecar.files if target in file.targets and file.precision == precision]
-        if not files:
-            raise JetsonError(self._missing(target, precision))
-        for file in sorted(files, key=lambda file: file.resolution is None):
-            if file.resolution in (size, None):
+            message = "{} takes heights and widths that are multiples of {}, not {}x{}"
+            raise JetsonError(message.format(self.sidecar.name, multiple, *size))
+        for file in self.sidecar.files:
+            if target in file.targets and file.precision == precision:
                 return file
-        sizes = ", ".join("{}x{}".format(*file.resolution) for file in files if file.resolution)
-        message = "{} is exported for {} only, not {}; export it with: fastnas export {} --res {}"
-        raise JetsonError(message.format(name, sizes, wanted, name, size[0]))
+        raise JetsonError(self._missing(target, precision))
 
     def best_precision(self, target: str) -> str:
         """What to run on an engine unless asked otherwise: fp16 on TensorRT where there is a file of it, else fp32."""
@@ -199,12 +189,10 @@ class Artifact(NamedTuple):
         return path
 
 
-def describe_file(
-    folder: str, path: str, precision: str, targets: Tuple[str, ...], resolution: Optional[Size] = None
-) -> ModelFile:
+def describe_file(folder: str, path: str, precision: str, targets: Tuple[str, ...]) -> ModelFile:
     """The entry of a file that was just written to `folder`."""
     full = os.path.join(folder, path)
-    return ModelFile(path, precision, tuple(targets), resolution, sha256_of(full), os.path.getsize(full))
+    return ModelFile(path, precision, tuple(targets), sha256_of(full), os.path.getsize(full))
 
 
 def save(folder: str, sidecar: Sidecar) -> str:
@@ -276,7 +264,6 @@ def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
         input_size=(size[0], size[1]) if size else None,
         fastnas=fields.take("fastnas", str),
         parity=fields.take("parity", dict),
-        metrics=fields.take("metrics", dict),
     )
 
 
@@ -338,9 +325,6 @@ def _model_file(values: Any, where: str) -> ModelFile:
     targets = tuple(fields.take_list("targets", str))
     if not targets or any(target not in TARGETS for target in targets):
         raise fields.complaint("targets", "must be of {}, not {}".format(", ".join(TARGETS), list(targets)))
-    resolution = fields.take_list("resolution", int, count=2, optional=True)
-    if resolution and min(resolution) < 1:
-        raise fields.complaint("resolution", "must be a height and a width, not {}".format(resolution))
     sha = fields.take("sha256", str)
     if len(sha) != 64 or set(sha) - set("0123456789abcdef"):
         raise fields.complaint("sha256", "must be 64 lower-case hexadecimal digits")
@@ -348,7 +332,6 @@ def _model_file(values: Any, where: str) -> ModelFile:
         path=path,
         precision=fields.take("precision", str, PRECISIONS),
         targets=targets,
-        resolution=(resolution[0], resolution[1]) if resolution else None,
         sha256=sha,
         bytes=fields.take("bytes", int),
     )

@@ -60,17 +60,14 @@ def by_task(artifacts: Sequence[Artifact]) -> Dict[str, Artifact]:
     return found
 
 
-def input_size(artifact: Artifact, asked: Optional[Size], frame: Size, precision: str) -> Size:
+def input_size(artifact: Artifact, asked: Optional[Size], frame: Size) -> Size:
     """The input (H, W) of a network for frames of size (H, W).
 
-    In this order: as asked, as the file is exported for one size only, as the network was trained, or of the frame's
-    aspect ratio (a pose network has 256x256).
+    In this order: as asked, as the network was trained, or of the frame's aspect ratio (a pose network has 256x256).
     """
     sidecar = artifact.sidecar
-    sizes = [file.resolution for file in sidecar.files if file.precision == precision]
-    only = sizes[0] if sizes and None not in sizes else None
     default = POSE_SIZE if sidecar.task["kind"] == "pose" else None
-    size = asked or only or sidecar.input_size or default
+    size = asked or sidecar.input_size or default
     if size is not None:
         return size
     multiple, scale = sidecar.input.multiple_of, MAX_SIDE / max(frame)
@@ -149,7 +146,7 @@ class Predictor:
                 spec = artifact.sidecar
                 asked = options.pose_size if kind == "pose" else options.size
                 precision = options.precision or artifact.best_precision(target)
-                size = input_size(artifact, asked, frame, precision)
+                size = input_size(artifact, asked, frame)
                 self._predictors[kind] = TaskPredictor(artifact, size, precision, options, progress)
                 progress("{}: {} at {}x{}, {} in {}".format(kind, spec.name, *size + (precision, target)))
                 if kind == "segmentation":

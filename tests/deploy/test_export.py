@@ -52,7 +52,7 @@ def test_the_artifact_holds_what_its_sidecar_says(exported: export.Exported) -> 
     assert sorted(path.name for path in exported.folder.iterdir()) == ["model.json", "model.onnx"]
     assert [path.name for path in exported.folder.parent.iterdir()] == ["arch2"]
     (file,) = loaded.sidecar.files
-    assert (file.precision, file.targets, file.resolution) == ("fp32", ("onnxruntime", "tensorrt"), None)
+    assert (file.precision, file.targets) == ("fp32", ("onnxruntime", "tensorrt"))
     assert loaded.sidecar.trained
     assert loaded.sidecar.output == ("output", "logits", 8)
     assert loaded.sidecar.parity["model.onnx"]["largest"] < 1e-5

@@ -28,13 +28,12 @@ def segmentation(**changes):
 def artifact(tmp_path):
     """A valid artifact, its files holding anything."""
     files = []
-    for name, precision, targets, size in [
-        ("model.onnx", "fp32", ("onnxruntime", "tensorrt"), None),
-        ("model.64x96.onnx", "fp32", ("tensorrt",), (64, 96)),
-        ("model.fp16.onnx", "fp16", ("tensorrt",), (64, 64)),
+    for name, precision, targets in [
+        ("model.onnx", "fp32", ("onnxruntime", "tensorrt")),
+        ("model.fp16.onnx", "fp16", ("tensorrt",)),
     ]:
         (tmp_path / name).write_bytes(name.encode() * 10)
-        files.append(sidecar.describe_file(str(tmp_path), name, precision, targets, size))
+        files.append(sidecar.describe_file(str(tmp_path), name, precision, targets))
     sidecar.save(str(tmp_path), segmentation(files=tuple(files)))
     return sidecar.load(str(tmp_path))
 
@@ -42,29 +41,33 @@ def artifact(tmp_path):
 def test_what_is_saved_is_loaded(artifact):
     again = sidecar.from_dict(json.loads(json.dumps(artifact.sidecar.to_dict())))
     assert again == artifact.sidecar
-    assert again.files[1].resolution == (64, 96)
     assert again.input.shape((64, 96)) == (1, 3, 64, 96)
     assert sidecar.load(os.path.join(artifact.folder, "model.json")).sidecar == again
 
 
-def test_the_input_size_is_kept_and_may_be_missing(artifact):
+def test_the_input_size_is_kept(artifact):
     sized = artifact.sidecar._replace(input_size=(256, 192))
     assert sidecar.from_dict(json.loads(json.dumps(sized.to_dict()))) == sized
-    assert sidecar.from_dict(changed(sized.to_dict(), ["input_size"], "del")).input_size is None
     assert artifact.sidecar.to_dict()["input_size"] is None
 
 
-def test_the_file_for_the_very_size_comes_first(artifact):
-    assert artifact.choose("tensorrt", "fp32", (64, 96)).path == "model.64x96.onnx"
-    assert artifact.choose("tensorrt", "fp32", (64, 64)).path == "model.onnx"
-    assert artifact.choose("onnxruntime", "fp32", (64, 96)).path == "model.onnx"
+def test_an_artifact_of_an_older_exporter_is_read(artifact):
+    """Before, files had a resolution that was always null, and the sidecar had metrics that were always empty."""
+    values = artifact.sidecar.to_dict()
+    older = dict(values, metrics={}, files=[dict(file, resolution=None) for file in values["files"]])
+    del older["input_size"]
+    assert sidecar.from_dict(older) == artifact.sidecar
+
+
+def test_a_file_is_chosen_by_engine_and_precision(artifact):
+    assert artifact.choose("tensorrt", "fp32", (64, 96)).path == "model.onnx"
+    assert artifact.choose("tensorrt", "fp16", (64, 96)).path == "model.fp16.onnx"
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (("onnxruntime", "fp16", (64, 64)), "no fp16 file for onnxruntime"),
-        (("tensorrt", "fp16", (128, 128)), "exported for 64x64 only, not 128x128"),
         (("tensorrt", "fp32", (100, 64)), "multiples of 32, not 100x64"),
     ],
 )
@@ -151,7 +154,6 @@ def changed(values, path, value):
         (["files", 0, "sha256"], "abc", r"files\[0\].sha256 must be 64"),
         (["files", 0, "targets"], ["tpu"], r"files\[0\].targets must be of onnxruntime"),
         (["files", 0, "precision"], "fp8", "precision must be one of fp32, fp16, int8, not 'fp8'"),
-        (["files", 1, "resolution"], [64], "resolution must have 2 items, not 1"),
         (["input_size"], [256], "input_size must have 2 items, not 1"),
         (["input_size"], [256, 100], r"input_size must be a height and a width, multiples of 32, not \[256, 100\]"),
         (["input", "mean"], [0.1, 0.2], "mean must have 3 items"),

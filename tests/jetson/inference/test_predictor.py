@@ -22,18 +22,15 @@ def artifacts(tmp_path_factory):
 
 def test_input_sizes(artifacts):
     segmentation, pose = artifacts["segmentation"], artifacts["pose"]
-    assert input_size(segmentation, None, (272, 640), "fp32") == (224, 512)
-    assert input_size(segmentation, None, (1280, 720), "fp32") == (512, 288)
-    assert input_size(segmentation, None, (10, 1000), "fp32") == (32, 512)
-    assert input_size(segmentation, (96, 64), (272, 640), "fp32") == (96, 64)
-    assert input_size(pose, None, (272, 640), "fp32") == (256, 256)
+    assert input_size(segmentation, None, (272, 640)) == (224, 512)
+    assert input_size(segmentation, None, (1280, 720)) == (512, 288)
+    assert input_size(segmentation, None, (10, 1000)) == (32, 512)
+    assert input_size(segmentation, (96, 64), (272, 640)) == (96, 64)
+    assert input_size(pose, None, (272, 640)) == (256, 256)
     for artifact in (segmentation, pose):
         trained = artifact._replace(sidecar=artifact.sidecar._replace(input_size=(256, 192)))
-        assert input_size(trained, None, (272, 640), "fp32") == (256, 192)
-        assert input_size(trained, (96, 64), (272, 640), "fp32") == (96, 64)
-    files = tuple(file._replace(resolution=(192, 320)) for file in segmentation.sidecar.files)
-    fixed = segmentation._replace(sidecar=segmentation.sidecar._replace(files=files))
-    assert input_size(fixed, None, (272, 640), "fp32") == (192, 320)
+        assert input_size(trained, None, (272, 640)) == (256, 192)
+        assert input_size(trained, (96, 64), (272, 640)) == (96, 64)
 
 
 def test_two_artifacts_of_one_task_are_refused(artifacts):
