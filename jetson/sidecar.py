@@ -1,7 +1,7 @@
-"""`model.json`, the sidecar of an artifact: everything that a device needs to run it, and nothing left to guess.
+"""`model.json`, the sidecar of an artifact: everything that a device needs to know to run it.
 
 An artifact is a folder with this file and the ONNX files that it lists. The exporter calls `describe_file` for each
-file and then `save`; whoever runs the artifact calls `load`, `Artifact.choose` and `Artifact.verified_path`.
+file and then `save`; the runner calls `load`, `Artifact.choose` and `Artifact.verified_path`.
 
     {"format": 1, "name": "arch0", "fastnas": "0.1.0", "trained": false,
      "genotype": "[[[3, 3], ...", "task": {"kind": "segmentation", "classes": [...], "colours": [[0, 0, 0], ...]},
@@ -55,7 +55,7 @@ class Input(NamedTuple):
         return LAYOUTS[self.layout]
 
     def shape(self, size: Size) -> Tuple[int, ...]:
-        """The input's shape for one picture of `size` (H, W)."""
+        """The input's shape for one image of `size` (H, W)."""
         return (1, 3) + size if self.layout == "NCHW" else (1,) + size + (3,)
 
 
@@ -157,14 +157,14 @@ class Artifact(NamedTuple):
         return "fp16" if target == "tensorrt" and half else "fp32"
 
     def _missing(self, target: str, precision: str) -> str:
-        """The line about a precision that there is no file of for an engine: what there is, and what to do."""
+        """The message about a precision without a file for an engine: what there is, and what to do."""
         name, files = self.sidecar.name, self.sidecar.files
         there = sorted({"{} for {}".format(file.precision, each) for file in files for each in file.targets})
         line = "{} has no {} file for {}, only {}; ".format(name, precision, target, ", ".join(there))
         if precision == "int8" and any(file.precision == "int8" for file in files):
-            line += "INT8 of one engine does not suit the other (TensorRT wants symmetric values, ONNX Runtime runs "
+            line += "INT8 of one engine does not suit the other (TensorRT needs symmetric values, ONNX Runtime runs "
             line += "unsigned ones fast): use --precision {}, or ".format(self.best_precision(target))
-        options = {"fp32": "", "fp16": " --fp16", "int8": " --int8 --calibrate PICTURES"}[precision]
+        options = {"fp32": "", "fp16": " --fp16", "int8": " --int8 --calibrate DIR"}[precision]
         return line + "export it with: fastnas export {}{}".format(name, options)
 
     def path(self, file: ModelFile) -> str:
@@ -175,7 +175,7 @@ class Artifact(NamedTuple):
         """Where a file is, after its length and checksum were found to be the sidecar's.
 
         Raises:
-            JetsonError: it is missing, or not the file that was exported.
+            JetsonError: it is missing, or was changed after the export.
         """
         path = self.path(file)
         if not os.path.isfile(path):
@@ -196,7 +196,7 @@ def describe_file(folder: str, path: str, precision: str, targets: Tuple[str, ..
 
 
 def save(folder: str, sidecar: Sidecar) -> str:
-    """Check `sidecar` and write `model.json` into `folder`, whole or not at all; return its path."""
+    """Check `sidecar` and write `model.json` into `folder` atomically; return its path."""
     path = os.path.join(str(folder), FILE_NAME)
     from_dict(sidecar.to_dict(), path)
     write_text(path, json.dumps(sidecar.to_dict(), indent=1, sort_keys=True) + "\n")
@@ -207,7 +207,7 @@ def load(folder: str) -> Artifact:
     """The artifact in `folder` (or whose `model.json` is `folder`). Checksums wait until a file is used.
 
     Raises:
-        JetsonError: there is none, or its sidecar is not valid; the line names the field.
+        JetsonError: there is none, or its sidecar is not valid; the message names the field.
     """
     folder = str(folder)
     if os.path.basename(folder) == FILE_NAME:
@@ -233,7 +233,7 @@ def find(root: str) -> List[Artifact]:
 
 
 def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
-    """Read `Sidecar.to_dict`'s values; `where` names them in complaints."""
+    """Read `Sidecar.to_dict`'s values; `where` names them in error messages."""
     fields = Fields(values, where)
     version = fields.take("format", int)
     if version > FORMAT:
@@ -243,16 +243,16 @@ def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
             )
         )
     if version < 1:
-        raise fields.complaint("format", "must be {}, not {}".format(FORMAT, version))
+        raise fields.error("format", "must be {}, not {}".format(FORMAT, version))
     task = _task(fields.take("task", dict), where + ": task")
     files = tuple(fields.take_list("files", _model_file))
     if not files:
-        raise fields.complaint("files", "is empty")
+        raise fields.error("files", "is empty")
     image = _input(fields.take("input", dict), where + ": input")
     size = fields.take_list("input_size", int, count=2, optional=True)
     if size and (min(size) < 1 or any(side % image.multiple_of for side in size)):
         message = "must be a height and a width, multiples of {}, not {}"
-        raise fields.complaint("input_size", message.format(image.multiple_of, size))
+        raise fields.error("input_size", message.format(image.multiple_of, size))
     return Sidecar(
         name=fields.take("name", str),
         task=task,
@@ -273,10 +273,10 @@ def _input(values: Any, where: str) -> Input:
     fields.take("dtype", str, (LAYOUTS[layout],))
     multiple_of = fields.take("multiple_of", int)
     if multiple_of < 1:
-        raise fields.complaint("multiple_of", "must be positive")
+        raise fields.error("multiple_of", "must be positive")
     mean, std = fields.take_list("mean", float, count=3), fields.take_list("std", float, count=3)
     if min(std) <= 0:
-        raise fields.complaint("std", "must be positive")
+        raise fields.error("std", "must be positive")
     return Input(fields.take("name", str), layout, tuple(mean), tuple(std), multiple_of)
 
 
@@ -284,7 +284,7 @@ def _output(values: Any, where: str, kind: str) -> Output:
     fields = Fields(values, where)
     stride = fields.take("stride", int)
     if stride < 1:
-        raise fields.complaint("stride", "must be positive")
+        raise fields.error("stride", "must be positive")
     return Output(fields.take("name", str), fields.take("decode", str, DECODE[kind]), stride)
 
 
@@ -294,17 +294,17 @@ def _task(values: Any, where: str) -> Dict[str, Any]:
     if kind == "segmentation":
         colours = fields.take_list("colours", _integers(3))
         if len(fields.take_list("classes", str)) != len(colours):
-            raise fields.complaint("colours", "must be as many as the classes")
+            raise fields.error("colours", "must be as many as the classes")
     elif kind == "pose":
         joints = len(fields.take_list("joints", str))
         bones = fields.take_list("skeleton", _integers(2))
         if any(not 0 <= joint < joints for bone in bones for joint in bone):
-            raise fields.complaint("skeleton", "connects joints that do not exist")
+            raise fields.error("skeleton", "connects joints that do not exist")
         if any(not 0 <= joint < joints for joint in fields.take_list("mirror", int, count=joints)):
-            raise fields.complaint("mirror", "names joints that do not exist")
+            raise fields.error("mirror", "names joints that do not exist")
     else:
         if not 0 < fields.take("minimum", float) < fields.take("maximum", float):
-            raise fields.complaint("minimum", "must be positive and below maximum")
+            raise fields.error("minimum", "must be positive and below maximum")
     return fields.values
 
 
@@ -321,13 +321,13 @@ def _model_file(values: Any, where: str) -> ModelFile:
     fields = Fields(values, where)
     path = fields.take("path", str)
     if not path or os.path.isabs(path) or "\\" in path or ".." in path.split("/") or "\0" in path:
-        raise fields.complaint("path", "must stay inside the artifact's folder, not be {!r}".format(path))
+        raise fields.error("path", "must stay inside the artifact's folder, not be {!r}".format(path))
     targets = tuple(fields.take_list("targets", str))
     if not targets or any(target not in TARGETS for target in targets):
-        raise fields.complaint("targets", "must be of {}, not {}".format(", ".join(TARGETS), list(targets)))
+        raise fields.error("targets", "must be of {}, not {}".format(", ".join(TARGETS), list(targets)))
     sha = fields.take("sha256", str)
     if len(sha) != 64 or set(sha) - set("0123456789abcdef"):
-        raise fields.complaint("sha256", "must be 64 lower-case hexadecimal digits")
+        raise fields.error("sha256", "must be 64 lower-case hexadecimal digits")
     return ModelFile(
         path=path,
         precision=fields.take("precision", str, PRECISIONS),

@@ -48,10 +48,10 @@ def read_report(path: str) -> Dict[str, Any]:
 
 
 def check_report(values: Any, where: str) -> Dict[str, Any]:
-    """`values` if they are a report of this format; `where` names them in complaints."""
+    """`values` if they are a report of this format; `where` names them in error messages."""
     fields = Fields(values, where)
     if fields.take("format", int) != FORMAT:
-        raise fields.complaint("format", "is {}, but this fastnas reads {}".format(fields.values["format"], FORMAT))
+        raise fields.error("format", "is {}, but this fastnas reads {}".format(fields.values["format"], FORMAT))
     fields.take("machine", dict)
     for index, row in enumerate(fields.take("rows", list)):
         part = Fields(row, "{}: rows[{}]".format(where, index))

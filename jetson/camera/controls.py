@@ -70,7 +70,7 @@ class Controls:
         task = fields.take("task", str, self.tasks, optional=True)
         alpha = fields.take("alpha", float, optional=True)
         if alpha is not None and not 0 <= alpha <= 1:
-            raise fields.complaint("alpha", "must be from 0 to 1")
+            raise fields.error("alpha", "must be from 0 to 1")
         flags: List[Any] = [fields.take(name, bool, optional=True) for name in ("paused", "recording", "snapshot")]
         with self._lock:
             self._task = self._task if task is None else task

@@ -99,14 +99,14 @@ def test_int8_of_the_other_engine_is_refused_with_the_precision_to_use(artifact,
     assert "toy has no int8 file for {}, only ".format(target) in str(caught.value)
     assert "int8 for {}; INT8 of one engine does not suit the other".format(other) in str(caught.value)
     assert advice in str(caught.value)
-    assert str(caught.value).endswith("fastnas export toy --int8 --calibrate PICTURES")
+    assert str(caught.value).endswith("fastnas export toy --int8 --calibrate DIR")
 
 
 def test_an_artifact_without_int8_says_how_to_get_it_and_nothing_of_other_engines(artifact):
     with pytest.raises(JetsonError) as caught:
         artifact.choose("tensorrt", "int8", (64, 64))
     assert "does not suit" not in str(caught.value)
-    assert str(caught.value).endswith("fastnas export toy --int8 --calibrate PICTURES")
+    assert str(caught.value).endswith("fastnas export toy --int8 --calibrate DIR")
 
 
 def test_the_best_precision_is_fp16_where_tensorrt_has_a_file_of_it(artifact):
