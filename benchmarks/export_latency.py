@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 import torch
 
-from fastnas.data.default_task import usual_task
+from fastnas.data import default_task
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
 from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
@@ -155,7 +155,7 @@ def main(networks: tuple[str, ...], threads: int, rounds: int, sweep: bool, cpu_
         print(f"{'network':22}", *(f"{column:>10}" for column in columns), "operators")
     results = []
     for name in networks or NETWORKS:
-        network = build(ModelSpec(name, usual_task("segmentation"))).eval()
+        network = build(ModelSpec(name, default_task("segmentation"))).eval()
         for size in SWEEP if sweep else (512,):
             turns, operators, work = variants(network, size, threads, eager=not sweep)
             samples = measure(turns, rounds, clock)

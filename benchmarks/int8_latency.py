@@ -19,7 +19,7 @@ import click
 import numpy as np
 from export_latency import NETWORKS, machine, measure
 
-from fastnas.data.default_task import usual_task
+from fastnas.data import default_task
 from fastnas.deploy.export import sample_image
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
@@ -55,7 +55,7 @@ def main(networks: tuple[str, ...], size: int, threads: int, rounds: int, cpu_ti
         print(", ".join(f"{key} {value}" for key, value in here.items()))
         print(f"{'network':22} {'fp32':>9} {'int8':>9} {'symmetric':>9} {'fp32/int8':>9}  MB")
     for name in networks or NETWORKS:
-        made = files(build(ModelSpec(name, usual_task("segmentation"))).eval())
+        made = files(build(ModelSpec(name, default_task("segmentation"))).eval())
         image = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
         turns = {
             kind: partial(open_session(content, threads, (size, size)).run, [OUTPUT], {INPUT: image})

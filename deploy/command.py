@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +12,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fastnas.data.default_task import usual_task
+from fastnas.data import default_task
 from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE
-from fastnas.models.genotype import Genotype, is_genotype_text
 from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, USUAL_TASK
 
 if TYPE_CHECKING:
     from fastnas.deploy.export import Exported
-    from fastnas.models.network import Network
-    from fastnas.models.spec import ModelSpec
+    from fastnas.models.checkpoint import Model
 
 
 @click.command(short_help="Write a network as an optimised, checked ONNX artifact.")
@@ -112,13 +108,15 @@ def export(
     fastnas export model.safetensors --res 352x480 --head labels
     """
     from fastnas.deploy.export import Options, export
+    from fastnas.models.checkpoint import open_model
 
     if engine and layout == "bytes":
         raise click.UsageError("--engine needs --input floats: bytes are for ONNX Runtime alone")
     if dla is not None and not engine:
         raise click.UsageError("--dla is for --engine, which builds for it; the ONNX files are the same")
-    source = _find(network, task, encoder, encoder_weights, channels, sep_repeats)
-    resolution = resolution or source.input_size or (512, 512)
+    model = open_model(network, default_task(task), encoder, channels, sep_repeats, encoder_weights)
+    input_size = _input_size(model)
+    resolution = resolution or input_size or (512, 512)
     options = Options(resolution, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate)
 
     def progress(line: str) -> None:
@@ -126,13 +124,13 @@ def export(
             click.echo(line, err=True)
 
     result = export(
-        source.network,
-        source.spec,
-        _file_name(name or source.name),
+        model.network,
+        model.spec,
+        _file_name(name or model.name),
         out,
         options,
-        trained=source.trained,
-        input_size=source.input_size,
+        trained=bool(model.recipe),
+        input_size=input_size,
         progress=progress,
     )
     if engine:
@@ -143,47 +141,16 @@ def export(
         _print(result, resolution)
         if verbose:
             _print_details(result, resolution, workspace_mb, dla)
-    if not source.trained:
-        click.echo(f"warning: {source.name} has no trained weights; only its latency means something", err=True)
+    if not model.recipe:
+        click.echo(f"warning: {model.name} has no trained weights; only its latency means something", err=True)
 
 
-@dataclass(frozen=True)
-class Source:
-    """The network to export, and what its artifact says of it.
+def _input_size(model: Model) -> tuple[int, int] | None:
+    """H, W of the crops that a pose network was validated on, as multiples of 32; None for other networks."""
+    from fastnas.deploy.export import fitting
 
-    Attributes:
-        name: of the artifact, unless another is asked for.
-        spec: the network's description.
-        network: with its weights.
-        trained: whether the weights were trained.
-        input_size: H, W of the crops that a pose network was validated on, as multiples of 32; None for other tasks.
-    """
-
-    name: str
-    spec: ModelSpec
-    network: Network
-    trained: bool = False
-    input_size: tuple[int, int] | None = None
-
-
-def _find(text: str, task: str, encoder: str, encoder_weights: str, channels: int, sep_repeats: int) -> Source:
-    from fastnas.models.spec import ModelSpec, build
-
-    if text.endswith(".safetensors"):
-        from fastnas.deploy.export import fitting
-        from fastnas.models.checkpoint import FILE_NAME, load_model
-
-        model = load_model(text)
-        path = Path(text).absolute()
-        name = path.parent.name if path.name == FILE_NAME else path.stem  # every run calls its model the same
-        recipe = model.header["recipe"] or {}
-        size = recipe.get("val_size") if model.spec.task.kind == "pose" else None
-        return Source(name or path.stem, model.spec, model.network, bool(recipe), fitting(size) if size else None)
-    spec = ModelSpec(text, usual_task(task), encoder, channels, sep_repeats)
-    name = text
-    if is_genotype_text(text):
-        name = f"genotype-{hashlib.sha256(str(Genotype.parse(text)).encode()).hexdigest()[:8]}"
-    return Source(name, spec, build(spec, encoder_weights))
+    size = model.recipe.get("val_size") if model.spec.task.kind == "pose" else None
+    return fitting(size) if size else None
 
 
 def _file_name(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fastnas.data.default_task import USUAL
+from fastnas.tasks import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,7 +65,7 @@ SEP_REPEATS = click.option(
 )
 USUAL_TASK = click.option(
     "--task",
-    type=click.Choice(list(USUAL)),
+    type=click.Choice(list(TASKS)),
     default="segmentation",
     show_default=True,
     help="Task of a network that is not a model file: 21 VOC classes, 16 MPII joints, or depth.",

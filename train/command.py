@@ -101,7 +101,6 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train --resume runs/arch0-camvid
     """
-    from fastnas.models.spec import file_name
     from fastnas.train.loop import STATE
     from fastnas.train.settings import RunSettings
 
@@ -112,7 +111,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, **opt
         if architecture is None:
             raise click.UsageError("Missing argument 'ARCHITECTURE', such as arch0")
         settings = _settings(architecture, **options)  # type: ignore[arg-type]
-        folder = out or Path("runs") / f"{file_name(architecture)}-{options['data']}"
+        folder = out or Path("runs") / f"{settings.model.name}-{options['data']}"
         if (folder / STATE).exists():
             raise FastnasError(
                 f"{folder} already holds a run: continue it with --resume {folder}, or give another --out"

@@ -18,8 +18,9 @@ from fastnas.errors import FastnasError
 if TYPE_CHECKING:
     from fastnas.data.base import DenseDataset, Sample
     from fastnas.data.description import About
+    from fastnas.tasks import Task
 
-__all__ = ["NAMES", "DenseDataset", "Sample", "describe", "open_dataset"]
+__all__ = ["NAMES", "DenseDataset", "Sample", "default_task", "describe", "open_dataset"]
 
 FORMATS = ("voc", "coco", "cityscapes", "camvid", "nyud", "mpii", "keypoints", "folder")
 NAMES = ("synthetic", *FORMATS)
@@ -77,6 +78,17 @@ def describe(name: str) -> About:
         raise FastnasError("synthetic is generated as it is read: there are no files to get or to check")
     described: About = import_module(f"fastnas.data.formats.{name}").ABOUT
     return described
+
+
+def default_task(kind: str) -> Task:
+    """The task of an untrained network, as in the paper's tables: 21 classes of VOC, 16 joints of MPII, NYUDv2's depth.
+
+    Args:
+        kind: `segmentation`, `pose` or `depth`.
+    """
+    name = {"segmentation": "voc", "pose": "mpii", "depth": "nyud"}[kind]
+    task: Task = import_module(f"fastnas.data.formats.{name}").TASK
+    return task
 
 
 def _require_name(name: str) -> None:

@@ -56,8 +56,7 @@ def _paper(out: Path, console: Console) -> None:
     import torch
     from rich.table import Table
 
-    from fastnas.data import open_dataset
-    from fastnas.data.default_task import usual_task
+    from fastnas.data import default_task, open_dataset
     from fastnas.models.counts import count
     from fastnas.models.spec import ModelSpec, build
     from fastnas.models.zoo import ZOO
@@ -71,7 +70,7 @@ def _paper(out: Path, console: Console) -> None:
         table.add_column(column, justify="left" if column == "network" else "right")
     with console.status("building, counting and running"):
         for name, paper in TABLE_1.items():
-            network = build(ModelSpec(name, usual_task("segmentation"))).eval()
+            network = build(ModelSpec(name, default_task("segmentation"))).eval()
             counts = count(network, (512, 512))
             with torch.inference_mode():
                 logits = network(batch)

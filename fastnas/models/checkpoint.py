@@ -1,4 +1,4 @@
-"""The model file: `NAME.safetensors`, the weights with a JSON header that says everything about them.
+"""Models: the file `NAME.safetensors`, weights with a JSON header that describes them, and `open_model` for any text.
 
 The header is the value of `fastnas` in safetensors' metadata: the model's description (architecture, encoder, channels,
 sep repeats, task with its classes and colours or joints or range), the input's normalisation, the training recipe, the
@@ -19,8 +19,9 @@ from torch import Tensor
 from fastnas import __version__
 from fastnas.errors import FastnasError
 from fastnas.models.network import Network
-from fastnas.models.spec import ModelSpec, build
+from fastnas.models.spec import ModelSpec, blueprint, build
 from fastnas.storing import write_tensors
+from fastnas.tasks import Task
 
 FORMAT = 1
 """Version of the header; raised when an older fastnas could misread it."""
@@ -33,17 +34,29 @@ _AUXILIARY = "decoder.auxiliary."
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model file.
+    """A network and its description.
 
     Attributes:
-        spec: what the network is.
-        network: with its weights, in evaluation mode, without auxiliary heads.
-        header: the whole header.
+        name: for titles and files: of the model file, of its run folder where that is `FILE_NAME`, or of the spec.
+        spec: the description.
+        network: in evaluation mode, without auxiliary heads.
+        header: of the model file; empty for a network that comes from none.
     """
 
+    name: str
     spec: ModelSpec
     network: Network
     header: dict[str, Any]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """How it was trained; empty where it was not."""
+        return self.header.get("recipe") or {}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its validation metrics; empty where there are none."""
+        return self.header.get("metrics") or {}
 
 
 def save_model(
@@ -113,7 +126,35 @@ def load_model(path: str | Path) -> Model:
     if extra := sorted(set(weights) - set(own)):
         raise FastnasError(f"{path} holds the weight {extra[0]}, which the network of its header does not have")
     network.load_state_dict(weights)
-    return Model(spec, network, header)
+    return Model(model_name(path), spec, network, header)
+
+
+def open_model(
+    text: str, task: Task, encoder: str, channels: int, sep_repeats: int, encoder_weights: str | Path | None = "none"
+) -> Model:
+    """The network that an argument of a command names: a model file, an architecture's name, or a genotype.
+
+    A model file (`*.safetensors`) describes itself; the arguments below are for the others.
+
+    Args:
+        text: the argument.
+        task, encoder, channels, sep_repeats: see `ModelSpec`.
+        encoder_weights: see `build`; None builds a network without weights, see `blueprint`.
+
+    Raises:
+        FastnasError: as `load_model` and `build`.
+    """
+    if text.endswith(".safetensors"):
+        return load_model(text)
+    spec = ModelSpec(text, task, encoder, channels, sep_repeats)
+    network = blueprint(spec) if encoder_weights is None else build(spec, encoder_weights)
+    return Model(spec.name, spec, network.eval(), {})
+
+
+def model_name(path: Path) -> str:
+    """The name of a model file: its own, or its run folder's, since every training calls its file `FILE_NAME`."""
+    path = path.absolute()
+    return (path.parent.name if path.name == FILE_NAME else "") or path.stem
 
 
 def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:

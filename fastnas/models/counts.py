@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a network, whole and by part, without computing anything.
+"""Parameters and multiply-adds of a network and of its modules, without running it.
 
 Multiply-adds are those of convolutions and matrix products, as in the paper's Table 1; a multiply with its add is one.
 """
@@ -6,6 +6,7 @@ Multiply-adds are those of convolutions and matrix products, as in the paper's T
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,8 +21,8 @@ from fastnas.models.network import Network
 
 
 @dataclass(frozen=True)
-class Part:
-    """The share of one module: its dotted name, parameters, and multiply-adds at the counted resolution."""
+class ModuleCounts:
+    """The counts of one module: its dotted name, parameters, and multiply-adds at the counted resolution."""
 
     name: str
     parameters: int
@@ -41,7 +42,7 @@ class Counts:
     parameters: int
     multiply_adds: int
     output: tuple[int, int]
-    parts: tuple[Part, ...]
+    parts: tuple[ModuleCounts, ...]
 
 
 def count(network: Network, resolution: tuple[int, int], *, training: bool = False) -> Counts:
@@ -67,7 +68,9 @@ def count(network: Network, resolution: tuple[int, int], *, training: bool = Fal
     logits = result[0] if isinstance(result, list) else result
     operations = {name: sum(kinds.values()) // 4 for name, kinds in counter.get_flop_counts().items()}
     root = type(shadow).__name__
-    parts = (Part(name, _parameters(module), operations.get(f"{root}.{name}", 0)) for name, module in _parts(shadow))
+    parts = (
+        ModuleCounts(name, _parameters(module), operations.get(f"{root}.{name}", 0)) for name, module in _parts(shadow)
+    )
     return Counts(
         resolution=resolution,
         parameters=_parameters(shadow),
@@ -95,35 +98,50 @@ def _parameters(module: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that the public definition of the paper's networks has and ours leaves out, with its cost."""
+    """A module that the public definition of the paper's networks has and ours leaves out, with its cost."""
 
     what: str
     parameters: int
     multiply_adds: int
 
 
-def public_definition(network: Network, resolution: tuple[int, int]) -> tuple[Difference, ...]:
-    """What the public definition counts on top of `count`, for torchvision's encoders and cells without `zero`.
+@dataclass(frozen=True)
+class PublicCounts:
+    """The counts of the public definition: ours and the differences."""
 
-    It adapts encoder outputs that nothing draws, and its MobileNet-v2 has a 1x1 convolution of 32 to 32 channels before
+    parameters: int
+    multiply_adds: int
+    differences: tuple[Difference, ...]
+
+
+def count_public(network: Network, counts: Counts) -> PublicCounts:
+    """What the public definition counts instead of `counts`, for torchvision's encoders and cells without `zero`.
+
+    It adapts encoder outputs that nothing reads, and its MobileNet-v2 has a 1x1 convolution of 32 to 32 channels before
     the first depthwise one, which torchvision's (and the MobileNet-v2 paper's Table 2, at expansion 1) does not have.
     """
-    differences = []
-    height, width = resolution
     decoder, encoder = network.decoder, network.encoder
+
+    def convolution(what: str, inputs: int, outputs: int, stride: int) -> Difference:
+        pixels = math.prod(-(-side // stride) for side in counts.resolution)
+        return Difference(what, inputs * outputs + 2 * outputs, inputs * outputs * pixels)  # 2: of batch norm
+
+    differences = []
     if encoder.channels == (24, 32, 96, 320):
-        pixels = -(-height // 2) * -(-width // 2)
-        differences.append(
-            Difference("1x1 convolution in MobileNet-v2's first block", 32 * 32 + 2 * 32, 32 * 32 * pixels)
-        )
+        differences.append(convolution("1x1 convolution in MobileNet-v2's first block", 32, 32, stride=2))
     if isinstance(decoder, Decoder):
-        channels = decoder.classifier.in_channels
-        for index in range(ENCODER_OUTPUTS):
-            if str(index) not in decoder.adapters:
-                inputs, stride = encoder.channels[index], encoder.strides[index]
-                pixels = -(-height // stride) * -(-width // stride)
-                weights = inputs * channels
-                differences.append(
-                    Difference(f"adapter of encoder output {index}", weights + 2 * channels, weights * pixels)
-                )
-    return tuple(differences)
+        differences += [
+            convolution(
+                f"adapter of encoder output {i}",
+                encoder.channels[i],
+                decoder.classifier.in_channels,
+                encoder.strides[i],
+            )
+            for i in range(ENCODER_OUTPUTS)
+            if str(i) not in decoder.adapters
+        ]
+    return PublicCounts(
+        counts.parameters + sum(difference.parameters for difference in differences),
+        counts.multiply_adds + sum(difference.multiply_adds for difference in differences),
+        tuple(differences),
+    )

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fastnas.models.cell_plan import Apply, collected_sums, plan_cell
+from fastnas.models.cell_plan import collected_sums, plan_cell
 from fastnas.models.genotype import ENCODER_OUTPUTS, Genotype
 from fastnas.models.layers import conv_bn_relu, larger, resize
 from fastnas.models.operations import make_operation
@@ -31,18 +31,16 @@ class Cell(nn.Module):
             {
                 str(step.target): make_operation(step.operation, channels, repeats)
                 for step in self.plan.steps
-                if isinstance(step, Apply)
+                if step.operation is not None
             }
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum of what no branch drew; zeros where the plan left nothing."""
+        """The sum of the values that no branch reads; zeros where the plan has no outputs."""
         values = {0: x}
         for step in self.plan.steps:
-            if isinstance(step, Apply):
-                values[step.target] = self.operations[str(step.target)](values[step.source])
-            else:
-                values[step.target] = _sum([values[source] for source in step.sources])
+            total = _sum([values[source] for source in step.sources])
+            values[step.target] = total if step.operation is None else self.operations[str(step.target)](total)
         if not self.plan.outputs:
             return x.new_zeros(x.shape)
         return _sum([values[target] for target in self.plan.outputs])
@@ -76,7 +74,7 @@ class Decoder(nn.Module):
         repeats: R, repetitions of a separable operation (1 in search, 2 in full training).
         outputs: K.
         aux: kind of the auxiliary heads.
-        head_std: deviation of the first weights of all classifiers; None is Xavier's. A task knows what suits it.
+        head_std: standard deviation of the classifiers' initial weights, `Task.head_std`; None for Xavier's.
     """
 
     def __init__(
@@ -96,9 +94,9 @@ class Decoder(nn.Module):
         self.collected = collected_sums(genotype.connections)
         # A zero cell makes every sum zero: nothing but the classifier's constant remains.
         self.zero = not plan_cell(genotype.cell).outputs
-        drawn = {index for pair in genotype.connections for index in pair if index < ENCODER_OUTPUTS}
+        read = {index for pair in genotype.connections for index in pair if index < ENCODER_OUTPUTS}
         self.adapters = nn.ModuleDict(
-            {} if self.zero else {str(i): conv_bn_relu(in_channels[i], channels) for i in sorted(drawn)}
+            {} if self.zero else {str(i): conv_bn_relu(in_channels[i], channels) for i in sorted(read)}
         )
         blocks = () if self.zero else genotype.connections
         self.blocks = nn.ModuleList(Block(genotype, channels, repeats) for _ in blocks)

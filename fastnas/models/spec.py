@@ -1,7 +1,8 @@
-"""A model by name: what it is made of, and how to make it."""
+"""The description of a model: everything that decides the shape of its network, and how to build it."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -24,8 +25,8 @@ class ModelSpec:
     """Everything that decides the shape of a network.
 
     Attributes:
-        architecture: a name of the zoo or of a baseline, or a genotype as text. `best@RUN` becomes the genotype that
-            the search in the folder RUN has found by now.
+        architecture: a name of the zoo or of a baseline, or a genotype as text, which is kept in the paper's order.
+            `best@RUN` becomes the genotype that the search in the folder RUN has found by now.
         task: what the network predicts.
         encoder: see `fastnas.models.encoder.make_encoder`. A baseline sets it by its name.
         channels: C of the decoder (48 in the paper's search, 64 in full training).
@@ -49,6 +50,8 @@ class ModelSpec:
                 raise FastnasError(f"{name} must be a whole number from 1, not {value!r}")
         if self.architecture.startswith(PREFIX):
             object.__setattr__(self, "architecture", str(best_of(self.architecture)))
+        if is_genotype_text(self.architecture):
+            object.__setattr__(self, "architecture", str(Genotype.parse(self.architecture)))
         if self.architecture in BASELINES:
             self._settle_baseline()
 
@@ -68,6 +71,13 @@ class ModelSpec:
                     f"not {getattr(self, name)!r}"
                 )
         object.__setattr__(self, "encoder", own)
+
+    @property
+    def name(self) -> str:
+        """The architecture's name; for a genotype, `genotype-` and the first eight digits of its SHA-256."""
+        if not is_genotype_text(self.architecture):
+            return self.architecture
+        return f"genotype-{hashlib.sha256(self.architecture.encode()).hexdigest()[:8]}"
 
     @property
     def genotype(self) -> Genotype | None:
@@ -104,11 +114,6 @@ def parse_architecture(name: str) -> Genotype:
     if is_genotype_text(name):
         return Genotype.parse(name)
     raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")
-
-
-def file_name(architecture: str) -> str:
-    """What a file or folder of an architecture is called: its name, or `genotype`."""
-    return "genotype" if is_genotype_text(architecture) else architecture.rstrip("/").replace("/", "-")
 
 
 def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:

@@ -119,12 +119,12 @@ def test_show_json_and_drawings(tmp_path: Path) -> None:
     shown = json.loads(result.stdout)
     assert shown["counts"]["output"] == [45, 60]
     assert shown["public_definition"]["parameters"] == 2_798_593
-    assert [Path(p).name for p in shown["pictures"]] == ["arch1.svg", "arch1.png"]
+    assert [Path(p).name for p in shown["drawings"]] == ["arch1.svg", "arch1.png"]
     svg = (tmp_path / "arch1.svg").read_bytes()
     assert b"<svg" in svg
     assert (tmp_path / "arch1.png").read_bytes().startswith(b"\x89PNG")
     run("show", "arch1", "--draw", str(tmp_path))
-    assert (tmp_path / "arch1.svg").read_bytes() == svg  # the same genotype gives the same picture
+    assert (tmp_path / "arch1.svg").read_bytes() == svg  # the same genotype gives the same bytes
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
 from fastnas.cli import main
-from fastnas.data.default_task import usual_task
+from fastnas.data import default_task
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export, parity
 from fastnas.deploy.export import Options, as_bytes, sample_image
@@ -226,9 +226,9 @@ def test_command_names_the_artifact_of_a_training_after_its_folder(network: Netw
 @pytest.mark.parametrize(
     ("task", "val_size", "expected"),
     [
-        (usual_task("pose"), [96, 64], (96, 64)),
-        (usual_task("pose"), [100, 70], (96, 64)),
-        (usual_task("pose"), None, None),
+        (default_task("pose"), [96, 64], (96, 64)),
+        (default_task("pose"), [100, 70], (96, 64)),
+        (default_task("pose"), None, None),
         (TASK, [96, 64], None),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fastnas.data.default_task import usual_task
+from fastnas.data import default_task
 from fastnas.deploy import export, parity
 from fastnas.deploy.export import Options, sample_image
 from fastnas.deploy.graph.capture import capture
@@ -33,7 +33,7 @@ from fastnas.train.predictors import open_subject
 from tests.helpers.deploy_toys import image, toy_network, unsettled
 
 JOINTS = 7
-SPEC = ModelSpec("arch2", usual_task("pose"), channels=8, sep_repeats=1)
+SPEC = ModelSpec("arch2", default_task("pose"), channels=8, sep_repeats=1)
 SIZE = (64, 96)
 
 

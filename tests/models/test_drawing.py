@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from fastnas.models.cell_plan import plan_cell
 from fastnas.models.genotype import Genotype
 from fastnas.models.operations import OPERATIONS
 from fastnas.models.zoo import ZOO
@@ -16,24 +17,16 @@ from fastnas.show.graph_layout import layered
 from tests.helpers.strategies import genotypes
 
 
-def cell_graph(genotype: Genotype) -> tuple[list[str], list[tuple[str, str]]]:
-    edges = [("0", "1")]
-    for k, (p, q, _, _) in enumerate(genotype.branches, start=1):
-        u, v, w = 3 * k - 1, 3 * k, 3 * k + 1
-        edges += [(str(p), str(u)), (str(q), str(v)), (str(u), str(w)), (str(v), str(w))]
-    return [str(i) for i in range(11)], edges
-
-
 @given(genotypes)
 @settings(max_examples=50, deadline=None)
 def test_arrows_point_right_and_boxes_do_not_overlap(genotype: Genotype) -> None:
-    nodes, edges = cell_graph(genotype)
-    layout = layered(nodes, edges)
-    for (a, b), path in zip(edges, layout.paths, strict=True):
-        assert (path[0], path[-1]) == (layout.nodes[a], layout.nodes[b])
+    edges = [(source, step.target) for step in plan_cell(genotype.cell).named for source in step.sources]
+    centres, paths = layered(range(11), edges)
+    for (a, b), path in zip(edges, paths, strict=True):
+        assert (path[0], path[-1]) == (centres[a], centres[b])
         assert all(p[0] + 1 == q[0] for p, q in itertools.pairwise(path))
-    passing = [point for path in layout.paths for point in path[1:-1]]
-    places = [*layout.nodes.values(), *passing]
+    passing = [point for path in paths for point in path[1:-1]]
+    places = [*centres.values(), *passing]
     for (x0, y0), (x1, y1) in itertools.combinations(places, 2):
         assert x0 != x1 or abs(y0 - y1) >= 1
 

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
 from fastnas.models.cell_plan import plan_cell
-from fastnas.models.counts import count, public_definition
+from fastnas.models.checkpoint import open_model
+from fastnas.models.counts import count, count_public
 from fastnas.models.decoder import Cell, Decoder
 from fastnas.models.encoder import ENCODERS, Encoder, _TimmEncoder, make_encoder
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.operations import OPERATIONS, ZERO, make_operation
 from fastnas.models.zoo import ZOO
+from fastnas.show.drawing import draw
+from fastnas.tasks import Depth
 from tests.helpers.strategies import genotypes
 
 CHANNELS = (24, 32, 96, 320)
@@ -111,15 +114,14 @@ TABLE = {
 
 @pytest.mark.parametrize("name", TABLE)
 def test_exact_counts(name: str) -> None:
-    """The public definition's counts, to the parameter, are ours and the differences that `public_definition` names."""
+    """The public definition's counts, to the parameter, are ours and the differences that `count_public` names."""
     configurations = [(64, 2, 21, "none"), (48, 1, 21, "none"), (64, 2, 21, "cell"), (64, 2, 1, "none")]
     configurations += [(64, 2, 16, "none"), (64, 2, 17, "none")]
     for configuration, expected in zip(configurations, TABLE[name], strict=False):
         built = network(ZOO[name], *configuration)
         training = configuration[3] == "cell"
         counts = count(built, (512, 512), training=training)
-        differences = public_definition(built, (512, 512))
-        assert counts.parameters + sum(d.parameters for d in differences) == expected
+        assert count_public(built, counts).parameters == expected
         assert training or counts.parameters == sum(p.numel() for p in built.parameters())
 
 
@@ -127,19 +129,17 @@ def test_exact_counts(name: str) -> None:
 def test_exact_counts_of_resnet50(name: str) -> None:
     encoder = make_encoder("resnet50")
     built = Network(encoder, Decoder(ZOO[name], encoder.channels, 64, 2, 19))
-    differences = public_definition(built, (512, 512))
-    assert count(built, (64, 64)).parameters + sum(d.parameters for d in differences) == TABLE[name][6]
+    assert count_public(built, count(built, (64, 64))).parameters == TABLE[name][6]
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_multiply_adds(name: str) -> None:
     *_, plain, with_heads, side = TABLE[name]
     built = network(ZOO[name], aux="clf")
-    extra = sum(d.multiply_adds for d in public_definition(built, (512, 512)))
-    counts = count(built, (512, 512))
-    assert counts.output == (side, side)
-    assert (counts.multiply_adds + extra) / 1e9 == pytest.approx(plain, rel=1e-3)
-    assert (count(built, (512, 512), training=True).multiply_adds + extra) / 1e9 == pytest.approx(with_heads, rel=1e-3)
+    for training, expected in ((False, plain), (True, with_heads)):
+        counts = count(built, (512, 512), training=training)
+        assert counts.output == (side, side)
+        assert count_public(built, counts).multiply_adds / 1e9 == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,20 @@ def test_auxiliary_heads_never_feed_the_main_path() -> None:
 def test_zero_and_what_only_it_feeds_cost_nothing() -> None:
     skip_or_zero = Genotype.parse("[[[0,1],[2,3],[4,5]], [9, [0,0,1,10], [2,0,10,9], [5,1,2,10]]]")
     plan = plan_cell(skip_or_zero.cell)
-    # u1 (conv3x3) is drawn by a zero operation only; u2 is zero; branch 3 applies an operation to u2, which is zero.
+    # u1 (conv3x3) is read by a zero operation only; u2 is zero; branch 3 applies an operation to u2, which is zero.
     assert {step.target for step in plan.steps} == {4, 2, 6, 7}
     assert plan.outputs == (4, 7)
+
+
+def test_a_cell_is_planned_once_for_all_that_read_its_plan() -> None:
+    genotype = Genotype.parse("[[[0,1],[2,3],[4,5]], [9, [0,0,1,3], [2,0,1,9], [5,1,2,7]]]")
+    plan_cell.cache_clear()
+    built = network(genotype, 8, 1, 3, "cell")
+    count(built, (64, 64))
+    draw(genotype, "drawing")
+    open_model(str(genotype), Depth(0.1, 10.0), "mobilenet_v2", 8, 1, encoder_weights=None)
+    assert plan_cell.cache_info().misses == 1
+    assert plan_cell.cache_info().hits >= 10
 
 
 def test_a_cell_of_zeros_costs_nothing_and_still_answers() -> None:
