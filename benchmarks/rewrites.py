@@ -22,7 +22,7 @@ import click
 import numpy as np
 from export_latency import machine, measure
 
-from fastnas.data.default_task import usual_task
+from fastnas.data import default_task
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.ir import Graph
 from fastnas.deploy.graph.rewrites import REWRITES
@@ -96,7 +96,7 @@ def main(networks: tuple[str, ...], layout: str, threads: int, rounds: int, cpu_
     clock = time.process_time if cpu_time else time.perf_counter
     print(json.dumps({"machine": machine(threads, clock)}))
     for name in networks or NETWORKS:
-        network = build(ModelSpec(name, usual_task("segmentation"))).eval()
+        network = build(ModelSpec(name, default_task("segmentation"))).eval()
         graph = capture(network)
         if layout == "bytes":
             graph = take_bytes(graph, network.encoder.mean, network.encoder.std)
