@@ -22,13 +22,13 @@ from torchvision import tv_tensors
 
 from fastnas.data import open_dataset
 from fastnas.data.synthetic import objects
-from fastnas.data.synthetic import parts as p
-from fastnas.data.synthetic.camera import stand
+from fastnas.data.synthetic import primitives as p
+from fastnas.data.synthetic.camera import make_camera
 from fastnas.data.synthetic.dataset import COUNTS, SyntheticScenes
-from fastnas.data.synthetic.layout import Layout, compose
 from fastnas.data.synthetic.light import sample_light
 from fastnas.data.synthetic.people import make_person
 from fastnas.data.synthetic.render import BODY, RANGE, Scene, outline, render
+from fastnas.data.synthetic.world import World, compose
 from fastnas.errors import FastnasError
 
 GREY = p.Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -38,15 +38,15 @@ SMALL = (96, 128)
 def digest(scene: Scene) -> str:
     """All that a scene holds, as one number."""
     arrays: list[npt.NDArray[Any]] = [scene.image, scene.mask, scene.depth]
-    for figure in scene.figures:
-        arrays += [figure.keypoints, figure.visible]
+    for person in scene.people:
+        arrays += [person.keypoints, person.visible]
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
-def staged(*parts: p.Part, height: float = 1.5, size: tuple[int, int] = (128, 128), **extra: object) -> Scene:
-    """The parts alone on the ground, seen by a level camera of 90 degrees."""
-    camera = stand(size, height=height, pitch=0.0, roll=0.0, focal=0.5)
-    return render(Layout(camera, sample_light(Random(0)), GREY, parts, **{"people": (), **extra}), camera)
+def staged(*primitives: p.Primitive, height: float = 1.5, size: tuple[int, int] = (128, 128), **extra: object) -> Scene:
+    """The primitives alone on the ground, seen by a level camera of 90 degrees."""
+    camera = make_camera(size, height=height, pitch=0.0, roll=0.0, focal=0.5)
+    return render(World(camera, sample_light(Random(0)), GREY, primitives, **{"people": (), **extra}), camera)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,10 @@ def test_another_process_makes_the_same_scene() -> None:
     code = """if True:
         import hashlib
         from random import Random
-        from fastnas.data.synthetic.layout import compose
+        from fastnas.data.synthetic.world import compose
         from fastnas.data.synthetic.render import render
-        layout = compose(Random("3/val/5"), (96, 128), people=(0, 3))
-        scene = render(layout, layout.camera)
+        world = compose(Random("3/val/5"), (96, 128), people=(0, 3))
+        scene = render(world, world.camera)
         print(hashlib.sha256(scene.image.tobytes() + scene.mask.tobytes()).hexdigest())
     """
     paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
@@ -97,6 +97,24 @@ def test_splits_and_seeds_differ() -> None:
     datasets = [SyntheticScenes(split, size=SMALL, seed=seed) for split in COUNTS for seed in (0, 1)]
     made = [digest(dataset.scene(index)) for dataset in datasets for index in (0, 1)]
     assert len(set(made)) == len(made)
+
+
+@pytest.mark.parametrize(
+    ("task", "colours", "pixels", "depth", "joints"),
+    [
+        ("segmentation", (131.256, 133.217, 138.647), [2379, 5601, 2619, 0, 0, 0, 776, 302, 67, 115, 429], 4.2591,
+         (41.571, 32.941)),
+        ("pose", (157.208, 150.709, 151.918), [4197, 3238, 657, 0, 0, 0, 0, 1905, 0, 0, 2291], 3.6572,
+         (68.539, 35.947)),
+    ],
+)  # fmt: skip
+def test_a_scene_never_changes(task: str, colours: Any, pixels: Any, depth: float, joints: Any) -> None:
+    """Published results name these scenes. Tolerances allow for the rounding of other processors."""
+    scene = SyntheticScenes("val", task, SMALL).scene(3)
+    np.testing.assert_allclose(scene.image.mean((1, 2)), colours, atol=0.01)
+    np.testing.assert_allclose(np.bincount(scene.mask.ravel(), minlength=len(p.CLASSES)), pixels, atol=2)
+    np.testing.assert_allclose(scene.depth.mean(), depth, atol=0.001)
+    np.testing.assert_allclose(scene.people[0].keypoints.mean(0), joints, atol=0.001)
 
 
 def test_a_scene_is_the_same_at_every_size() -> None:
@@ -222,11 +240,13 @@ def test_what_is_nearer_hides_what_is_behind_in_any_order() -> None:
         (p.BUILDING, lambda rng: objects.building(rng, 0.0, 9.0, rng.uniform(-3, 3), (4.0, 5.0, 3.0))),
     ],
 )
-def test_solids_show_their_outer_faces(label: int, make: Callable[[Random], list[p.Part]]) -> None:
+def test_solids_show_their_outer_faces(label: int, make: Callable[[Random], list[p.Primitive]]) -> None:
     """Leaving out the faces that look away changes nothing that can be seen."""
     for seed in range(12):
         solid = make(Random(seed))
-        both = [replace(part, two_sided=True) if isinstance(part, p.Face) else part for part in solid]
+        both = [
+            replace(primitive, two_sided=True) if isinstance(primitive, p.Face) else primitive for primitive in solid
+        ]
         # From above the roof: blocks have no underside.
         culled, whole = staged(*solid, height=1.7), staged(*both, height=1.7)
         inner = cv2.erode((whole.mask == label).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -251,10 +271,10 @@ def test_depth_is_in_range_or_missing(scenes: list[Scene]) -> None:
 def test_visible_joints_lie_on_the_person(scenes: list[Scene]) -> None:
     seen = 0
     for scene in scenes:
-        for figure in scene.figures:
-            columns, rows = np.rint(figure.keypoints[figure.visible]).astype(int).T
+        for person in scene.people:
+            columns, rows = np.rint(person.keypoints[person.visible]).astype(int).T
             assert (scene.mask[rows, columns] == p.PERSON).all()
-            gap = figure.distances[figure.visible] - scene.depth[rows, columns]
+            gap = person.distances[person.visible] - scene.depth[rows, columns]
             assert (np.abs(gap) < BODY).all()
             seen += len(rows)
     assert seen > 500
@@ -264,13 +284,13 @@ def test_a_person_alone_shows_most_joints_and_none_behind_a_wall() -> None:
     shown = []
     for seed in range(20):
         person = make_person(Random(seed), 0.0, 4.0)
-        assert len(person.parts) > 10
-        open_air = staged(*person.parts, people=(person,)).figures[0]
+        assert len(person.primitives) > 10
+        open_air = staged(*person.primitives, people=(person,)).people[0]
         shown.append(int(open_air.visible.sum()))
         inside = (open_air.keypoints > np.array(open_air.box[:2])) & (open_air.keypoints < np.array(open_air.box[2:]))
         assert inside.all()
         wall = objects.building(Random(1), 0.0, 2.4, 0.0, (9.0, 9.0, 0.4))
-        hidden = staged(*wall, *person.parts, people=(person,)).figures[0]
+        hidden = staged(*wall, *person.primitives, people=(person,)).people[0]
         assert not hidden.visible.any()
         np.testing.assert_array_equal(hidden.keypoints, open_air.keypoints)
     assert np.mean(shown) > 13
@@ -294,7 +314,7 @@ def test_facing_the_camera_shows_the_right_hand_on_the_left_of_the_picture() -> 
     facing = 0
     for seed in range(60):
         person = make_person(Random(seed), 0.0, 5.0)
-        shoe = person.parts[10]
+        shoe = person.primitives[10]
         assert isinstance(shoe, p.Round)
         toes = shoe.end[2] - shoe.start[2]
         if toes < -0.12:  # the shoe points at the camera
@@ -316,12 +336,12 @@ def test_a_pose_sample_is_framed_on_its_person() -> None:
 
 
 def test_framing_is_a_sharper_crop() -> None:
-    layout = compose(Random("framing"), (96, 96), people=(1, 1))
-    box = outline(layout.camera, layout.people[0])
-    near = layout.camera.framing(box, 0.5, (0.0, 0.0))
-    zoom = near.focal / layout.camera.focal
-    wide_joints = render(layout, layout.camera).figures[0].keypoints
-    near_joints = render(layout, near).figures[0].keypoints
+    world = compose(Random("framing"), (96, 96), people=(1, 1))
+    box = outline(world.camera, world.people[0])
+    near = world.camera.framing(box, 0.5, (0.0, 0.0))
+    zoom = near.focal / world.camera.focal
+    wide_joints = render(world, world.camera).people[0].keypoints
+    near_joints = render(world, near).people[0].keypoints
     np.testing.assert_allclose(np.ptp(near_joints, axis=0), zoom * np.ptp(wide_joints, axis=0), rtol=1e-3)
 
 

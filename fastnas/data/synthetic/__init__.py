@@ -1,5 +1,6 @@
-"""Generated street scenes: one call gives the picture, the classes, the metric depth and the people's joints.
+"""Generated street scenes: one call gives the image, the classes, the metric depth and the people's joints.
 
-Data flows one way: `layout` composes things made of `parts` (`objects`, `people`) under a `camera` and a `light`,
-`canvas` draws them into buffers, `light.develop` makes the picture, and `render` reads the labels off the buffers.
+Data flows one way: `world` composes things made of `primitives` (`objects`, `people`) under a `camera` and a `light`,
+`canvas` rasterises them into buffers, `light.make_image` turns these into an image, and `render` reads the labels off
+them.
 """

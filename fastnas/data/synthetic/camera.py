@@ -28,7 +28,7 @@ class Camera:
     position: Floats  # [3] world
     rotation: Floats  # [3, 3], rows: the camera's right, down and forward in the world
 
-    def see(self, points: Floats) -> Floats:
+    def to_camera(self, points: Floats) -> Floats:
         """World points [..., 3] in camera coordinates."""
         return (points - self.position) @ self.rotation.T
 
@@ -44,9 +44,9 @@ class Camera:
         return x[None, :], y[:, None]
 
     def framing(self, box: tuple[float, float, float, float], share: float, shift: tuple[float, float]) -> Camera:
-        """The same camera zoomed so that `box` (x0, y0, x1, y1 pixels) fills `share` of the picture's tighter side.
+        """The same camera zoomed so that `box` (x0, y0, x1, y1 pixels) fills `share` of the image's tighter side.
 
-        `shift` moves the box off the centre, as a share of the picture. Zooming renders the crop at full sharpness.
+        `shift` moves the box off the centre, as a share of the image. Zooming renders the crop at full sharpness.
         """
         height, width = self.size
         zoom = share * min(width / (box[2] - box[0]), height / (box[3] - box[1]))
@@ -55,10 +55,10 @@ class Camera:
         return replace(self, focal=self.focal * zoom, centre=(u, v))
 
 
-def stand(size: tuple[int, int], *, height: float, pitch: float, roll: float, focal: float) -> Camera:
+def make_camera(size: tuple[int, int], *, height: float, pitch: float, roll: float, focal: float) -> Camera:
     """A camera `height` metres above the ground, looking forward and `pitch` radians down, tilted by `roll`.
 
-    `focal` is in units of the picture's longer side, so a scene is the same at every resolution.
+    `focal` is in units of the image's longer side, so a scene is the same at every resolution.
     """
     sin_pitch, cos_pitch = math.sin(pitch), math.cos(pitch)
     right, down = np.array([1, 0, 0]), np.array([0, -cos_pitch, -sin_pitch])

@@ -1,35 +1,36 @@
-"""Draws parts into buffers with a depth test: what is at every pixel, how far it is, and how the sun falls on it.
+"""Rasterises primitives into buffers with a depth test: what each pixel shows, its depth, and its direct sunlight.
 
-Nothing here has a colour yet: a pixel stores its part and the texture between the part's two colours; `light.develop`
-turns the buffers into a picture. Depth is kept as 1 / z, which is linear over a plane and 0 for the sky.
+A pixel stores no colour, but its primitive and the texture's level between the primitive's two colours;
+`light.make_image` turns the buffers into an image. Depth is kept as 1 / z, linear over a plane and 0 for the sky.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnas.data.synthetic import textures
 from fastnas.data.synthetic.camera import NEAR, Camera, Floats
-from fastnas.data.synthetic.parts import Cylinder, Face, Material, Part, Round
+from fastnas.data.synthetic.primitives import Cylinder, Face, Material, Primitive, Round
 from fastnas.data.synthetic.shadows import lit_ground
 
 SHADES = 32  # steps between the two colours of a material
 STEP = 256 // SHADES  # of a texture's 256 levels to a shade
 HORIZON = 1 / 250  # 1 / metres; the ground is drawn up to there
-THINNEST = 0.55  # pixels; a round part is never drawn thinner, so that far poles stay visible
+THINNEST = 0.55  # pixels; a round primitive is never drawn thinner, so that far poles stay visible
 SLACK = 1e-3  # pixels; so that rounding opens no gap between neighbouring faces
-SPECK = 120  # pixels of a window; smaller round parts are left untextured
+SPECK = 120  # pixels of a window; smaller round primitives are left untextured
 
 
 class Canvas:
-    """The buffers [H, W] of one picture.
+    """The buffers [H, W] of one image.
 
-    `index` is SHADES * part + shade, part 0 the sky, 1 the ground and 2 + i the i-th part; `inverse_depth` is 1 / z in
-    1 / metres; `direct` the sun's share of the light in 0..1.
+    `index` is SHADES * number + shade, with number 0 for the sky, 1 for the ground and 2 + i for the i-th primitive;
+    `inverse_depth` is 1 / z in 1 / metres; `direct` the sun's share of the light in 0..1.
     """
 
     def __init__(self, camera: Camera, to_sun: Floats) -> None:
@@ -44,29 +45,28 @@ class Canvas:
         self.inverse_depth: Floats = np.zeros(camera.size, np.float32)
         self.direct: Floats = np.ones(camera.size, np.float32)
 
-    def draw(self, ground: Material, parts: list[Part]) -> None:
-        """Draw the ground, all parts, and the shadows that they cast on the ground."""
-        world = np.array([point for part in parts for point in part.points], np.float32).reshape(-1, 3)
-        seen = self.camera.see(world).tolist()
+    def draw(self, ground: Material, primitives: list[Primitive]) -> None:
+        """Draw the ground, all primitives, and the shadows that they cast on the ground."""
+        world = np.array([point for each in primitives for point in each.points], np.float32).reshape(-1, 3)
+        seen = iter(self.camera.to_camera(world).tolist())
         self._ground(ground)
-        start = 0
-        for number, part in enumerate(parts, start=2):
-            end = start + (len(part.corners) if isinstance(part, Face) else 2)
-            if isinstance(part, Round):
-                self._round(number, part, seen[start], seen[start + 1])
-            elif isinstance(part, Face):
-                self._face(number, part, seen[start:end])
-            else:
-                self._cylinder(number, part, seen[start], seen[start + 1])
-            start = end
-        lit = lit_ground(self.camera, self._to_sun, parts, world)
+        for number, each in enumerate(primitives, start=2):
+            points = list(islice(seen, len(each.points)))
+            match each:
+                case Round():
+                    self._round(number, each, *points)
+                case Face():
+                    self._face(number, each, points)
+                case Cylinder():
+                    self._cylinder(number, each, *points)
+        lit = lit_ground(self.camera, self._to_sun, primitives, world)
         np.multiply(self.direct, lit, out=self.direct, where=self.index // SHADES == 1)
 
     def _write(
         self, top: int, left: int, number: int, inside: npt.NDArray[np.bool_], inverse: Floats,
         shade: textures.Bytes | int, direct: Floats | float,
     ) -> None:  # fmt: skip
-        """Keep of a part's rectangle at (top, left) what is `inside` and nearer than what is there."""
+        """Keep of a primitive's rectangle at (top, left) what is `inside` and nearer than what is there."""
         height, width = inside.shape
         window = np.s_[top : top + height, left : left + width]
         inside &= inverse > self.inverse_depth[window]
@@ -79,7 +79,7 @@ class Canvas:
         np.copyto(self.direct[window], direct, where=inside, casting="same_kind")
 
     def _window(self, x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int, int] | None:
-        """The pixels (top, bottom, left, right) that the rectangle touches, or None outside the picture."""
+        """The pixels (top, bottom, left, right) that the rectangle touches, or None outside the image."""
         height, width = self.camera.size
         left, right = max(int(x0), 0), min(int(x1) + 2, width)
         top, bottom = max(int(y0), 0), min(int(y1) + 2, height)
@@ -119,13 +119,13 @@ class Canvas:
             return 0
         return textures.sample(material.texture, u, v, depth / (self.camera.focal * material.tile))
 
-    def _face(self, number: int, part: Face, corners: list[list[float]]) -> None:
+    def _face(self, number: int, primitive: Face, corners: list[list[float]]) -> None:
         """A polygon: 1 / z is linear in x and y over its plane."""
         origin = corners[0]
         edge = _minus(corners[1], origin)
         normal = _cross(edge, _minus(corners[-1], origin))
         facing = _dot(normal, origin)
-        if abs(facing) < 1e-9 or (facing > 0 and not part.two_sided):
+        if abs(facing) < 1e-9 or (facing > 0 and not primitive.two_sided):
             return
         focal, (cx, cy) = self.camera.focal, self.camera.centre
         polygon = _clip(corners)
@@ -145,8 +145,8 @@ class Canvas:
         length = math.hypot(*normal)
         lambert = _dot(normal, self._sun_seen) / length * (-1 if facing > 0 else 1)
         shade: textures.Bytes | int = 0
-        tile = part.material.tile
-        if part.material.texture is not None:
+        tile = primitive.material.tile
+        if primitive.material.texture is not None:
             z = 1 / inverse
             reach = math.hypot(*edge)
             across = (edge[0] / reach, edge[1] / reach, edge[2] / reach)
@@ -154,19 +154,19 @@ class Canvas:
             up = (up[0] / length, up[1] / length, up[2] / length)
             u = self._along(across, z, x, y, _dot(across, origin), tile)
             v = self._along(up, z, x, y, _dot(up, origin), tile)
-            shade = self._shade(part.material, u, v, sum(depths) / len(depths))
+            shade = self._shade(primitive.material, u, v, sum(depths) / len(depths))
         inside = _inside(pixels, facing < 0, self._columns[:, left:right], self._rows[top:bottom])
         self._write(top, left, number, inside, inverse, shade, max(lambert, 0.0))
 
-    def _round(self, number: int, part: Round, start: list[float], end: list[float]) -> None:
-        """A capsule or ball as its outline in the picture, with depth and light bulging towards the viewer."""
+    def _round(self, number: int, primitive: Round, start: list[float], end: list[float]) -> None:
+        """A capsule or ball as its outline in the image, with depth and light bulging towards the viewer."""
         if start[2] < NEAR or end[2] < NEAR:
             return
         focal, (cx, cy) = self.camera.focal, self.camera.centre
         ax, ay = start[0] / start[2] * focal + cx, start[1] / start[2] * focal + cy
         bx, by = end[0] / end[2] * focal + cx, end[1] / end[2] * focal + cy
-        ra = max(part.radius / start[2] * focal, THINNEST)
-        rb = max(part.end_radius / end[2] * focal, THINNEST)
+        ra = max(primitive.radius / start[2] * focal, THINNEST)
+        rb = max(primitive.end_radius / end[2] * focal, THINNEST)
         window = self._window(
             min(ax - ra, bx - rb), min(ay - ra, by - rb), max(ax + ra, bx + rb), max(ay + ra, by + rb)
         )
@@ -183,26 +183,26 @@ class Canvas:
         if squared < 0.25:
             spread = 1 / max(ra, rb)
             sx, sy = ox * spread, oy * spread
-            z, thick = min(start[2], end[2]), max(part.radius, part.end_radius)
+            z, thick = min(start[2], end[2]), max(primitive.radius, primitive.end_radius)
         else:
             t = ox * (dx / squared) + oy * (dy / squared)
             np.minimum(np.maximum(t, 0, out=t), 1, out=t)
             spread = 1 / (ra + t * (rb - ra))
             sx, sy = (ox - t * dx) * spread, (oy - t * dy) * spread
             z = 1 / (1 / start[2] + t * (1 / end[2] - 1 / start[2]))
-            thick = part.radius + t * (part.end_radius - part.radius)
+            thick = primitive.radius + t * (primitive.end_radius - primitive.radius)
         bulge = 1 - sx * sx - sy * sy
         direct = light_x * sx + light_y * sy
         shade: textures.Bytes | int = 0
-        if part.material.texture is not None and bulge.size > SPECK:
-            metres = start[2] / (focal * part.material.tile)
-            turn = number * 0.37  # so that neighbouring parts do not repeat one another
-            if part.ragged:
+        if primitive.material.texture is not None and bulge.size > SPECK:
+            metres = start[2] / (focal * primitive.material.tile)
+            turn = number * 0.37  # so that neighbouring primitives do not repeat one another
+            if primitive.ragged:
                 u, v = ox * metres + turn, oy * metres + turn
             else:
-                u, v = sx * (part.radius / part.material.tile) + turn, oy * metres + turn
-            shade = self._shade(part.material, u, v, start[2])
-            if part.ragged:
+                u, v = sx * (primitive.radius / primitive.material.tile) + turn, oy * metres + turn
+            shade = self._shade(primitive.material, u, v, start[2])
+            if primitive.ragged:
                 bulge += shade * np.float32(0.9 / 255) - np.float32(0.55)
         inside = bulge > 0
         np.sqrt(np.maximum(bulge, 0, out=bulge), out=bulge)
@@ -210,11 +210,11 @@ class Canvas:
         np.maximum(direct, 0, out=direct)
         self._write(top, left, number, inside, 1 / np.maximum(z - thick * bulge, 0.01), shade, direct)
 
-    def _cylinder(self, number: int, part: Cylinder, base: list[float], head: list[float]) -> None:
+    def _cylinder(self, number: int, primitive: Cylinder, base: list[float], head: list[float]) -> None:
         """The mantle of an upright cylinder: each ray is intersected with it."""
-        if min(base[2], head[2]) - part.radius < NEAR:
+        if min(base[2], head[2]) - primitive.radius < NEAR:
             return
-        focal, (cx, cy), reach = self.camera.focal, self.camera.centre, part.radius
+        focal, (cx, cy), reach = self.camera.focal, self.camera.centre, primitive.radius
         near = min(base[2], head[2]) - reach
         us = [p[0] / p[2] * focal + cx for p in (base, head)]
         vs = [p[1] / p[2] * focal + cy for p in (base, head)]
@@ -234,14 +234,14 @@ class Canvas:
         inside = root > 0
         z = (half - np.sqrt(np.maximum(root, 0))) / square
         rise = z * up - foot
-        inside &= (rise > 0) & (rise < part.height) & (z > NEAR)
+        inside &= (rise > 0) & (rise < primitive.height) & (z > NEAR)
         l0, l1, l2 = self._sun_seen
         sun_up = l0 * a0 + l1 * a1 + l2 * a2
         lambert = z * (l0 * x + (l1 * y + l2) - up * sun_up) - (c0 * l0 + c1 * l1 + c2 * l2)
         direct = np.maximum(lambert * (1 / reach), 0)
         across = z * (x - up * a0) - c0
-        angle = np.arcsin(np.clip(across * (1 / reach), -1, 1)) * np.float32(reach / part.material.tile)
-        shade = self._shade(part.material, angle, rise * (-1 / part.material.tile), base[2])
+        angle = np.arcsin(np.clip(across * (1 / reach), -1, 1)) * np.float32(reach / primitive.material.tile)
+        shade = self._shade(primitive.material, angle, rise * (-1 / primitive.material.tile), base[2])
         self._write(top, left, number, inside, 1 / np.maximum(z, 0.01), shade, direct)
 
 

@@ -2,7 +2,7 @@
 
 Eleven classes share their textures and colours, so that shape and context tell them apart; distance, occlusion, shadow,
 haze and noise vary. A scene depends on the seed, the split and its index alone: not on the order of calls, the worker
-process or the picture's size. What it does not know: motion, indoor rooms, animals, weather on the ground.
+process or the image's size. What it does not know: motion, indoor rooms, animals, weather on the ground.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torchvision import tv_tensors
 
 from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.formats.mpii import TASK as POSE
-from fastnas.data.synthetic.layout import compose
-from fastnas.data.synthetic.parts import CLASSES
-from fastnas.data.synthetic.render import RANGE, Figure, Scene, outline, render
+from fastnas.data.synthetic.primitives import CLASSES
+from fastnas.data.synthetic.render import RANGE, PersonLabels, Scene, outline, render
+from fastnas.data.synthetic.world import compose
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth, Segmentation, Task
 
@@ -40,8 +40,8 @@ class SyntheticScenes(DenseDataset):
 
     Args:
         split: `train`, `val` or `test`; no scene is in two of them.
-        task: `segmentation` (mask), `depth` (depth), or `pose` (one person in the middle of the picture).
-        size: (H, W) of the pictures, pixels.
+        task: `segmentation` (mask), `depth` (depth), or `pose` (one person in the middle of the image).
+        size: (H, W) of the images, pixels.
         count: how many scenes; by default `COUNTS[split]`. The first scenes are the same whatever the count.
         seed: another seed gives other scenes.
 
@@ -79,9 +79,9 @@ class SyntheticScenes(DenseDataset):
         return self.shape[1], self.shape[0]
 
     def scene(self, index: int) -> Scene:
-        """Everything about one scene at once: picture, classes, depth and people.
+        """Everything about one scene at once: image, classes, depth and people.
 
-        In the pose task the first figure is the person in the middle.
+        In the pose task the first person is the person in the middle.
 
         Raises:
             IndexError: there are not so many scenes.
@@ -90,14 +90,14 @@ class SyntheticScenes(DenseDataset):
             raise IndexError(f"scene {index} of {self._count}")
         rng = Random(f"{self.seed}/{self.split}/{index % self._count}")
         if self.task.kind != "pose":
-            layout = compose(rng, self.shape, people=(0, 3))
-            return render(layout, layout.camera)
+            world = compose(rng, self.shape, people=(0, 3))
+            return render(world, world.camera)
         for _ in range(ATTEMPTS):
-            layout = compose(rng, self.shape, people=(1, 3))
+            world = compose(rng, self.shape, people=(1, 3))
             shift = (rng.uniform(-0.06, 0.06), rng.uniform(-0.06, 0.06))
-            box = outline(layout.camera, layout.people[0])
-            scene = render(layout, layout.camera.framing(box, rng.uniform(0.6, 0.85), shift))
-            if scene.figures[0].visible.sum() >= FEWEST_JOINTS:
+            box = outline(world.camera, world.people[0])
+            scene = render(world, world.camera.framing(box, rng.uniform(0.6, 0.85), shift))
+            if scene.people[0].visible.sum() >= FEWEST_JOINTS:
                 break
         return scene
 
@@ -111,16 +111,16 @@ class SyntheticScenes(DenseDataset):
             case "depth":
                 return Sample(name=name, image=image, depth=tv_tensors.Mask(torch.from_numpy(scene.depth)))
             case _:
-                return self._pose(name, image, scene.figures[0])
+                return self._pose(name, image, scene.people[0])
 
-    def _pose(self, name: str, image: tv_tensors.Image, figure: Figure) -> Sample:
+    def _pose(self, name: str, image: tv_tensors.Image, person: PersonLabels) -> Sample:
         """The sample of the person in the middle."""
-        box = np.array([figure.box], np.float32)
+        box = np.array([person.box], np.float32)
         return Sample(
             name=name,
             image=image,
-            keypoints=tv_tensors.KeyPoints(torch.from_numpy(figure.keypoints), canvas_size=self.shape),
-            visible=torch.from_numpy(figure.visible),
+            keypoints=tv_tensors.KeyPoints(torch.from_numpy(person.keypoints), canvas_size=self.shape),
+            visible=torch.from_numpy(person.visible),
             box=tv_tensors.BoundingBoxes(torch.from_numpy(box), format="XYXY", canvas_size=self.shape),
-            head_size=figure.head_size,
+            head_size=person.head_size,
         )

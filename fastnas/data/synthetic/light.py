@@ -1,4 +1,4 @@
-"""Weather, time of day and sensor: how the buffers of a canvas become a picture."""
+"""Weather, time of day and sensor: how the buffers of a canvas become an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from fastnas.data.synthetic import textures
 from fastnas.data.synthetic.camera import Floats
 from fastnas.data.synthetic.canvas import SHADES, Canvas
-from fastnas.data.synthetic.parts import Colour, Material, Part
+from fastnas.data.synthetic.primitives import Colour, Material, Primitive
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ def _times(colour: Colour, factor: float) -> Colour:
     return (min(colour[0] * factor, 1.0), min(colour[1] * factor, 1.0), min(colour[2] * factor, 1.0))
 
 
-def develop(canvas: Canvas, light: Light, ground: Material, parts: list[Part]) -> textures.Bytes:
-    """The picture [3, H, W], RGB in 0..255."""
+def make_image(canvas: Canvas, light: Light, ground: Material, primitives: list[Primitive]) -> textures.Bytes:
+    """The image [3, H, W], RGB in 0..255."""
     height, width = canvas.camera.size
-    materials = [ground, ground, *(part.material for part in parts)]  # the sky's row is never read
+    materials = [ground, ground, *(primitive.material for primitive in primitives)]  # the sky's row is never read
     first = np.array([m.colour for m in materials], np.float32)
     other = np.array([m.other if m.texture else m.colour for m in materials], np.float32)
     mix = np.linspace(0, 255, SHADES, dtype=np.float32)[:, None]
-    palette = (first[:, None] * (255 - mix) + other[:, None] * mix).reshape(-1, 3).T.copy()  # [3, parts * SHADES]
+    palette = (first[:, None] * (255 - mix) + other[:, None] * mix).reshape(-1, 3).T.copy()  # [3, primitives * SHADES]
 
     sky = canvas.inverse_depth == 0
     rows = np.flatnonzero(sky.any(axis=1))

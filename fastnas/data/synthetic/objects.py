@@ -1,4 +1,4 @@
-"""Everything in a scene but people, each a list of parts standing at (x, z) on the ground."""
+"""Everything in a scene but people, each a list of primitives standing at (x, z) on the ground."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import colorsys
 import math
 from random import Random
 
-from fastnas.data.synthetic import parts as p
+from fastnas.data.synthetic import primitives as p
 
 DARK = (0.06, 0.06, 0.07)
 
@@ -26,13 +26,13 @@ class _Frame:
 def _block(
     label: int, material: p.Material, frame: _Frame, size: p.Point, *, lift: float = 0.0, top: float = 1.0,
     roof: p.Material | None = None,
-) -> list[p.Part]:  # fmt: skip
+) -> list[p.Primitive]:  # fmt: skip
     """A block of `size` (width, height, length), its upper face shrunk to `top` of the length; no underside."""
     width, height, length = size[0] / 2, size[1] + lift, size[2] / 2
     low = [frame(r * width, lift, f * length) for r, f in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     inset = 0.5 + top / 2  # sideways it shrinks by half as much
     high = [frame(r * width * inset, height, f * length * top) for r, f in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    faces: list[p.Part] = []
+    faces: list[p.Primitive] = []
     for i in range(4):
         j = (i + 1) % 4
         faces.append(p.Face(label, material, (low[i], low[j], high[j], high[i])))
@@ -40,7 +40,7 @@ def _block(
     return faces
 
 
-def building(rng: Random, x: float, z: float, heading: float, size: p.Point) -> list[p.Part]:
+def building(rng: Random, x: float, z: float, heading: float, size: p.Point) -> list[p.Primitive]:
     """A house, hall or long wall."""
     walls = p.material(rng, (1.2, 3.2))
     if rng.random() < 0.5:
@@ -49,7 +49,7 @@ def building(rng: Random, x: float, z: float, heading: float, size: p.Point) -> 
     return _block(p.BUILDING, walls, _Frame(x, z, heading), size, roof=roof)
 
 
-def box(rng: Random, x: float, z: float, size: float) -> list[p.Part]:
+def box(rng: Random, x: float, z: float, size: float) -> list[p.Primitive]:
     """A crate about `size` metres wide, at times with a smaller one on top."""
     heading, width, height = rng.uniform(0, math.pi), size * rng.uniform(0.7, 1.3), size * rng.uniform(0.5, 1.4)
     length = size * rng.uniform(0.7, 1.3)
@@ -61,14 +61,14 @@ def box(rng: Random, x: float, z: float, size: float) -> list[p.Part]:
     return found
 
 
-def ball(rng: Random, x: float, z: float, radius: float) -> list[p.Part]:
+def ball(rng: Random, x: float, z: float, radius: float) -> list[p.Primitive]:
     """A ball, on the ground or, at times, in the air."""
     height = radius + (rng.uniform(0.2, 1.8) if rng.random() < 0.2 else 0.0)
     centre = (x, height, z)
     return [p.Round(p.BALL, p.material(rng, (radius, 3 * radius)), centre, centre, radius, radius)]
 
 
-def barrel(rng: Random, x: float, z: float, radius: float) -> list[p.Part]:
+def barrel(rng: Random, x: float, z: float, radius: float) -> list[p.Primitive]:
     """An upright drum with a lid."""
     height, coat = radius * rng.uniform(1.6, 4.0), p.material(rng, (0.3, 1.2))
     lid = tuple(
@@ -83,7 +83,7 @@ def barrel(rng: Random, x: float, z: float, radius: float) -> list[p.Part]:
     ]
 
 
-def car(rng: Random, x: float, z: float, scale: float) -> list[p.Part]:
+def car(rng: Random, x: float, z: float, scale: float) -> list[p.Primitive]:
     """A body, a cabin of glass with a roof, wheels, and lights: white in front, red behind."""
     frame = _Frame(x, z, rng.uniform(-math.pi, math.pi))
     width, length, belt = 1.75 * scale, rng.uniform(3.4, 4.6) * scale, rng.uniform(0.75, 0.95) * scale
@@ -119,7 +119,7 @@ def _ground(point: p.Point) -> tuple[float, float]:
     return point[0], point[2]
 
 
-def tree(rng: Random, x: float, z: float, height: float) -> list[p.Part]:
+def tree(rng: Random, x: float, z: float, height: float) -> list[p.Primitive]:
     """A trunk with a ragged crown, round or a fir's; mostly green."""
     hue = rng.uniform(0.2, 0.38) if rng.random() < 0.7 else rng.uniform(0.0, 0.17)
     light = colorsys.hsv_to_rgb(hue, rng.uniform(0.35, 0.75), rng.uniform(0.4, 0.75))
@@ -127,7 +127,7 @@ def tree(rng: Random, x: float, z: float, height: float) -> list[p.Part]:
     bark = p.Material(p.darker(p.colour(rng), 0.55), (0.12, 0.1, 0.09), "planks", 0.5)
     thick, lean = height * rng.uniform(0.025, 0.05), height * rng.uniform(-0.06, 0.06)
     top = (x + lean, height * 0.75, z)
-    found: list[p.Part] = [p.Round(p.TREE, bark, (x, 0.0, z), top, thick, thick * 0.45)]
+    found: list[p.Primitive] = [p.Round(p.TREE, bark, (x, 0.0, z), top, thick, thick * 0.45)]
     if rng.random() < 0.35:
         tiers = rng.randint(3, 4)
         for tier in range(tiers):
@@ -144,10 +144,10 @@ def tree(rng: Random, x: float, z: float, height: float) -> list[p.Part]:
     return found
 
 
-def pole(rng: Random, x: float, z: float, height: float) -> list[p.Part]:
+def pole(rng: Random, x: float, z: float, height: float) -> list[p.Primitive]:
     """A thin post, at times a street lamp with its arm."""
     coat, thick = p.material(rng, (0.3, 1.0)), rng.uniform(0.025, 0.07)
-    found: list[p.Part] = [p.Round(p.POLE, coat, (x, 0.0, z), (x, height, z), thick, thick * 0.8)]
+    found: list[p.Primitive] = [p.Round(p.POLE, coat, (x, 0.0, z), (x, height, z), thick, thick * 0.8)]
     if rng.random() < 0.4:
         frame, reach = _Frame(x, z, rng.uniform(-math.pi, math.pi)), height * rng.uniform(0.15, 0.3)
         arm, lamp = frame(0, height, reach), p.Material((1.0, 0.96, 0.85), DARK)
@@ -156,7 +156,7 @@ def pole(rng: Random, x: float, z: float, height: float) -> list[p.Part]:
     return found
 
 
-def sign(rng: Random, x: float, z: float, height: float) -> list[p.Part]:
+def sign(rng: Random, x: float, z: float, height: float) -> list[p.Primitive]:
     """A plate of some shape with a border; its post is a pole."""
     frame = _Frame(x, z, rng.uniform(-0.9, 0.9))
     half, corners = rng.uniform(0.22, 0.5), rng.choice((3, 4, 4, 8, 16))

@@ -1,4 +1,4 @@
-"""People: the 16 joints of MPII, in its order, in a plausible pose, and the parts of a body around them."""
+"""People: the 16 joints of MPII, in its order, in a plausible pose, and the primitives of a body around them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 
-from fastnas.data.synthetic import parts as p
+from fastnas.data.synthetic import primitives as p
 from fastnas.data.synthetic.camera import Floats
 
 SKIN = ((0.95, 0.78, 0.66), (0.87, 0.66, 0.5), (0.72, 0.5, 0.36), (0.5, 0.34, 0.24), (0.34, 0.23, 0.17))
@@ -16,11 +16,11 @@ HAIR = ((0.1, 0.08, 0.07), (0.28, 0.18, 0.1), (0.55, 0.38, 0.18), (0.85, 0.72, 0
 
 
 @dataclass(frozen=True)
-class Person:
-    """The joints [16, 3] in the world, and the parts of the body."""
+class PosedPerson:
+    """The joints [16, 3] in the world, and the primitives of the body."""
 
     joints: Floats
-    parts: tuple[p.Part, ...]
+    primitives: tuple[p.Primitive, ...]
 
 
 # A pose in degrees: for each leg (hip forward, hip outward, knee), for each arm (shoulder forward, shoulder outward,
@@ -40,7 +40,7 @@ _POSES = (
 )
 
 
-def make_person(rng: Random, x: float, z: float) -> Person:
+def make_person(rng: Random, x: float, z: float) -> PosedPerson:
     """Somebody standing at (x, z), or just in the air above it."""
     pose = rng.choice(_POSES)
     right_leg, left_leg, right_arm, left_arm, lean = (
@@ -80,10 +80,12 @@ def make_person(rng: Random, x: float, z: float) -> Person:
         joint[wrist] = joint[elbow] + (upper * math.cos(bend) + fold * math.sin(max(bend, 0.0))) * 0.15 * tall
     leap = rng.uniform(0.05, 0.45) if rng.random() < 0.12 else 0.0
     joint += np.array([x, 0.05 * tall + leap - min(joint[0, 1], joint[5, 1]), z])
-    return Person(joint.astype(np.float32), _dress(rng, joint, tall, forward, nod, chest_forward))
+    return PosedPerson(joint.astype(np.float32), _dress(rng, joint, tall, forward, nod, chest_forward))
 
 
-def _dress(rng: Random, joint: Floats, tall: float, forward: Floats, nod: Floats, face: Floats) -> tuple[p.Part, ...]:
+def _dress(
+    rng: Random, joint: Floats, tall: float, forward: Floats, nod: Floats, face: Floats
+) -> tuple[p.Primitive, ...]:
     """Shoes, trousers or shorts, a shirt with long or short sleeves, hands, a face in front and hair behind."""
     skin, hair = p.Material(rng.choice(SKIN), p.darker(rng.choice(SKIN), 0.9)), p.Material(rng.choice(HAIR), (0, 0, 0))
     shirt, trousers = p.material(rng, (0.2, 0.6)), p.material(rng, (0.2, 0.6))
@@ -98,7 +100,7 @@ def _dress(rng: Random, joint: Floats, tall: float, forward: Floats, nod: Floats
     head = joint[8] + nod * 0.065 * tall
     crown = joint[8] + nod * 0.085 * tall
     nape, top = crown - face * 0.018 * tall, crown + (nod * 0.008 - face * 0.012) * tall
-    body: list[p.Part] = [
+    body: list[p.Primitive] = [
         limb(shirt, joint[6] + (joint[7] - joint[6]) * 0.15, joint[7] - nod * 0.03 * tall, 0.066, 0.07),
         limb(shirt, joint[2] + (joint[6] - joint[2]) * 0.2, joint[12], 0.05, 0.042),
         limb(shirt, joint[3] + (joint[6] - joint[3]) * 0.2, joint[13], 0.05, 0.042),

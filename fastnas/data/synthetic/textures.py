@@ -1,7 +1,7 @@
 """Tiling grey textures that every kind of object shares, so that a class is told by its shape and not by its texture.
 
 A texture only says where between a material's two colours a point lies. Each is kept at halved resolutions down to 4
-pixels, and is read at the one whose pixels match the picture's, so that far surfaces do not flicker.
+pixels, and is read at the one whose pixels match the image's, so that far surfaces do not flicker.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def levels(name: str) -> tuple[Bytes, ...]:
 def sample(name: str, u: Floats, v: Floats, footprint: float) -> Bytes:
     """Texture `name` [h, w] at tile coordinates u ([h, w] or [1, w]) and v ([h, w] or [h, 1]).
 
-    `footprint` is how many tiles one pixel of the picture covers.
+    `footprint` is how many tiles one pixel of the image covers.
     """
     pyramid = levels(name)
     level = min(max(round(math.log2(max(footprint, 1e-6) * SIDE)), 0), len(pyramid) - 1)
@@ -103,5 +103,5 @@ def sample(name: str, u: Floats, v: Floats, footprint: float) -> Bytes:
 
 @functools.cache
 def film_grain(height: int, width: int) -> Floats:
-    """Standard normal noise [3, GRAIN + height, GRAIN + width]: a picture takes its own from somewhere in it."""
+    """Standard normal noise [3, GRAIN + height, GRAIN + width]: an image takes its own from somewhere in it."""
     return np.random.default_rng(12).standard_normal((3, GRAIN + height, GRAIN + width), dtype=np.float32)

@@ -1,6 +1,6 @@
-"""Composes a scene: which things stand where on the ground, and the camera that looks at them.
+"""Composes a world: which things stand where on the ground, and the camera that looks at them.
 
-Everything is drawn from one generator in one order, and nothing depends on the picture's size, so that a scene is the
+Everything is sampled from one generator in one order, and nothing depends on the image's size, so that a world is the
 same at every resolution.
 """
 
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from random import Random
 
 from fastnas.data.synthetic import objects
-from fastnas.data.synthetic import parts as p
-from fastnas.data.synthetic.camera import Camera, stand
+from fastnas.data.synthetic import primitives as p
+from fastnas.data.synthetic.camera import Camera, make_camera
 from fastnas.data.synthetic.light import Light, sample_light
-from fastnas.data.synthetic.people import Person, make_person
+from fastnas.data.synthetic.people import PosedPerson, make_person
 
 FARTHEST = 18.0  # metres; objects stand nearer than this
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A scene before it is drawn; the people's parts are among `parts`, in the order of `people`, at its end."""
+class World:
+    """What there is to see; the last of `primitives` are those of `people`, in their order."""
 
     camera: Camera
     light: Light
     ground: p.Material
-    parts: tuple[p.Part, ...]
-    people: tuple[Person, ...]
+    primitives: tuple[p.Primitive, ...]
+    people: tuple[PosedPerson, ...]
 
 
 class _Floor:
@@ -53,12 +53,12 @@ class _Floor:
         self._taken.append((x, z, radius))
 
 
-def compose(rng: Random, size: tuple[int, int], *, people: tuple[int, int]) -> Layout:
-    """A scene with at least `people[0]` and at most `people[1]` persons."""
+def compose(rng: Random, size: tuple[int, int], *, people: tuple[int, int]) -> World:
+    """A world with at least `people[0]` and at most `people[1]` persons."""
     light = sample_light(rng)
     camera_height = rng.uniform(0.9, 2.6)
     focal = 0.5 / math.tan(math.radians(rng.uniform(50, 76)) / 2)
-    camera = stand(
+    camera = make_camera(
         size,
         height=camera_height,
         pitch=math.radians(rng.uniform(-2, 9) + 2.5 * camera_height),
@@ -71,7 +71,7 @@ def compose(rng: Random, size: tuple[int, int], *, people: tuple[int, int]) -> L
         shade = rng.choice(((0.42, 0.41, 0.4), (0.36, 0.46, 0.22), (0.55, 0.46, 0.33)))
         ground = p.Material(p.darker(shade, 0.75), p.darker(shade, rng.uniform(0.9, 1.2)), ground.texture, ground.tile)
 
-    crowd: list[Person] = []
+    crowd: list[PosedPerson] = []
     for number in range(rng.randint(*people)):
         spot = floor.place(0.45, 2.4 if number else 3.0, 14.0)
         if spot is None and number < people[0]:
@@ -82,13 +82,13 @@ def compose(rng: Random, size: tuple[int, int], *, people: tuple[int, int]) -> L
     for _ in range(rng.randint(7, 13)):
         found += _thing(rng, floor)
     for person in crowd:
-        found += person.parts
-    return Layout(camera, light, ground, tuple(found), tuple(crowd))
+        found += person.primitives
+    return World(camera, light, ground, tuple(found), tuple(crowd))
 
 
-def _buildings(rng: Random, floor: _Floor) -> list[p.Part]:
+def _buildings(rng: Random, floor: _Floor) -> list[p.Primitive]:
     """A row far behind, and at times a street's wall on one side."""
-    found: list[p.Part] = []
+    found: list[p.Primitive] = []
     x = -16 * rng.random() - 6
     while x < 14:
         width, height = rng.uniform(3, 9), rng.uniform(2.5, 8)
@@ -106,7 +106,7 @@ def _buildings(rng: Random, floor: _Floor) -> list[p.Part]:
     return found
 
 
-def _thing(rng: Random, floor: _Floor) -> list[p.Part]:
+def _thing(rng: Random, floor: _Floor) -> list[p.Primitive]:
     """One object of a random kind, where there is room for it."""
     kind = rng.choice((p.TREE, p.BOX, p.BOX, p.BALL, p.BALL, p.BARREL, p.BARREL, p.CAR, p.CAR, p.SIGN, p.SIGN, p.POLE))
     match kind:

@@ -1,4 +1,4 @@
-"""What things are made of: round parts, flat faces and upright cylinders, each of one material and one class."""
+"""What things are made of: round primitives, flat faces and upright cylinders, each of one material and one class."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Cylinder:
         return (self.base, (self.base[0], self.base[1] + self.height, self.base[2]))
 
 
-Part = Round | Face | Cylinder
+Primitive = Round | Face | Cylinder
 
 
 def colour(rng: Random) -> Colour:
