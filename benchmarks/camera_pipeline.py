@@ -30,7 +30,7 @@ from fastnas.jetson.camera.sources import Mode, parse_address
 from fastnas.jetson.camera.stats import Figures
 from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server, Site
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference.draw import draw
 from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size
 from fastnas.jetson.inference.preprocess import Preprocessor
@@ -63,7 +63,7 @@ def inference_alone(
 ) -> float:
     """Passes in a second of all networks over one picture, one network after the other, and nothing else."""
     engines = [
-        open_engine(artifact, sizes[kind], inference.precision or "fp32", *inference.engine[:2])
+        open_engine(artifact, sizes[kind], inference.precision or "fp32", inference.engine)
         for kind, artifact in artifacts.items()
     ]
     for engine, (kind, artifact) in zip(engines, artifacts.items(), strict=True):

@@ -167,18 +167,17 @@ def _build_engines(
     progress: Callable[[str], None],
 ) -> None:
     """Build what `fastnas jetson-bench` would build on its first use; a DLA has fp16 alone."""
-    from fastnas.jetson.engine.base import open_engine
+    from fastnas.jetson.engine.opening import open_engine, precisions
     from fastnas.jetson.errors import Unsupported
+    from fastnas.jetson.options import EngineOptions
     from fastnas.jetson.sidecar import load
 
     artifact = load(str(result.folder))
-    there = dict.fromkeys(file.precision for file in artifact.sidecar.files if "tensorrt" in file.targets)
-    for precision in there if dla is None else ("fp16",):
+    options = EngineOptions("tensorrt", workspace_mb=workspace_mb, dla=dla)
+    for precision in precisions(artifact, "tensorrt") if dla is None else ("fp16",):
         try:
-            open_engine(
-                artifact, resolution, precision, "tensorrt", progress=progress, workspace_mb=workspace_mb, dla=dla
-            ).close()
-        except Unsupported as error:  # INT8 on a board without such instructions
+            open_engine(artifact, resolution, precision, options, progress).close()
+        except Unsupported as error:  # INT8 on a board without such instructions, or fp16 without a file on TensorRT 11
             progress(f"no engine in {precision}: {error}")
 
 

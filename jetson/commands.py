@@ -1,16 +1,16 @@
 """The device half's commands; on a board this is all of `fastnas`."""
 
 import json
-from typing import Any, Callable, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import click
 
 from fastnas.jetson import __version__
 from fastnas.jetson.camera.command import camera
 from fastnas.jetson.errors import CommandGroup
-from fastnas.jetson.options import RESOLUTION, SWEEP, engine_options
+from fastnas.jetson.options import RESOLUTION, SWEEP, EngineOptions, engine_options
 
-SUSPECT = 3
+UNRELIABLE = 3
 REGRESSED = 4
 
 
@@ -24,7 +24,7 @@ def main(debug: bool) -> None:
 main.add_command(camera)
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     """A line about progress: to stderr, so that stdout holds the result alone."""
     click.echo(line, err=True)
 
@@ -46,7 +46,7 @@ def _say(line: str) -> None:
     "--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds that they are spread over."
 )
 @click.option("--sustained", default=0.0, metavar="SECONDS", type=click.FloatRange(0), help="Run each so long: heat.")
-@click.option("--images", type=click.Path(exists=True, file_okay=False), help="A folder of pictures.")
+@click.option("--images", type=click.Path(exists=True, file_okay=False), help="A folder of images to measure with.")
 @click.option("--pin-clocks", is_flag=True, help="Highest power mode and clocks meanwhile; restored at the end.")
 @click.option(
     "--compare",
@@ -73,10 +73,7 @@ def jetson_bench(
     res: Tuple[int, int],
     sweep: Optional[List[Tuple[int, int]]],
     precisions: Tuple[str, ...],
-    engine: str,
-    threads: int,
-    workspace_mb: int,
-    dla: Optional[int],
+    engine: EngineOptions,
     passes: int,
     rounds: int,
     sustained: float,
@@ -90,42 +87,32 @@ def jetson_bench(
 ) -> None:
     """Measure latency: 100 passes with every stage timed, mean and std as in the paper's Table 1, and percentiles.
 
-    Without ARTIFACT every one under artifacts/ is measured. The exit code is 3 if a measurement is suspect, for the
-    reasons that are printed, and 4 after a regression.
+    Without ARTIFACT every one under artifacts/ is measured. The exit code is 3 if a result is flagged as unreliable,
+    for the reasons that are printed, and 4 after a regression.
     """
     from fastnas.jetson.bench import report, run
     from fastnas.jetson.bench.measure import Settings
-    from fastnas.jetson.engine.base import resolve_engine
+    from fastnas.jetson.engine.opening import resolve_engine
 
     before = report.read_report(earlier) if earlier else None
-    found = run.find_artifacts(artifacts, _say)
-    settings = Settings(passes, rounds, sustained, engine, threads, workspace_mb, dla)
+    found = run.find_artifacts(artifacts, _log)
+    settings = Settings(passes, rounds, sustained, engine)
     # Which engine `auto` is on a board only the board knows; TensorRT is why one has a board.
-    there = "tensorrt" if host and engine == "auto" else resolve_engine(engine)
-    subjects = run.choose_subjects(found, sweep or [res], precisions, there)
+    there = "tensorrt" if host and engine.engine == "auto" else resolve_engine(engine.engine)
+    workloads = run.choose_workloads(found, sweep or [res], precisions, there)
     if host:
         from fastnas.jetson.bench.remote import measure_there
 
-        result = measure_there(host, port, subjects, settings, pin_clocks, images, _say)
+        result = measure_there(host, port, workloads, settings, pin_clocks, images, _log)
     else:
-        result = run.run_benchmark(subjects, settings, images, pin_clocks, _say)
+        result = run.run_benchmark(workloads, settings, images, pin_clocks, _log)
     click.echo(json.dumps(result) if as_json else report.to_table(result))
-    _say("wrote " + ", ".join(report.save(result, output)))
-    code = SUSPECT if any(row["reasons"] for row in result["rows"]) else 0
-    if before is not None:
-        code = _print_changes(report.compare(result, before), _say if as_json else click.echo) or code
-    context.exit(code)
-
-
-def _print_changes(changes: Any, say: Callable[[str], None]) -> int:
-    """Print a comparison; the exit code that it asks for."""
+    _log("wrote " + ", ".join(report.save(result, output, _log)))
+    changes = [] if before is None else report.compare(result, before)
     for change in changes:
-        if change.ratio is None:
-            say("{}: not in the earlier report".format(change.name))
-        else:
-            word = "REGRESSED" if change.regressed else "ok"
-            say("{}: {:.3f} of the earlier median, {}".format(change.name, change.ratio, word))
-    return REGRESSED if any(change.regressed for change in changes) else 0
+        click.echo(change.line(), err=as_json)
+    unreliable = any(row["reasons"] for row in result["rows"])
+    context.exit(REGRESSED if any(change.regressed for change in changes) else UNRELIABLE if unreliable else 0)
 
 
 @main.command("doctor", short_help="Say what this machine has, lacks, and how to fix it.")
@@ -151,10 +138,10 @@ def doctor(context: click.Context, as_json: bool) -> None:
 @click.option("--report", "output", required=True, type=click.Path(dir_okay=False))
 @click.option("--pin-clocks", is_flag=True)
 def measure(request: str, output: str, pin_clocks: bool) -> None:
-    """The far side of `jetson-bench --host`: measure what REQUEST says and write the report."""
+    """The board's side of `jetson-bench --host`: measure what REQUEST names and write the report."""
     from fastnas.jetson.bench.remote import read_request
     from fastnas.jetson.bench.run import run_benchmark
     from fastnas.jetson.files import write_text
 
-    subjects, settings, images = read_request(request)
-    write_text(output, json.dumps(run_benchmark(subjects, settings, images, pin_clocks, _say)))
+    workloads, settings, images = read_request(request)
+    write_text(output, json.dumps(run_benchmark(workloads, settings, images, pin_clocks, _log)))

@@ -1,14 +1,13 @@
 """Types and values of options that commands share: sizes, sweeps, and how an engine runs."""
 
+import functools
 import re
-from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tuple
 
 import click
 
 Size = Tuple[int, int]
 """Height and width in pixels."""
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 LARGEST = 16384
 
@@ -108,6 +107,15 @@ DLA = click.option(
 )
 
 
-def engine_options(command: Command) -> Command:
-    """Add `--engine`, `--threads`, `--workspace` and `--dla`, named as `EngineOptions`' fields, to a command."""
-    return ENGINE(THREADS(WORKSPACE(DLA(command))))
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--engine`, `--threads`, `--workspace` and `--dla`; the command gets `engine`, an `EngineOptions`."""
+
+    @ENGINE
+    @THREADS
+    @WORKSPACE
+    @DLA
+    @functools.wraps(command)
+    def run(engine: str, threads: int, workspace_mb: int, dla: Optional[int], **options: Any) -> Any:
+        return command(engine=EngineOptions(engine, threads, workspace_mb, dla), **options)
+
+    return run

@@ -81,7 +81,7 @@ def _here(spec: ModelSpec, size: tuple[int, int]) -> float:
 
 def _there(spec: ModelSpec, size: tuple[int, int], limits: LimitSettings, cache: Path) -> float:
     from fastnas.deploy.export import Options, export
-    from fastnas.jetson.bench.measure import Settings, Subject
+    from fastnas.jetson.bench.measure import Settings, Workload
     from fastnas.jetson.bench.remote import measure_there
     from fastnas.jetson.sidecar import load
 
@@ -89,8 +89,8 @@ def _there(spec: ModelSpec, size: tuple[int, int], limits: LimitSettings, cache:
     precision = limits.latency_precision
     # Always in the same folder, so that the board keeps one candidate's files and not all of them.
     exported = export(build(spec).eval(), spec, "candidate", cache / "latency", Options(size, fp16=precision == "fp16"))
-    subject = Subject(load(str(exported.folder)), size, precision)
-    report = measure_there(host, port, [subject], Settings(rounds=1), False, None, lambda line: None)
+    workload = Workload(load(str(exported.folder)), size, precision)
+    report = measure_there(host, port, [workload], Settings(rounds=1), False, None, lambda line: None)
     return float(report["rows"][0]["ms"]["compute"]["median"])
 
 

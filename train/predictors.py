@@ -50,7 +50,8 @@ def open_subject(path: Path, precision: str, device: torch.device) -> Subject:
 
 def _artifact(folder: Path, precision: str) -> Subject:
     """Pictures go through the device's engine one by one; an engine is opened for each of their sizes."""
-    from fastnas.jetson.engine.base import Engine, open_engine
+    from fastnas.jetson.engine.base import Engine
+    from fastnas.jetson.engine.opening import open_engine
     from fastnas.jetson.errors import JetsonError
     from fastnas.jetson.sidecar import load
 

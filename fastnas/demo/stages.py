@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TASKS = ("segmentation", "depth", "pose")
-SUSPECT = 3
-"""The exit code of a benchmark whose report says that the machine was not quiet; the page repeats its verdict."""
+UNRELIABLE = 3
+"""The exit code of a benchmark that flags results as unreliable; the page repeats the reasons."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def plan(out: Path, sizes: Sizes) -> list[Stage]:
         Stage(
             "benchmark", 20, out / "bench.json",
             lambda: bench(["segmentation", "arch0"], "--res", res, "--passes", f"{sizes.passes}", report="bench.json"),
-            accepted=(0, SUSPECT),
+            accepted=(0, UNRELIABLE),
         ),
         Stage(
             "benchmark over resolutions", 12, out / "sweep.svg",
@@ -144,7 +144,7 @@ def plan(out: Path, sizes: Sizes) -> list[Stage]:
                 ["segmentation"], "--sweep", sizes.sweep, "--precision", "fp32", "--precision", "int8",
                 "--passes", third, report="sweep.json",
             ),
-            accepted=(0, SUSPECT),
+            accepted=(0, UNRELIABLE),
         ),
         Stage(
             "the camera on a clip", 20, out / "camera.mp4",

@@ -5,6 +5,7 @@ Only the system's `ssh` is used, so keys, jump hosts and aliases of ~/.ssh/confi
 the next call sends what is missing. The files stay under the cache folder on the board, `~/.cache/fastnas/remote`.
 """
 
+import glob
 import hashlib
 import io
 import json
@@ -15,11 +16,12 @@ import subprocess
 import tarfile
 import tempfile
 import uuid
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
+from contextlib import contextmanager, suppress
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
-from fastnas.jetson.bench.measure import Settings, Subject
+from fastnas.jetson.bench.measure import Settings, Workload
 from fastnas.jetson.bench.report import check_report
+from fastnas.jetson.engine.base import Log
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import PACKAGE, sha256_of
 from fastnas.jetson.sidecar import FILE_NAME, load
@@ -48,8 +50,8 @@ class Board:
             self._ssh += ["-o", option]
         self._ssh += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
 
-    def run(self, command: str, given: bytes = b"", accept: Sequence[int] = (0,)) -> bytes:
-        """The standard output of a shell command there.
+    def run(self, command: str, given: bytes = b"") -> bytes:
+        """The standard output of a shell command on the board, with `given` as its input.
 
         Raises:
             ConnectionError: the connection broke or could not be made.
@@ -58,11 +60,11 @@ class Board:
         done = subprocess.run(
             self._ssh + ["--", self.host, command], input=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        self.check(done.returncode, done.stderr.decode("utf-8", "replace"), accept)
+        self._check(done.returncode, done.stderr.decode("utf-8", "replace"))
         return done.stdout
 
-    def watch(self, command: str, say: Callable[[str], None], accept: Sequence[int]) -> None:
-        """Run a command there, passing on its lines as they come. It is hung up when the connection or we end.
+    def watch(self, command: str, log: Log) -> None:
+        """Run a command there, logging its lines as they come. It ends with the connection and with this process.
 
         Raises:
             ConnectionError, JetsonError: as `run`.
@@ -81,19 +83,19 @@ class Board:
             for line in child.stdout:
                 last = line.strip() or last
                 if line.strip():
-                    say(line.rstrip())
+                    log(line.rstrip())
             child.wait()
         finally:
             if child.poll() is None:
                 child.terminate()
                 child.wait()
-        self.check(child.returncode, last, accept)
+        self._check(child.returncode, last)
 
-    def check(self, code: int, words: str, accept: Sequence[int]) -> None:
-        """Turn an exit code into an error, with the last words of the far side."""
-        if code in accept:
+    def _check(self, code: int, output: str) -> None:
+        """Turn an exit code into an error, with the last line of the command's output."""
+        if code == 0:
             return
-        last = (words.strip().splitlines() or ["exit {}".format(code)])[-1]
+        last = (output.strip().splitlines() or ["exit {}".format(code)])[-1]
         if code == CONNECTION_LOST:
             raise ConnectionError(last)
         raise JetsonError("{}: {}".format(self.host, last))
@@ -124,104 +126,107 @@ def connect(host: str, port: int) -> Iterator[Board]:
 def measure_there(
     host: str,
     port: int,
-    subjects: Sequence[Subject],
+    workloads: Sequence[Workload],
     settings: Settings,
     pin_clocks: bool,
-    images: Optional[str],
-    say: Callable[[str], None],
+    folder: Optional[str],
+    log: Log,
 ) -> Dict[str, Any]:
     """The report of a benchmark on a board.
 
     Args:
         host: `USER@NAME` or an alias of ~/.ssh/config.
         port: of SSH.
-        subjects: what to measure.
-        settings: how.
+        workloads: what to measure.
+        settings: passes, rounds and the engine.
         pin_clocks: whether to pin the board's clocks meanwhile.
-        images: a folder of pictures to send along, or None for made ones.
-        say: receives lines about progress.
+        folder: of images to send along, or None for generated ones.
+        log: receives lines about progress.
 
     Raises:
-        JetsonError: no connection, or the board refuses; what it said is the line.
+        JetsonError: no connection, or the command on the board fails; its error is the line.
     """
     with connect(host, port) as board:
-        pictures = _pictures(images) if images else {}
-        files = dict(_files(subjects), **pictures)
-        _copy(board, files, say)
+        images = _images(folder) if folder else {}
+        _copy(board, dict(_files(workloads), **images), log)
         report = "report-{}.json".format(uuid.uuid4().hex)
-        words = [PYTHON, "-m", "fastnas.jetson", "measure", json.dumps(_request(subjects, settings, pictures))]
+        words = [PYTHON, "-m", "fastnas.jetson", "measure", json.dumps(_request(workloads, settings, images))]
         words += ["--report", report] + ["--pin-clocks"] * pin_clocks
         enter = "cd {} && ".format(FOLDER)
         try:
             # On Python 3.6 click refuses to run without a locale that knows UTF-8.
             variables = "PYTHONPATH=. PYTHONUNBUFFERED=1 LC_ALL=C.UTF-8 "
-            board.watch(enter + "exec env " + variables + " ".join(map(shlex.quote, words)), say, (0,))
+            board.watch(enter + "exec env " + variables + " ".join(map(shlex.quote, words)), log)
             text = board.run(enter + "cat " + report)
         finally:
-            _forget(board, enter + "rm -f " + report)
+            with suppress(ConnectionError, JetsonError):  # the error that is already on its way matters more
+                board.run(enter + "rm -f " + report)
     return check_report(json.loads(text.decode("utf-8")), "the report of " + host)
 
 
-def _request(subjects: Sequence[Subject], settings: Settings, pictures: Dict[str, str]) -> Dict[str, Any]:
-    """What `measure` on the board takes: the subjects and the pictures with their folders there."""
-    listed = [[_place(subject), list(subject.size), subject.precision] for subject in subjects]
-    images = os.path.dirname(next(iter(pictures))) if pictures else None
-    return {"subjects": listed, "settings": dict(settings._asdict()), "images": images}
+def _request(workloads: Sequence[Workload], settings: Settings, images: Dict[str, str]) -> Dict[str, Any]:
+    """The argument of `measure` on the board: workloads, settings and the folder of images there."""
+    listed = [[_place(workload), list(workload.size), workload.precision] for workload in workloads]
+    folder = os.path.dirname(next(iter(images))) if images else None
+    return {"workloads": listed, "settings": settings.to_dict(), "images": folder}
 
 
-def _place(subject: Subject) -> str:
+def read_request(text: str) -> Tuple[Sequence[Workload], Settings, Optional[str]]:
+    """Read `_request`'s values: workloads, settings, and the folder of images or None."""
+    values = json.loads(text)
+    workloads = [Workload(load(folder), (height, width), word) for folder, (height, width), word in values["workloads"]]
+    return workloads, Settings.from_dict(values["settings"]), values["images"]
+
+
+def _place(workload: Workload) -> str:
     """The folder of an artifact there; two artifacts of one name stay apart."""
-    folder = os.path.abspath(subject.artifact.folder)
-    digest = hashlib.sha256(folder.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return "artifacts/{}-{}".format(os.path.basename(folder), digest)
+    folder = os.path.abspath(workload.artifact.folder)
+    return "artifacts/{}-{}".format(os.path.basename(folder), _digest(os.fsencode(folder))[:8])
 
 
-def _files(subjects: Sequence[Subject]) -> Dict[str, str]:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _files(workloads: Sequence[Workload]) -> Dict[str, str]:
     """The path here of every file that must be there, by its path there."""
     files = {"fastnas/__init__.py": os.devnull}  # a full package, so that no other fastnas there is taken instead
-    for folder, _, names in os.walk(PACKAGE):
-        for name in names:
-            if name.endswith(".py") and name != "setup.py":
-                path = os.path.join(folder, name)
-                files["fastnas/jetson/" + os.path.relpath(path, PACKAGE).replace(os.sep, "/")] = path
-    for subject in subjects:
-        artifact = subject.artifact
+    for path in glob.glob(os.path.join(glob.escape(PACKAGE), "**", "*.py"), recursive=True):
+        files["fastnas/jetson/" + os.path.relpath(path, PACKAGE).replace(os.sep, "/")] = path
+    for workload in workloads:
+        artifact = workload.artifact
         for name in [FILE_NAME] + [file.path for file in artifact.sidecar.files]:
-            files[_place(subject) + "/" + name] = os.path.join(artifact.folder, name)
+            files[_place(workload) + "/" + name] = os.path.join(artifact.folder, name)
     return files
 
 
-def _pictures(folder: str) -> Dict[str, str]:
-    """The first pictures of a folder, by their path there; a folder of its own for each set of names and contents."""
-    paths = [
-        path for path in (os.path.join(folder, name) for name in sorted(os.listdir(folder))) if os.path.isfile(path)
-    ]
-    digest = hashlib.sha256("".join(path + sha256_of(path) for path in paths[:8]).encode()).hexdigest()[:16]
-    return {"images/{}/{}".format(digest, os.path.basename(path)): path for path in paths[:8]}
+def _images(folder: str) -> Dict[str, str]:
+    """The first images of a folder, by their path there; a folder of its own for each set of names and contents."""
+    paths = [path for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*"))) if os.path.isfile(path)][:8]
+    digest = _digest("".join(path + sha256_of(path) for path in paths).encode())[:16]
+    return {"images/{}/{}".format(digest, os.path.basename(path)): path for path in paths}
 
 
-def _copy(board: Board, files: Dict[str, str], say: Callable[[str], None]) -> None:
+def _copy(board: Board, files: Dict[str, str], log: Log) -> None:
     """Send what is not there yet, trying again after a broken connection, for it resumes."""
     for attempt in range(COPY_TRIES):
         try:
             missing = _missing(board, files)
             if missing:
-                say("copying {} files to {}".format(len(missing), board.host))
+                log("copying {} files to {}".format(len(missing), board.host))
                 board.run("mkdir -p {0} && tar -xf - -C {0}".format(FOLDER), _archive(missing))
             return
         except ConnectionError as error:
             if attempt == COPY_TRIES - 1:
                 raise
-            say("the connection broke ({}); trying again".format(error))
+            log("the connection broke ({}); trying again".format(error))
 
 
 def _missing(board: Board, files: Dict[str, str]) -> Dict[str, bytes]:
     """The contents of the files that the board lacks or has otherwise, a half-copied one included."""
     listing = board.run("mkdir -p {0} && cd {0} && find . -type f -exec sha256sum {{}} +".format(FOLDER))
-    there = {}
-    for line in listing.decode("utf-8", "replace").splitlines():
-        digest, _, name = line.partition("  ")
-        there[name[2:]] = digest
+    lines = (line.partition("  ") for line in listing.decode("utf-8", "replace").splitlines())
+    there = {name[2:]: digest for digest, _, name in lines}
     missing = {}
     for name, path in files.items():
         try:
@@ -229,7 +234,7 @@ def _missing(board: Board, files: Dict[str, str]) -> Dict[str, bytes]:
                 content = file.read()
         except OSError as error:
             raise JetsonError("cannot read {}: {}".format(path, error.strerror)) from error
-        if there.get(name) != hashlib.sha256(content).hexdigest():
+        if there.get(name) != _digest(content):
             missing[name] = content
     return missing
 
@@ -242,18 +247,3 @@ def _archive(contents: Dict[str, bytes]) -> bytes:
             entry.size, entry.mode = len(content), 0o644
             archive.addfile(entry, io.BytesIO(content))
     return stream.getvalue()
-
-
-def _forget(board: Board, command: str) -> None:
-    """Clean up there if it can be reached; the error that is already on its way matters more."""
-    try:
-        board.run(command)
-    except (ConnectionError, JetsonError):
-        pass
-
-
-def read_request(text: str) -> Tuple[Sequence[Subject], Settings, Optional[str]]:
-    """What `_request` wrote: subjects, settings, and the folder of pictures or None."""
-    values = json.loads(text)
-    subjects = [Subject(load(folder), (height, width), word) for folder, (height, width), word in values["subjects"]]
-    return subjects, Settings(**values["settings"]), values["images"]

@@ -1,15 +1,17 @@
-"""What a benchmark leaves: a table, JSON with every sample, CSV, a plot, and a comparison with an earlier one."""
+"""The report of a benchmark: tables, JSON with every sample, CSV, a plot, and a comparison with an earlier report."""
 
 import csv
 import io
 import json
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+import numpy as np
+
 from fastnas.jetson.bench.measure import STAGES
-from fastnas.jetson.bench.plot import line_plot
 from fastnas.jetson.checks import Fields
+from fastnas.jetson.engine.base import Log
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.files import write_text
+from fastnas.jetson.files import atomic_path, write_text
 
 FORMAT = 1
 
@@ -60,121 +62,120 @@ def check_report(values: Any, where: str) -> Dict[str, Any]:
     return fields.values
 
 
-def save(report: Dict[str, Any], path: str) -> List[str]:
-    """Write the JSON to `path`, and beside it CSV and, for more than one size, a plot; return the paths."""
+def save(report: Dict[str, Any], path: str, log: Log) -> List[str]:
+    """Write the JSON to `path`, and beside it CSV and, for more than one size, a plot; return the paths.
+
+    The plot needs matplotlib, which a board seldom has: there the CSV holds the same numbers, and a host draws it.
+    """
     stem = path[: -len(".json")] if path.endswith(".json") else path
-    written = {path: json.dumps(report) + "\n", stem + ".csv": to_csv(report)}
+    written = [path, stem + ".csv"]
+    write_text(path, json.dumps(report) + "\n")
+    write_text(stem + ".csv", to_csv(report))
     if len({tuple(row["size"]) for row in report["rows"]}) > 1:
-        written[stem + ".svg"] = to_plot(report)
-    for name, text in written.items():
-        write_text(name, text)
-    return list(written)
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            log("no plot: matplotlib is not installed (measured from a host, with --host, there is one)")
+        else:
+            _plot(report, Figure(figsize=(8, 5)), stem + ".svg")
+            written.append(stem + ".svg")
+    return written
+
+
+def _plot(report: Dict[str, Any], figure: Any, path: str) -> None:
+    """Latency against resolution with error bars (the paper's Fig. 15), SVG."""
+    axes = figure.subplots()
+    for name, rows in _by_network(report).items():
+        ms = [row["ms"]["compute"] for row in rows]
+        sides = [(row["size"][0] * row["size"][1]) ** 0.5 for row in rows]
+        axes.errorbar(sides, [each["mean"] for each in ms], [each["std"] for each in ms], marker="o", label=name)
+    axes.set(title=report["title"], xlabel="resolution, pixels a side", ylabel="ms, mean ± std")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(str(temporary), format="svg", bbox_inches="tight")
 
 
 def to_table(report: Dict[str, Any]) -> str:
-    """The report for people, in Table 1's shape: mean ± std of the forward pass, then what surrounds it."""
-    lines = [report["title"], ""]
-    heads = (
-        "network",
-        "size",
-        "engine",
-        "ms (mean ± std)",
-        "median",
-        "p90",
-        "p95",
-        "p99",
-        "FPS",
-        "end to end",
-        "FPS",
-        "",
-    )
+    """The report as text, in Table 1's shape: mean ± std of the forward pass, then what surrounds it."""
+    rows = report["rows"]
+    percentiles = ("median", "p90", "p95", "p99")
+    heads = ("network", "size", "engine", "ms (mean ± std)") + percentiles + ("FPS", "end to end", "FPS", "")
     cells = [heads]  # type: List[Tuple[str, ...]]
-    for row in report["rows"]:
+    for row in rows:
         ms, whole = row["ms"]["compute"], row["ms"]["end_to_end"]
-        name = row["name"] if row["precision"] == "fp32" else "{} {}".format(row["name"], row["precision"])
+        values = ["{:.2f}".format(ms[name]) for name in percentiles]
+        values[-1] += "?" if ms["count"] < 1000 else ""
+        name = _network(row) + ("" if row["trained"] else " (untrained)")
         cells.append(
-            (
-                name + ("" if row["trained"] else " (untrained)"),
-                "{}x{}".format(*row["size"]),
-                row["engine"]["engine"],
-                "{:.2f} ± {:.2f}".format(ms["mean"], ms["std"]),
-                "{:.2f}".format(ms["median"]),
-                "{:.2f}".format(ms["p90"]),
-                "{:.2f}".format(ms["p95"]),
-                "{:.2f}".format(ms["p99"]) + ("?" if ms["count"] < 1000 else ""),
-                "{:.1f}".format(row["fps"]["inference"]),
-                "{:.2f} ± {:.2f}".format(whole["mean"], whole["std"]),
-                "{:.1f}".format(row["fps"]["end_to_end"]),
-                row["verdict"],
-            )
+            (name, "{}x{}".format(*row["size"]), row["engine"]["engine"], _mean_std(ms["mean"], ms["std"]))
+            + tuple(values)
+            + ("{:.1f}".format(row["fps"]["inference"]), _mean_std(whole["mean"], whole["std"]))
+            + ("{:.1f}".format(row["fps"]["end_to_end"]), "unreliable" if row["reasons"] else "")
         )
-    lines += _align(cells) + ["", "? fewer than 1000 samples barely support a 99th percentile", ""]
-    lines += _align([("stage, mean ms",) + STAGES, *map(_stage_cells, report["rows"])]) + [""]
-    for reason, names in _doubts(report).items():
-        lines.append("suspect, {}: {}".format("all" if len(names) == len(report["rows"]) else ", ".join(names), reason))
-    lines += [_sensor_line(row) for row in report["rows"]]
+    stages = [("stage, mean ms",) + STAGES]  # type: List[Tuple[str, ...]]
+    for row in rows:
+        means = ("{:.2f}".format(row["ms"][stage]["mean"]) if stage in row["ms"] else "-" for stage in STAGES)
+        stages.append((_label(row),) + tuple(means))
+    lines = [report["title"], ""] + _align(cells) + ["", "? fewer than 1000 samples barely support a 99th percentile"]
+    lines += [""] + _align(stages) + [""] + _flags(rows) + [_label(row) + ": " + _sensors(row) for row in rows]
     absent = report["machine"].get("absent_sensors")
-    if absent:
-        lines.append("sensors absent on this machine: " + ", ".join(absent))
+    lines += ["sensors absent on this machine: " + ", ".join(absent)] if absent else []
     growths = growth(report)
-    if growths:
-        lines += ["", "growth: compute = a · pixels^b, fitted to the medians"]
-        lines += ["{}: b = {:.2f}".format(name, exponent) for name, exponent in growths.items()]
-    return "\n".join(lines + _published_lines(report)) + "\n"
+    lines += ["", "growth: compute = a · pixels^b, fitted to the medians"] if growths else []
+    lines += ["{}: b = {:.2f}".format(name, exponent) for name, exponent in growths.items()]
+    return "\n".join(lines + _published(rows)) + "\n"
 
 
-def _doubts(report: Dict[str, Any]) -> Dict[str, List[str]]:
-    """The rows that each reason for doubt applies to."""
+def _flags(rows: List[Dict[str, Any]]) -> List[str]:
+    """A line for each reason why rows are unreliable."""
     found = {}  # type: Dict[str, List[str]]
-    for row in report["rows"]:
+    for row in rows:
         for reason in row["reasons"]:
-            found.setdefault(reason, []).append("{} {}x{}".format(_label(row), *row["size"]))
-    return found
-
-
-def _stage_cells(row: Dict[str, Any]) -> Tuple[str, ...]:
-    means = ("{:.2f}".format(row["ms"][stage]["mean"]) if stage in row["ms"] else "-" for stage in STAGES)
-    return ("{} {} {}x{}".format(row["name"], row["precision"], *row["size"]),) + tuple(means)
-
-
-def _sensor_line(row: Dict[str, Any]) -> str:
-    """What the sensors said during one row; nothing of those that are absent."""
-    sensors = row["sensors"]
-    parts = [
-        text.format(**sensors)
-        for key, text in (
-            ("power_w", "{power_w:.1f} W, at most {power_w_max:.1f}"),
-            ("energy_mj", "{energy_mj:.0f} mJ a frame"),
-            ("energy_above_idle_mj", "{energy_above_idle_mj:.0f} mJ above idle"),
-            ("temperature_c", "{temperature_c:.0f} °C ({hottest}), at most {temperature_c_max:.0f}"),
-            ("gpu_mhz", "GPU {gpu_mhz:.0f} MHz, at least {gpu_mhz_min:.0f}"),
-            ("cpu_mhz", "CPU {cpu_mhz:.0f} MHz, at least {cpu_mhz_min:.0f}"),
-            ("memory_mb", "{memory_mb_max:.0f} MB in use on the machine"),
-        )
-        if sensors.get(key) is not None
+            found.setdefault(reason, []).append(_label(row))
+    return [
+        "unreliable, {}: {}".format("all" if len(labels) == len(rows) else ", ".join(labels), reason)
+        for reason, labels in found.items()
     ]
-    return "{} {}x{}: {}".format(_label(row), row["size"][0], row["size"][1], ", ".join(parts))
 
 
-def _published_lines(report: Dict[str, Any]) -> List[str]:
-    """Table 1's figures for the networks that are in the report."""
-    names = [name for name in PUBLISHED if any(row["name"] == name for row in report["rows"])]
-    if not names:
-        return []
-    cells = [("published (512x512)", "TX2 ms", "1080Ti ms")]  # type: List[Tuple[str, ...]]
-    for name in names:
-        cells.append((name,) + tuple("{:.2f} ± {:.2f}".format(*figures) for figures in PUBLISHED[name]))
+def _sensors(row: Dict[str, Any]) -> str:
+    """The sensors' readings during one row, without those that are absent."""
+    texts = (
+        ("power_w", "{power_w:.1f} W, at most {power_w_max:.1f}"),
+        ("energy_mj", "{energy_mj:.0f} mJ a frame"),
+        ("energy_above_idle_mj", "{energy_above_idle_mj:.0f} mJ above idle"),
+        ("temperature_c", "{temperature_c:.0f} °C ({hottest}), at most {temperature_c_max:.0f}"),
+        ("gpu_mhz", "GPU {gpu_mhz:.0f} MHz, at least {gpu_mhz_min:.0f}"),
+        ("cpu_mhz", "CPU {cpu_mhz:.0f} MHz, at least {cpu_mhz_min:.0f}"),
+        ("memory_mb", "{memory_mb_max:.0f} MB in use on the machine"),
+    )
+    sensors = row["sensors"]
+    return ", ".join(text.format(**sensors) for key, text in texts if sensors.get(key) is not None)
+
+
+def _published(rows: List[Dict[str, Any]]) -> List[str]:
+    """Table 1's times of the networks that are in the report."""
+    names = [name for name in PUBLISHED if any(row["name"] == name for row in rows)]
+    cells = [("published (512x512)", "TX2 ms", "1080Ti ms")] + [
+        (name,) + tuple(_mean_std(*times) for times in PUBLISHED[name]) for name in names
+    ]
     note = "published: Table 1 of arXiv 1810.10804, measured by its authors on their devices, not here"
-    return ["", note] + _align(cells)
+    return ["", note] + _align(cells) if names else []
+
+
+def _mean_std(mean: float, std: float) -> str:
+    return "{:.2f} ± {:.2f}".format(mean, std)
 
 
 def _align(cells: List[Tuple[str, ...]]) -> List[str]:
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = []
-    for row in cells:
-        first, rest = row[0].ljust(widths[0]), [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
-        lines.append("  ".join([first] + rest).rstrip())
-    return lines
+    """Lines of a table: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return [
+        "  ".join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]).rstrip()
+        for row in cells
+    ]
 
 
 def to_csv(report: Dict[str, Any]) -> str:
@@ -182,40 +183,40 @@ def to_csv(report: Dict[str, Any]) -> str:
     text = io.StringIO()
     names = ("count", "min", "mean", "median", "p90", "p95", "p99", "max", "std", "cov")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("name", "precision", "height", "width", "engine", "verdict", "stage") + names)
+    writer.writerow(("name", "precision", "height", "width", "engine", "reliable", "stage") + names)
     for row in report["rows"]:
-        head = [row["name"], row["precision"]] + row["size"] + [row["engine"]["engine"], row["verdict"]]
+        reliable = "no" if row["reasons"] else "yes"
+        head = [row["name"], row["precision"]] + row["size"] + [row["engine"]["engine"], reliable]
         for stage, statistics in row["ms"].items():
             writer.writerow(head + [stage] + [repr(statistics[name]) for name in names])
     return text.getvalue()
 
 
-def to_plot(report: Dict[str, Any]) -> str:
-    """Latency against resolution with error bars (the paper's Fig. 15), SVG."""
-    lines = {}  # type: Dict[str, List[Tuple[float, float, float]]]
-    for row in report["rows"]:
-        ms = row["ms"]["compute"]
-        point = (float((row["size"][0] * row["size"][1]) ** 0.5), ms["mean"], ms["std"])
-        lines.setdefault(_label(row), []).append(point)
-    return line_plot(lines, report["title"], "resolution, pixels a side", "ms, mean ± std")
-
-
 def growth(report: Dict[str, Any]) -> Dict[str, float]:
     """The exponent b of `compute = a * pixels^b` by network, where three or more sizes were measured."""
-    import numpy as np
+    found = {}
+    for name, rows in _by_network(report).items():
+        pixels = [row["size"][0] * row["size"][1] for row in rows]
+        if len(set(pixels)) >= 3:
+            medians = [row["ms"]["compute"]["median"] for row in rows]
+            found[name] = float(np.polyfit(np.log(pixels), np.log(medians), 1)[0])
+    return found
 
-    points = {}  # type: Dict[str, List[Tuple[float, float]]]
-    for row in report["rows"]:
-        points.setdefault(_label(row), []).append((row["size"][0] * row["size"][1], row["ms"]["compute"]["median"]))
-    return {
-        name: float(np.polyfit(np.log([x for x, _ in found]), np.log([y for _, y in found]), 1)[0])
-        for name, found in points.items()
-        if len({pixels for pixels, _ in found}) >= 3
-    }
+
+def _by_network(report: Dict[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
+    """The rows of each network and precision, by size."""
+    found = {}  # type: Dict[str, List[Dict[str, Any]]]
+    for row in sorted(report["rows"], key=lambda row: row["size"][0] * row["size"][1]):
+        found.setdefault(_network(row), []).append(row)
+    return found
+
+
+def _network(row: Dict[str, Any]) -> str:
+    return "{} {}".format(row["name"], row["precision"])
 
 
 def _label(row: Dict[str, Any]) -> str:
-    return row["name"] if row["precision"] == "fp32" else "{} {}".format(row["name"], row["precision"])
+    return "{} {}x{}".format(_network(row), *row["size"])
 
 
 class Change(NamedTuple):
@@ -223,7 +224,18 @@ class Change(NamedTuple):
 
     name: str
     ratio: Optional[float]
-    regressed: bool
+
+    @property
+    def regressed(self) -> bool:
+        """Whether the row got slower by more than `REGRESSION`."""
+        return self.ratio is not None and self.ratio > 1 + REGRESSION
+
+    def line(self) -> str:
+        """The change as a line of text."""
+        if self.ratio is None:
+            return "{}: not in the earlier report".format(self.name)
+        word = "REGRESSED" if self.regressed else "ok"
+        return "{}: {:.3f} of the earlier median, {}".format(self.name, self.ratio, word)
 
 
 def compare(new: Dict[str, Any], old: Dict[str, Any]) -> List[Change]:
@@ -240,10 +252,9 @@ def compare(new: Dict[str, Any], old: Dict[str, Any]) -> List[Change]:
     before = {_key(row): row["ms"]["compute"]["median"] for row in old["rows"]}
     changes = []
     for row in new["rows"]:
-        name = "{} {}x{}".format(_label(row), *row["size"])
         median = before.get(_key(row))
         ratio = None if median is None else row["ms"]["compute"]["median"] / median
-        changes.append(Change(name, ratio, ratio is not None and ratio > 1 + REGRESSION))
+        changes.append(Change(_label(row), ratio))
     if all(change.ratio is None for change in changes):
         raise JetsonError("the earlier report has none of these networks at these sizes and engines")
     return changes

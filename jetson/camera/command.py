@@ -41,7 +41,7 @@ def _numbers(text: str, count: int, example: str) -> List[float]:
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
-    help="Of the engines; without it fp16 in TensorRT where an artifact has it, else fp32. It is printed.",
+    help="Of the engines; by default fp16 in TensorRT, else fp32. TensorRT 11 needs an fp16 file.",
 )
 @engine_options
 @click.option("--alpha", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Strength of the overlay.")
@@ -77,7 +77,6 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
     from fastnas.jetson.camera.watchdog import Watch
     from fastnas.jetson.inference.predictions import Box
     from fastnas.jetson.inference.predictor import InferenceOptions, by_task
-    from fastnas.jetson.options import EngineOptions
 
     if not (options["web"] or options["window"] or options["out"]):
         raise click.UsageError("--no-web without --window or --out would show nothing")
@@ -86,7 +85,7 @@ def camera(artifacts: Tuple[str, ...], source: str, mode: str, box: Optional[str
         size=options["res"],
         pose_size=options["pose_res"],
         precision=options["precision"],
-        engine=EngineOptions(options["engine"], options["threads"], options["workspace_mb"], options["dla"]),
+        engine=options["engine"],
         box=Box(corner[0], corner[1], corner[0] + corner[2], corner[1] + corner[3]) if corner else None,
     )
     found = by_task([sidecar.load(path) for path in artifacts])

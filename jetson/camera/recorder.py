@@ -12,7 +12,7 @@ from fastnas.jetson.camera.pipeline import Sink
 from fastnas.jetson.errors import FastnasError, JetsonError
 from fastnas.jetson.files import atomic_path
 from fastnas.jetson.inference.preprocess import import_cv2
-from fastnas.jetson.part_files import Part, abandoned
+from fastnas.jetson.partial_files import PartialFile, abandoned
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 
@@ -46,7 +46,7 @@ class Video:
         except OSError as error:
             raise JetsonError("cannot record into {}: {}".format(self._folder, error.strerror)) from error
         self._fps, self._every = fps, every
-        self._part: Optional[Part] = None
+        self._part: Optional[PartialFile] = None
         self._writer: Any = None
         self._size = (0, 0)
         self._written, self._start, self._last, self._checked = 0, 0.0, 0.0, -1.0
@@ -92,12 +92,12 @@ class Video:
             part.close()
         return self.path
 
-    def _open(self, picture: np.ndarray) -> Part:
+    def _open(self, picture: np.ndarray) -> PartialFile:
         codec = self._cv2.VideoWriter_fourcc(*CODECS[os.path.splitext(self.path)[1].lower()])
         # Even sides: most players' chroma is half as fine.
         self._size = (picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2)
         try:
-            part = Part(self.path)
+            part = PartialFile(self.path)
         except OSError as error:
             raise JetsonError("cannot record into {}: {}".format(self._folder, error.strerror)) from error
         self._writer = self._cv2.VideoWriter(part.path, codec, self._fps, self._size[::-1])

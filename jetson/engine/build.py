@@ -18,13 +18,13 @@ import signal
 import sys
 from typing import Any, List, NamedTuple, Optional, Tuple
 
-from fastnas.jetson.part_files import Part
-
-DEFAULT_WORKSPACE_MB = 256
+from fastnas.jetson.errors import FastnasError
+from fastnas.jetson.files import atomic_path
+from fastnas.jetson.options import EngineOptions
 
 
 class BuildOrder(NamedTuple):
-    """All that a build needs, as it is passed to the building process.
+    """What a build needs, as it is passed to the building process.
 
     Attributes:
         onnx: path of the graph.
@@ -45,7 +45,7 @@ class BuildOrder(NamedTuple):
     shape: Tuple[int, ...]
     flags: Tuple[str, ...] = ()
     typed: bool = False
-    workspace_mb: int = DEFAULT_WORKSPACE_MB
+    workspace_mb: int = EngineOptions().workspace_mb
     pools: bool = True
     dla: Optional[int] = None
     timing_cache: Optional[str] = None
@@ -61,7 +61,7 @@ class BuildOrder(NamedTuple):
 
 
 class BuildError(Exception):
-    """TensorRT refused; the message is its own words."""
+    """TensorRT refused; the text is its own message."""
 
 
 def build(trt: Any, order: BuildOrder) -> bytes:
@@ -164,13 +164,8 @@ def _load_timings(config: Any, path: Optional[str]) -> None:
 def _save_timings(config: Any, path: Optional[str]) -> None:
     if path is None:
         return
-    part = Part(path)
-    try:
-        with open(part.path, "wb") as file:
-            file.write(bytes(config.get_timing_cache().serialize()))
-        part.finish()
-    finally:
-        part.close()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
 
 
 def main(arguments: List[str]) -> int:
@@ -193,7 +188,7 @@ def main(arguments: List[str]) -> int:
     except MemoryError:
         sys.stderr.write("out of memory\n")
         return 1
-    except (BuildError, OSError) as error:
+    except (BuildError, FastnasError, OSError) as error:
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return 1
     return 0

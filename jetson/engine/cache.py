@@ -2,7 +2,7 @@
 
 An engine works only with the TensorRT and the GPU that built it. The cache is the folder `engines` of
 `files.cache_root`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, which says what it was built from
-and, once that is known, how far it is from its graph.
+and, once compared, how far its output is from its graph's.
 """
 
 import glob
@@ -15,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
+from fastnas.jetson.engine.base import Log
 from fastnas.jetson.engine.build import BuildOrder
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError
 from fastnas.jetson.files import PACKAGE, cache_root, sha256_of, write_text
-from fastnas.jetson.part_files import Part, abandoned
+from fastnas.jetson.partial_files import PartialFile, abandoned
 
-SAY_EVERY_SECONDS = 10.0
+LOG_SECONDS = 10.0
 
 
 class EngineCache:
@@ -31,14 +32,14 @@ class EngineCache:
     def __init__(self, folder: Optional[str] = None) -> None:
         self.folder = folder or str(cache_root() / "engines")
 
-    def get(self, name: str, identity: Dict[str, Any], order: BuildOrder, say: Callable[[str], None]) -> str:
+    def get(self, name: str, identity: Dict[str, Any], order: BuildOrder, log: Log) -> str:
         """The path of the engine with this identity, built now if there is none.
 
         Args:
-            name: for people: artifact, precision and size.
+            name: of the engine in messages: artifact, precision and size.
             identity: what decides whether an engine fits, as JSON values.
             order: how to build it; its paths are filled in here.
-            say: receives lines about a build.
+            log: receives lines about a build.
 
         Raises:
             JetsonError: it cannot be built, or the cache cannot be written.
@@ -48,13 +49,13 @@ class EngineCache:
         reason = self._why_not(stem)
         if reason is None:
             return stem + ".engine"
-        say("building the engine {}: {}; this takes minutes".format(name, reason or self._why(name, identity)))
-        self._build(stem, order, say)
+        log("building the engine {}: {}; this takes minutes".format(name, reason or self._why(name, identity)))
+        self._build(stem, order, log)
         _write_record(stem + ".json", {"identity": identity, "sha256": sha256_of(stem + ".engine")})
         return stem + ".engine"
 
     def compared(self, path: str) -> bool:
-        """Whether an engine's difference from its graph is known; it is not while nothing could tell."""
+        """Whether an engine was compared with its graph."""
         return "difference" in (_read_record(_record_of(path)) or {})
 
     def note(self, path: str, difference: float) -> None:
@@ -70,7 +71,7 @@ class EngineCache:
                 os.unlink(name)
 
     def _why_not(self, stem: str) -> Optional[str]:
-        """None if the engine is there and whole; a reason, or '' if there never was one of this key."""
+        """None if the engine is there and intact; else the reason to build it, '' where there was none of this key."""
         record = _read_record(stem + ".json")
         if record is None:
             return ""
@@ -88,56 +89,56 @@ class EngineCache:
                 return ", ".join("{} was {}, is {}".format(key, before.get(key), identity.get(key)) for key in keys)
         return "there is none yet"
 
-    def _build(self, stem: str, order: BuildOrder, say: Callable[[str], None]) -> None:
+    def _build(self, stem: str, order: BuildOrder, log: Log) -> None:
         try:
             os.makedirs(self.folder, exist_ok=True)
             for left, _ in abandoned(self.folder):
                 os.unlink(left)
-            part = Part(stem + ".engine")
+            part = PartialFile(stem + ".engine")
         except OSError as error:
             message = "cannot write the engine cache {} ({}); set FASTNAS_CACHE to a folder that can be written"
             raise JetsonError(message.format(self.folder, error.strerror)) from error
         try:
-            say("the same by hand: " + order._replace(engine=stem + ".engine").trtexec())
-            _run_build(order._replace(engine=part.path, timing_cache=os.path.join(self.folder, "timings")), say)
+            log("the same by hand: " + order._replace(engine=stem + ".engine").trtexec())
+            _run_build(order._replace(engine=part.path, timing_cache=os.path.join(self.folder, "timings")), log)
             part.finish()
         finally:
             part.close()
 
 
-def _run_build(order: BuildOrder, say: Callable[[str], None]) -> None:
-    """Build in a child process, saying now and then that it still runs; it dies with us, whatever ends us."""
+def _run_build(order: BuildOrder, log: Log) -> None:
+    """Build in a child process, which ends with this one however that ends; log now and then that it still runs."""
     paths = [os.path.dirname(os.path.dirname(PACKAGE))] + [path for path in (os.environ.get("PYTHONPATH"),) if path]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths))
     command = [sys.executable, "-m", "fastnas.jetson.engine.build", json.dumps(order._asdict())]
     start = time.monotonic()
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
         try:
             while True:
                 try:
-                    child.wait(SAY_EVERY_SECONDS)
+                    child.wait(LOG_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    say("{:.0f} s: {}".format(time.monotonic() - start, (_lines(log) or ["building"])[-1]))
+                    log("{:.0f} s: {}".format(time.monotonic() - start, (_lines(output) or ["building"])[-1]))
         finally:
             if child.poll() is None:
                 child.kill()
                 child.wait()
-        lines = _lines(log)
+        lines = _lines(output)
     if child.returncode == -signal.SIGKILL:
         raise JetsonError("the build was killed, most likely for want of memory; " + MORE_MEMORY)
     if child.returncode:
         reason = (lines or ["exit {}".format(child.returncode)])[-1]
         advice = "; " + MORE_MEMORY if re.search("(?i)out ?of ?memory", reason) else ""
         raise JetsonError("the engine was not built: " + reason + advice)
-    say("built in {:.0f} s".format(time.monotonic() - start))
+    log("built in {:.0f} s".format(time.monotonic() - start))
 
 
-def _lines(log: Any) -> List[str]:
+def _lines(output: Any) -> List[str]:
     """The lines that the child has written so far."""
-    size = os.fstat(log.fileno()).st_size
-    return os.pread(log.fileno(), size, 0).decode("utf-8", "replace").strip().splitlines()
+    size = os.fstat(output.fileno()).st_size
+    return os.pread(output.fileno(), size, 0).decode("utf-8", "replace").strip().splitlines()
 
 
 def _record_of(engine: str) -> str:

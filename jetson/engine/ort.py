@@ -1,4 +1,4 @@
-"""ONNX Runtime: the small sibling of TensorRT, everywhere at hand."""
+"""ONNX Runtime, which every machine can have."""
 
 from typing import Any, Optional, Tuple
 
@@ -17,6 +17,9 @@ class OnnxRuntimeEngine(Engine):
     Where the provider is not the CPU, copying is part of `compute`: ONNX Runtime does not tell them apart.
     """
 
+    _session: Any
+    _binding: Any
+
     def __init__(self, artifact: Artifact, size: Size, precision: str, provider: str, threads: int = 0) -> None:
         runtime = _import_onnxruntime()
         path = artifact.verified_path(artifact.choose("onnxruntime", precision, size))
@@ -28,15 +31,15 @@ class OnnxRuntimeEngine(Engine):
             options.add_free_dimension_override_by_name(name, side)
         if provider not in runtime.get_available_providers():
             raise JetsonError("this ONNX Runtime has no {}; run: pip install onnxruntime-gpu".format(provider))
+        super().__init__(artifact, size)
         try:
-            self._session = runtime.InferenceSession(path, options, providers=[provider])
+            self._hold("_session", runtime.InferenceSession(path, options, providers=[provider]))
         except Exception as error:  # its exceptions share no base class but this one
             raise JetsonError("ONNX Runtime cannot load {}: {}".format(path, first_line(error))) from error
         running = self._session.get_providers()[0]
         if running != provider:
             raise JetsonError("{} was asked for, but ONNX Runtime fell back to {}".format(provider, running))
-        about = {"engine": "onnxruntime", "version": runtime.__version__, "provider": running, "threads": threads}
-        super().__init__(artifact, size, about)
+        self.about = {"engine": "onnxruntime", "version": runtime.__version__, "provider": running, "threads": threads}
         self._bind(path)
 
     def _bind(self, path: str) -> None:
@@ -57,7 +60,7 @@ class OnnxRuntimeEngine(Engine):
         except Exception as error:  # as above
             raise JetsonError("{} does not run at {}: {}".format(path, self._size, first_line(error))) from error
         self._check_output(list(self.output.shape), self.output.dtype)
-        self._binding = session.io_binding()
+        self._hold("_binding", session.io_binding())
         for bind, name, array in (
             (self._binding.bind_input, given.name, self.input),
             (self._binding.bind_output, asked.name, self.output),
@@ -73,10 +76,6 @@ class OnnxRuntimeEngine(Engine):
                 message.format(self._artifact.sidecar.name, *self._size + (first_line(error),))
             ) from error
         return None, None, None
-
-    def close(self) -> None:
-        """Drop the session."""
-        self._binding = self._session = None
 
 
 def _import_onnxruntime() -> Any:

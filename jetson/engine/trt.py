@@ -1,15 +1,16 @@
 """TensorRT 8.0 to 11 with pycuda: page-locked and device memory allocated once, one stream, one owning thread."""
 
 import traceback
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from fastnas.jetson.engine import verify
-from fastnas.jetson.engine.base import Engine, Progress
-from fastnas.jetson.engine.build import DEFAULT_WORKSPACE_MB, BuildOrder, make_logger
+from fastnas.jetson.engine.base import Engine, Log
+from fastnas.jetson.engine.build import BuildOrder, make_logger
 from fastnas.jetson.engine.cache import EngineCache
 from fastnas.jetson.engine.cuda import explain, import_cuda, make_current
 from fastnas.jetson.engine.trt_tensors import Tensors
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported
+from fastnas.jetson.options import EngineOptions
 from fastnas.jetson.sidecar import Artifact, ModelFile, Size
 from fastnas.jetson.system.machine import Machine
 
@@ -17,37 +18,63 @@ NO_INT8 = ((5, 3), (6, 2))
 """Compute capabilities without INT8 instructions: Nano and TX1, TX2."""
 
 
+def import_tensorrt() -> Any:
+    """The module `tensorrt`; JetsonError where it does not load."""
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise JetsonError(
+            "TensorRT does not load ({}); on a Jetson run: sudo apt-get install python3-libnvinfer".format(error)
+        ) from error
+    return tensorrt
+
+
+def has_fp16_flag(trt: Any) -> bool:
+    """Whether TensorRT casts an fp32 graph to fp16 itself (up to 10); a later one needs an fp16 file."""
+    return hasattr(trt.BuilderFlag, "FP16")
+
+
 def choose_graph(trt: Any, artifact: Artifact, precision: str, size: Size) -> Tuple[ModelFile, Tuple[str, ...], bool]:
     """The file to build, the builder flags, and whether the graph is strongly typed, for this TensorRT.
 
-    While TensorRT has an FP16 flag (up to 10) it casts the fp32 graph itself, keeping fp32 where that is as fast.
+    With its FP16 flag TensorRT keeps fp32 where that is as fast.
+
+    Raises:
+        Unsupported: this TensorRT needs an fp16 file, and the artifact has none.
+        JetsonError: the artifact has no file of the precision and size.
     """
     if precision == "fp32":
         return artifact.choose("tensorrt", "fp32", size), (), False
-    if precision == "fp16" and hasattr(trt.BuilderFlag, "FP16"):
+    if precision == "fp16" and has_fp16_flag(trt):
         return artifact.choose("tensorrt", "fp32", size), ("FP16",), False
     if precision == "int8" and hasattr(trt.BuilderFlag, "INT8"):
         return artifact.choose("tensorrt", "int8", size), ("FP16", "INT8"), False
+    typed = [file for file in artifact.sidecar.files if file.precision == "fp16" and "tensorrt" in file.targets]
+    if precision == "fp16" and not typed:
+        message = "{0} has no fp16 file for tensorrt, and TensorRT 11 needs one: fastnas export {0} --fp16"
+        raise Unsupported(message.format(artifact.sidecar.name))
     return artifact.choose("tensorrt", precision, size), (), True
 
 
 class TensorRTEngine(Engine):
     """An artifact in TensorRT. The engine is built on first use and cached."""
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        size: Size,
-        precision: str,
-        progress: Progress,
-        workspace_mb: int = DEFAULT_WORKSPACE_MB,
-        dla: Optional[int] = None,
-    ) -> None:
-        trt, self._cuda = _import_tensorrt(), import_cuda()
+    _runtime: Any
+    _engine: Any
+    _context: Any
+    _stream: Any
+    _enqueue: Any
+    _marks: Any
+    _device_input: Any
+    _device_output: Any
+
+    def __init__(self, artifact: Artifact, size: Size, precision: str, options: EngineOptions, log: Log) -> None:
+        super().__init__(artifact, size)
+        trt, self._cuda = import_tensorrt(), import_cuda()
+        self._logger = make_logger(trt)
         self._name = "{} {} at {}x{}".format(artifact.sidecar.name, precision, *size)
-        self._cuda_context = None  # type: Any
         try:
-            self._open(trt, artifact, size, precision, progress, workspace_mb, dla)
+            self._open(trt, precision, options, log)
         except BaseException as error:
             # The frames of the failed calls hold what TensorRT made; it must go before the CUDA context does.
             traceback.clear_frames(error.__traceback__)
@@ -56,58 +83,88 @@ class TensorRTEngine(Engine):
                 raise explain(self._cuda, error, "preparing " + self._name) from error
             raise
 
-    def _open(
-        self,
-        trt: Any,
-        artifact: Artifact,
-        size: Size,
-        precision: str,
-        progress: Progress,
-        workspace_mb: int,
-        dla: Optional[int],
-    ) -> None:
-        """Find or build the engine, enter the CUDA context, and load."""
+    def _open(self, trt: Any, precision: str, options: EngineOptions, log: Log) -> None:
+        """Find or build the engine, enter the CUDA context, load, allocate, and compare a new engine with its graph."""
         device = self._cuda.Device(0)
+        order, identity = self._order(trt, device, precision, options)
+        cache, name = EngineCache(), "{}-{}-{}x{}".format(self._artifact.sidecar.name, precision, *self._size)
+        path = cache.get(name, identity, order, log)
+        self._resources.callback(make_current(device).pop)
+        self._hold("_runtime", trt.Runtime(self._logger))
+        if options.dla is not None:
+            self._runtime.DLA_core = options.dla
+        if self._load(path) is None:
+            cache.forget(path)
+            if self._load(cache.get(name, identity, order, log)) is None:
+                raise JetsonError("TensorRT cannot load the engine that it built: {}".format(self._logger.last_error))
+        self.about = dict(identity, engine="tensorrt", version=trt.__version__, path=path)
+        self._allocate(trt, order.shape)
+        if not cache.compared(path):
+            self._compare(cache, path, order.onnx, precision, log)
+
+    def _order(
+        self, trt: Any, device: Any, precision: str, options: EngineOptions
+    ) -> Tuple[BuildOrder, Dict[str, Any]]:
+        """How to build the engine, and everything that decides whether a built one fits."""
         capability = tuple(device.compute_capability())
         if precision == "int8" and capability in NO_INT8:
             raise Unsupported("{} has no INT8 instructions; use --precision fp16".format(device.name()))
-        self._logger = make_logger(trt)
-        if dla is not None:
-            _require_dla(trt, self._logger, device, dla, precision)
-        cache, name = EngineCache(), "{}-{}-{}x{}".format(artifact.sidecar.name, precision, *size)
-        file, flags, typed = choose_graph(trt, artifact, precision, size)
-        shape, pools = artifact.sidecar.input.shape(size), hasattr(trt, "MemoryPoolType")
-        onnx = artifact.verified_path(file)
-        order = BuildOrder(onnx, "", artifact.sidecar.input.name, shape, flags, typed, workspace_mb, pools, dla)
+        if options.dla is not None:
+            _require_dla(trt, self._logger, device, options.dla, precision)
+        file, flags, typed = choose_graph(trt, self._artifact, precision, self._size)
+        spec = self._artifact.sidecar.input
+        order = BuildOrder(
+            onnx=self._artifact.verified_path(file),
+            engine="",
+            input=spec.name,
+            shape=spec.shape(self._size),
+            flags=flags,
+            typed=typed,
+            workspace_mb=options.workspace_mb,
+            pools=hasattr(trt, "MemoryPoolType"),
+            dla=options.dla,
+        )
         identity = {
             "graph": file.sha256,
             "flags": list(flags),
-            "dla": dla,
-            "workspace": workspace_mb,
-            "size": list(size),
+            "dla": options.dla,
+            "workspace": options.workspace_mb,
+            "size": list(self._size),
             "TensorRT": trt.__version__,
             "GPU": "{} sm_{}{}".format(device.name(), *capability),
             "L4T": Machine().l4t,
         }
-        path = cache.get(name, identity, order, progress)
-        self._cuda_context = make_current(device)
-        self._runtime = trt.Runtime(self._logger)
-        if dla is not None:
-            self._runtime.DLA_core = dla
-        self._engine = self._load(path)
-        if self._engine is None:
-            cache.forget(path)
-            self._engine = self._load(cache.get(name, identity, order, progress))
-        if self._engine is None:
-            raise JetsonError("TensorRT cannot load the engine that it built: {}".format(self._logger.last_error))
-        super().__init__(artifact, size, dict(identity, engine="tensorrt", version=trt.__version__, path=path))
-        self._prepare(trt, shape)
-        if not cache.compared(path):
-            self._compare(cache, path, onnx, precision, progress)
+        return order, identity
 
-    def _compare(self, cache: EngineCache, path: str, onnx: str, precision: str, progress: Progress) -> None:
-        """See that a new engine computes what its graph says; one that does not is not kept."""
-        found = verify.difference(self, self._artifact.sidecar, self._size, onnx, progress)
+    def _load(self, path: str) -> Any:
+        """Load an engine file; None if this TensorRT refuses it."""
+        with open(path, "rb") as file:
+            return self._hold("_engine", self._runtime.deserialize_cuda_engine(file.read()))
+
+    def _allocate(self, trt: Any, shape: Tuple[int, ...]) -> None:
+        """Allocate the memory, check names, shapes and types, and bind."""
+        cuda, spec = self._cuda, self._artifact.sidecar
+        if self._hold("_context", self._engine.create_execution_context()) is None:
+            raise JetsonError("there is not enough memory to run {}; {}".format(self._name, MORE_MEMORY))
+        tensors = Tensors(trt, self._engine, self._context)
+        tensors.expect(spec.input.name, spec.output.name, spec.input.dtype)
+        tensors.set_input_shape(spec.input.name, shape)
+        output_shape, output_type = tensors.shape(spec.output.name), tensors.dtype(spec.output.name)
+        self._check_output(output_shape, output_type)
+        # Arrays that a caller still holds after `close` are freed when it drops them.
+        self._hold("input", cuda.pagelocked_empty(shape, spec.input.dtype))
+        self._hold("output", cuda.pagelocked_empty(tuple(output_shape), output_type))
+        self._hold("_device_input", cuda.mem_alloc(self.input.nbytes))
+        self._hold("_device_output", cuda.mem_alloc(self.output.nbytes))
+        self._hold("_stream", cuda.Stream())
+        addresses = {spec.input.name: int(self._device_input), spec.output.name: int(self._device_output)}
+        self._hold("_enqueue", tensors.bind(addresses, self._stream.handle))
+        self._hold("_marks", [cuda.Event() for _ in range(4)])
+        self.input.fill(0)
+
+    def _compare(self, cache: EngineCache, path: str, onnx: str, precision: str, log: Log) -> None:
+        """Check that a new engine computes what its graph says; one that does not is not kept."""
+        found = verify.difference(self, self._artifact.sidecar, self._size, onnx, log)
         if found is not None:
             if found > verify.ALLOWED[precision]:
                 cache.forget(path)
@@ -115,32 +172,6 @@ class TensorRTEngine(Engine):
             cache.note(path, found)
         self.input.fill(0)
         self.stages = None
-
-    def _prepare(self, trt: Any, shape: Tuple[int, ...]) -> None:
-        """Allocate the memory, check names, shapes and types, and bind."""
-        cuda, spec = self._cuda, self._artifact.sidecar
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise JetsonError("there is not enough memory to run {}; {}".format(self._name, MORE_MEMORY))
-        tensors = Tensors(trt, self._engine, self._context)
-        tensors.expect(spec.input.name, spec.output.name, spec.input.dtype)
-        tensors.set_input_shape(spec.input.name, shape)
-        output_shape, output_type = tensors.shape(spec.output.name), tensors.dtype(spec.output.name)
-        self._check_output(output_shape, output_type)
-        self.input = cuda.pagelocked_empty(shape, spec.input.dtype)
-        self.output = cuda.pagelocked_empty(tuple(output_shape), output_type)
-        self._device_input = cuda.mem_alloc(self.input.nbytes)
-        self._device_output = cuda.mem_alloc(self.output.nbytes)
-        addresses = {spec.input.name: int(self._device_input), spec.output.name: int(self._device_output)}
-        self._stream = cuda.Stream()
-        self._enqueue = tensors.bind(addresses, self._stream.handle)
-        self._marks = [cuda.Event() for _ in range(4)]
-        self.input.fill(0)
-
-    def _load(self, path: str) -> Any:
-        """The engine in a file, or None if this TensorRT refuses it."""
-        with open(path, "rb") as file:
-            return self._runtime.deserialize_cuda_engine(file.read())
 
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
         # No local names for what `close` frees: the traceback of an error would keep it alive beyond its context.
@@ -162,29 +193,6 @@ class TensorRTEngine(Engine):
         except self._cuda.Error as error:
             raise explain(self._cuda, error, "running " + self._name) from error
 
-    def close(self) -> None:
-        """Free everything, each before what it stands on, and leave the CUDA context."""
-        for name in _HELD:
-            self.__dict__.pop(name, None)
-        context, self._cuda_context = self._cuda_context, None
-        if context is not None:
-            context.pop()
-
-
-_HELD = (
-    "_enqueue",  # TensorRT, which frees its own device memory
-    "_context",
-    "_engine",
-    "_runtime",
-    "_marks",
-    "_stream",
-    "_device_input",
-    "_device_output",
-    "input",  # page-locked, as is the output: arrays that a caller still holds are freed when it lets go
-    "output",
-)
-"""The attributes that hold memory, in the order in which it is freed."""
-
 
 def _require_dla(trt: Any, logger: Any, device: Any, core: int, precision: str) -> None:
     """Refuse a deep learning accelerator that is not there, and what it does not compute.
@@ -198,13 +206,3 @@ def _require_dla(trt: Any, logger: Any, device: Any, core: int, precision: str) 
         raise JetsonError("{} has no DLA {}: it has {}, counted from 0".format(device.name(), core, cores))
     if precision != "fp16":
         raise Unsupported("a DLA runs fp16 alone, not {}; use --precision fp16, or leave out --dla".format(precision))
-
-
-def _import_tensorrt() -> Any:
-    try:
-        import tensorrt
-    except ImportError as error:
-        raise JetsonError(
-            "TensorRT does not load ({}); on a Jetson run: sudo apt-get install python3-libnvinfer".format(error)
-        ) from error
-    return tensorrt

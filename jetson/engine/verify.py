@@ -1,7 +1,7 @@
-"""A new engine against its graph: one picture through both, before anything is measured or shown with it.
+"""A new engine against its graph: one image through both, before anything is measured or shown with the engine.
 
-TensorRT chooses among many kernels, and in reduced precision its own mix of types; that what it chose is the network is
-known only by running it. ONNX Runtime runs the very file that the engine was built from, at the same size.
+TensorRT chooses among many kernels, and in reduced precision its own mix of types; only running the engine shows that
+it still computes the network. ONNX Runtime runs the very file that the engine was built from, at the same size.
 """
 
 from importlib.util import find_spec
@@ -9,9 +9,8 @@ from typing import Optional
 
 import numpy as np
 
-from fastnas.jetson.engine.base import Engine, Progress
+from fastnas.jetson.engine.base import Engine, Log
 from fastnas.jetson.errors import first_line
-from fastnas.jetson.inference.preprocess import Preprocessor
 from fastnas.jetson.sidecar import Sidecar, Size
 
 ALLOWED = {"fp32": 0.02, "fp16": 0.05, "int8": 0.25}
@@ -22,8 +21,8 @@ round to the other side set off others, 0.05.
 """
 
 
-def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, say: Progress) -> Optional[float]:
-    """How far an engine's output is from its graph's, as a share of the largest value; None if nothing can tell.
+def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, log: Log) -> Optional[float]:
+    """How far an engine's output is from its graph's, as a share of the largest value; None without a comparison.
 
     Of class ids it is the share of pixels that differ, and of peaks their heights count, for of two that are as high
     either may win.
@@ -33,21 +32,21 @@ def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, say: Progre
         spec: the artifact's sidecar.
         size: (H, W) that it was opened for.
         onnx: path of the file that it was built from.
-        say: told why there is no comparison.
+        log: receives the reason why there is no comparison.
     """
     if find_spec("onnxruntime") is None:
-        say("the engine is not compared with its graph: ONNX Runtime is not installed; run: pip3 install onnxruntime")
+        log("the engine is not compared with its graph: ONNX Runtime is not installed; run: pip3 install onnxruntime")
         return None
     import onnxruntime
 
-    Preprocessor(spec.input, size)(_picture(size), engine.input)
+    _fill(engine.input, spec, size)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         wanted = session.run([spec.output.name], {spec.input.name: np.array(engine.input)})[0]
     except Exception as error:  # its exceptions share no base class but this one
-        say("the engine is not compared with its graph: ONNX Runtime says {}".format(first_line(error)))
+        log("the engine is not compared with its graph: ONNX Runtime says {}".format(first_line(error)))
         return None
     found = engine.run()
     if spec.output.decode == "labels":
@@ -64,9 +63,13 @@ def complaint(name: str, found: float, precision: str) -> str:
     return message.format(name, found, ALLOWED[precision]) + "; try another --precision"
 
 
-def _picture(size: Size) -> np.ndarray:
-    """Squares of random colours, and noise: uint8 [H, W, 3]."""
+def _fill(array: np.ndarray, spec: Sidecar, size: Size) -> None:
+    """Fill an input with squares of random colours, and noise."""
     random = np.random.RandomState(0)
     coarse = random.randint(0, 256, (-(-size[0] // 32), -(-size[1] // 32), 3))
     squares = coarse.repeat(32, 0).repeat(32, 1)[: size[0], : size[1]]
-    return np.clip(squares + random.randint(-16, 17, squares.shape), 0, 255).astype(np.uint8)
+    image = np.clip(squares + random.randint(-16, 17, squares.shape), 0, 255)
+    if spec.input.layout == "NCHW":
+        array[0] = ((image / 255 - spec.input.mean) / spec.input.std).transpose(2, 0, 1)
+    else:
+        array[0] = image

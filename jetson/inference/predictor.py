@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from fastnas.jetson.engine.base import open_engine, resolve_engine, target_of
+from fastnas.jetson.engine.opening import default_precision, open_engine, resolve_engine
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.decode import decoder_for
 from fastnas.jetson.inference.predictions import Box, Predictions
@@ -29,7 +29,7 @@ class InferenceOptions(NamedTuple):
     Attributes:
         size: input (H, W) of segmentation and depth; None is the artifact's, else fits the frame's aspect ratio.
         pose_size: input (H, W) of pose; None is the artifact's, else 256x256.
-        precision: `fp32`, `fp16` or `int8`; None is the artifact's best for the engine.
+        precision: `fp32`, `fp16` or `int8`; None is fp16 in TensorRT where it needs no file or has one, else fp32.
         engine: the runtime, and how it runs them.
         box: of the person of a pose network, at first.
     """
@@ -93,16 +93,7 @@ class TaskPredictor:
     ) -> None:
         self.size = size
         self.milliseconds = 0.0
-        self._engine = open_engine(
-            artifact,
-            size,
-            precision,
-            options.engine.engine,
-            options.engine.threads,
-            progress,
-            options.engine.workspace_mb,
-            options.engine.dla,
-        )
+        self._engine = open_engine(artifact, size, precision, options.engine, progress)
         self._prepare = Preprocessor(artifact.sidecar.input, size)
         self._decode = decoder_for(artifact.sidecar.output)
 
@@ -140,15 +131,15 @@ class Predictor:
         self._people: Tuple[int, ...] = ()
         self._fill: List[float] = []
         self._tracker = PersonTracker(options.box)
-        target = target_of(resolve_engine(options.engine.engine))
+        engine = resolve_engine(options.engine.engine)
         try:
             for kind, artifact in artifacts.items():
                 spec = artifact.sidecar
                 asked = options.pose_size if kind == "pose" else options.size
-                precision = options.precision or artifact.best_precision(target)
+                precision = options.precision or default_precision(artifact, engine)
                 size = input_size(artifact, asked, frame)
                 self._predictors[kind] = TaskPredictor(artifact, size, precision, options, progress)
-                progress("{}: {} at {}x{}, {} in {}".format(kind, spec.name, *size + (precision, target)))
+                progress("{}: {} at {}x{}, {} in {}".format(kind, spec.name, *size + (precision, engine)))
                 if kind == "segmentation":
                     self._people = people_classes(spec.task["classes"])
                 elif kind == "pose":

@@ -23,8 +23,9 @@ from fastnas.deploy.io_forms import give, take_bytes
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.options import EngineOptions
 from fastnas.models.checkpoint import save_model
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
@@ -64,7 +65,7 @@ def test_one_file_serves_every_multiple_of_32(
 ) -> None:
     """Through the engine that the device uses."""
     x = sample_image(network, size)
-    with open_engine(sidecar.load(str(exported.folder)), size, engine="onnxruntime") as engine:
+    with open_engine(sidecar.load(str(exported.folder)), size, options=EngineOptions("onnxruntime")) as engine:
         engine.input[:] = x.numpy()
         found = engine.run().copy()
     expected = parity.reference(network, x)
@@ -78,7 +79,7 @@ def test_the_runner_refuses_an_edited_file(exported: export.Exported, tmp_path: 
         file.seek(1000)
         file.write(b"x")
     with pytest.raises(JetsonError, match="is not the file that was exported"):
-        open_engine(sidecar.load(str(tmp_path)), (64, 64), engine="onnxruntime")
+        open_engine(sidecar.load(str(tmp_path)), (64, 64), options=EngineOptions("onnxruntime"))
 
 
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])

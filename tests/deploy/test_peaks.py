@@ -23,8 +23,9 @@ from fastnas.deploy.precision import int8
 from fastnas.deploy.precision.fp16 import rounded, to_fp16
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference import decode
+from fastnas.jetson.options import EngineOptions
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
@@ -101,7 +102,7 @@ def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:
     for head in ("plain", "peaks"):
         made = export.export(network, SPEC, head, tmp_path, Options(resolution=SIZE, head=head, fp16=True))  # type: ignore[arg-type]
         loaded = sidecar.load(str(made.folder))
-        with open_engine(loaded, SIZE, engine="onnxruntime") as engine:
+        with open_engine(loaded, SIZE, options=EngineOptions("onnxruntime")) as engine:
             engine.input[...] = x
             joints.append(decode.decoder_for(loaded.sidecar.output)(engine.run().copy()))
     assert loaded.sidecar.output == ("output", "peaks", 8)

@@ -30,8 +30,9 @@ from fastnas.deploy.precision.fp16 import rounded, to_fp16, value_types
 from fastnas.deploy.precision.mixed import Judge
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
 from fastnas.jetson.engine.build import BuildOrder
+from fastnas.jetson.engine.opening import open_engine
+from fastnas.jetson.options import EngineOptions
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
@@ -365,7 +366,8 @@ def test_the_sidecar_says_which_file_runs_where(exported: export.Exported) -> No
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "int8"])
 def test_every_precision_runs_in_the_devices_engine(exported: export.Exported, kind: str) -> None:
-    with open_engine(sidecar.load(str(exported.folder)), (96, 64), kind, "onnxruntime", threads=1) as engine:
+    options = EngineOptions("onnxruntime", threads=1)
+    with open_engine(sidecar.load(str(exported.folder)), (96, 64), kind, options) as engine:
         engine.input[...] = np.random.default_rng(0).standard_normal(engine.input.shape, np.float32)
         assert np.isfinite(engine.run()).all()
 

@@ -14,8 +14,9 @@ from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export
 from fastnas.deploy.export import Options, sample_image
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.engine.verify import ALLOWED
+from fastnas.jetson.options import EngineOptions
 from fastnas.models.spec import ModelSpec, build
 from tests.helpers.deploy_toys import unsettled
 
@@ -52,7 +53,7 @@ def test_an_engine_computes_what_the_file_says(
     x = sample_image(network, SIZE).numpy()
     outputs = []
     for engine, kind in (("onnxruntime", "fp32"), ("tensorrt", precision)):
-        with open_engine(loaded, SIZE, kind, engine) as opened:
+        with open_engine(loaded, SIZE, kind, EngineOptions(engine)) as opened:
             opened.input[...] = x
             outputs.append(opened.run().copy())
     (record,) = (tmp_path / "engines").glob("*.json")  # of the comparison that every new engine goes through

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
+from fastnas.jetson.options import EngineOptions
 from tests.helpers.jetson_toys import TASKS, write_toy
 
 pytestmark = pytest.mark.slow
@@ -35,8 +36,9 @@ RUN = """
 import platform, sys
 import numpy as np
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
-with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", "onnxruntime") as engine:
+from fastnas.jetson.engine.opening import open_engine
+from fastnas.jetson.options import EngineOptions
+with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", EngineOptions("onnxruntime")) as engine:
     engine.input[...] = np.load("/try/input.npy")
     np.save("/try/output.npy", engine.run())
 print(platform.machine())
@@ -141,7 +143,7 @@ def outputs(installed, name):
     np.save(installed / "try" / "input.npy", picture)
     assert inside(installed, "python", "-c", RUN, f"/try/{name}").strip() == "aarch64"
     artifact = sidecar.load(str(installed / "try" / name))
-    with open_engine(artifact, (64, 96), "fp32", "onnxruntime") as engine:
+    with open_engine(artifact, (64, 96), "fp32", EngineOptions("onnxruntime")) as engine:
         engine.input[...] = picture
         return np.load(installed / "try" / "output.npy"), engine.run().copy()
 
@@ -174,7 +176,7 @@ def test_the_benchmark_runs_on_arm64(installed):
         "--report",
         "/try/b.json",
     ]
-    # Emulated times scatter, so the verdict may well be "suspect", with exit code 3.
+    # Emulated times scatter, so the result may well be flagged, with exit code 3.
     shown = inside(installed, "sh", "-c", " ".join(command) + " || test $? = 3")
     assert "bench" in shown
     report = json.loads((installed / "try" / "b.json").read_text())

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 JETSON = ROOT / "jetson"
 FILES = sorted(path for path in JETSON.rglob("*.py") if not {"build", "setup.py"} & set(path.relative_to(JETSON).parts))
 VERMIN = str(Path(sys.executable).with_name("vermin"))
-THIRD_PARTY = {"click", "cv2", "numpy", "onnxruntime", "pycuda", "tensorrt"}
+THIRD_PARTY = {"click", "cv2", "matplotlib", "numpy", "onnxruntime", "pycuda", "tensorrt"}
 OLD_PYTHON = "3.6"
 # What a board of the oldest generation can have; 1.10 is the last ONNX Runtime for this Python.
 OLD_PACKAGES = [
@@ -69,7 +69,8 @@ def test_the_device_half_runs_without_the_full_package(tmp_path):
         "assert not {'numpy', 'cv2', 'onnxruntime', 'torch'} & set(sys.modules); "
         "c.main(['jetson-bench', '--help'], prog_name='fastnas')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    environment = dict(os.environ, PYTHONPATH=str(tmp_path))  # before the full package
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "USER@JETSON" in done.stdout
 
@@ -119,9 +120,10 @@ RUN_ARTIFACT = """
 import sys
 import numpy as np
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
+from fastnas.jetson.options import EngineOptions
 
-with open_engine(sidecar.load(sys.argv[1]), (96, 128), engine="onnxruntime", threads=1) as engine:
+with open_engine(sidecar.load(sys.argv[1]), (96, 128), options=EngineOptions("onnxruntime", threads=1)) as engine:
     engine.input[...] = np.random.RandomState(0).randn(*engine.input.shape)
     np.save(sys.argv[2], engine.run())
 """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from click.testing import CliRunner
 
 from fastnas.jetson import sidecar
 from fastnas.jetson.commands import main
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.options import EngineOptions
 from tests.helpers import paths
 from tests.helpers.jetson_toys import toy_artifacts
 
@@ -27,7 +29,8 @@ CONTRACT = """
 import json, sys
 import numpy as np
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
+from fastnas.jetson.options import EngineOptions
 from fastnas.jetson.errors import JetsonError
 from pycuda import driver
 
@@ -35,7 +38,7 @@ folder, precision = sys.argv[1:3]
 options = json.loads(sys.argv[3])
 artifact, said = sidecar.load(folder), []
 def once():
-    with open_engine(artifact, (64, 96), precision, "tensorrt", progress=said.append, **options) as engine:
+    with open_engine(artifact, (64, 96), precision, EngineOptions("tensorrt", **options), said.append) as engine:
         engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
         output = engine.run().copy()
         del driver.calls[:]
@@ -59,18 +62,19 @@ print(json.dumps({"sum": float(output.sum()), "header": header, "stages": stages
 LIFE = """
 import json, sys
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import open_engine
+from fastnas.jetson.engine.opening import open_engine
+from fastnas.jetson.options import EngineOptions
 from fastnas.jetson.errors import JetsonError
 from pycuda import driver
 
 line = ""
 try:
-    with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", "tensorrt") as engine:
+    with open_engine(sidecar.load(sys.argv[1]), (64, 96), "fp32", EngineOptions("tensorrt")) as engine:
         engine.run()
 except JetsonError as error:
     line = str(error)
 freed = list(driver.freed)
-print(json.dumps([line, freed]))
+print(json.dumps([line, freed, driver.live()]))
 """
 
 WITHOUT_ONNXRUNTIME = """
@@ -112,7 +116,7 @@ def toys(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(toys):
     """What ONNX Runtime says for the contract's input."""
-    with open_engine(sidecar.load(toys["segmentation"]), (64, 96), engine="onnxruntime") as engine:
+    with open_engine(sidecar.load(toys["segmentation"]), (64, 96), options=EngineOptions("onnxruntime")) as engine:
         engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
         return float(engine.run().sum())
 
@@ -146,6 +150,58 @@ def test_fp16_is_a_flag_on_the_fp32_graph_while_there_is_one(tmp_path, version, 
 
 def test_fp16_needs_the_typed_graph_on_11(tmp_path, toys):
     assert "has no fp16 file for tensorrt" in contract(tmp_path, "11", toys["segmentation"], "fp16")
+    with_file = add_fp16_file(tmp_path, toys["segmentation"])
+    header = contract(tmp_path, "11", with_file, "fp16")["header"]
+    assert (header["flags"], header["typed"]) == ([], True)
+
+
+def add_fp16_file(tmp_path, toy):
+    """A copy of an artifact with a file that is said to be fp16."""
+    folder = str(tmp_path / "with-fp16")
+    shutil.copytree(toy, folder)
+    shutil.copy(os.path.join(folder, "model.onnx"), os.path.join(folder, "model.fp16.onnx"))
+    half = sidecar.describe_file(folder, "model.fp16.onnx", "fp16", ("tensorrt",))
+    old = sidecar.load(folder).sidecar
+    sidecar.save(folder, old._replace(files=old.files + (half,)))
+    return folder
+
+
+DEFAULTS = """
+import json, sys
+from fastnas.jetson import sidecar
+from fastnas.jetson.engine.opening import default_precision, precisions
+artifact = sidecar.load(sys.argv[1])
+print(json.dumps([default_precision(artifact, "tensorrt"), precisions(artifact, "tensorrt")]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "file", "default"),
+    [("8.0", False, "fp16"), ("10", False, "fp16"), ("11", False, "fp32"), ("11", True, "fp16")],
+)
+def test_the_camera_takes_fp16_unless_tensorrt_lacks_the_file_that_it_needs(tmp_path, version, file, default, toys):
+    toy = add_fp16_file(tmp_path, toys["segmentation"]) if file else toys["segmentation"]
+    command = [sys.executable, "-c", DEFAULTS, toy]
+    done = subprocess.check_output(command, env=environment(tmp_path, version), timeout=60)
+    assert json.loads(done.decode()) == [default, ["fp32", "fp16"]]
+
+
+@pytest.mark.parametrize(("version", "measured"), [("10", ["fp32", "fp16"]), ("11", ["fp32"])])
+def test_the_benchmark_measures_fp16_unless_tensorrt_lacks_the_file_that_it_needs(tmp_path, version, measured, toys):
+    words = ["jetson-bench", toys["segmentation"], "--res", "64x96", "--passes", "2", "--rounds", "1"]
+    command = [sys.executable, "-m", "fastnas.jetson"] + words + ["--engine", "tensorrt", "--json"]
+    done = subprocess.run(
+        command,
+        cwd=str(tmp_path),
+        env=environment(tmp_path, version),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=120,
+    )
+    assert done.returncode == 3, done.stderr
+    assert [row["precision"] for row in json.loads(done.stdout)["rows"]] == measured
+    assert ("left out: toy-segmentation fp16 64x96: toy-segmentation has no fp16" in done.stderr) == (version == "11")
 
 
 @pytest.mark.parametrize("version", ["8.2", "8.6", "10"])
@@ -175,7 +231,7 @@ def test_a_dla_that_cannot_is_refused_in_a_line(tmp_path, cores, precision, line
 
 def test_only_tensorrt_knows_the_dla(toys):
     with pytest.raises(JetsonError, match="--dla needs --engine tensorrt, not onnxruntime"):
-        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime", dla=0)
+        open_engine(sidecar.load(toys["depth"]), (32, 32), options=EngineOptions("onnxruntime", dla=0))
     command = ["jetson-bench", toys["depth"], "--res", "32", "--engine", "onnxruntime", "--dla", "0"]
     done = CliRunner().invoke(main, command)
     assert (done.exit_code, "--dla needs --engine tensorrt" in done.output) == (1, True)
@@ -218,35 +274,48 @@ def test_no_memory_to_run_is_one_line(tmp_path, toys):
     assert "ERROR there is not enough memory to run" in found
 
 
+TENSORRT_FREED = ["execution context", "engine", "runtime", "context"]
+
+
 def life(tmp_path, version, toy, **more):
     command = [sys.executable, "-c", LIFE, toy]
     done = subprocess.check_output(command, env=environment(tmp_path, version, **more), timeout=60)
     return json.loads(done.decode())
 
 
-ALL_FREED = ["TensorRT", "stream", "device", "device", "pinned", "pinned", "context"]
+ALL_FREED = ["event"] * 4 + ["stream", "device", "device", "pinned", "pinned"] + TENSORRT_FREED
 
 
 @pytest.mark.parametrize("more", [{}, {"FAKE_OLD_PYCUDA": "1"}])
-def test_everything_is_freed_before_what_it_stands_on(tmp_path, toys, more):
-    assert life(tmp_path, "8.2", toys["segmentation"], **more) == ["", ALL_FREED]
+@pytest.mark.parametrize("version", VERSIONS)
+def test_everything_is_freed_in_reverse_order_of_its_allocation(tmp_path, toys, version, more):
+    assert life(tmp_path, version, toys["segmentation"], **more) == ["", ALL_FREED, {}]
 
 
 @pytest.mark.parametrize(
     ("fault", "text", "freed"),
     [
         ("context", "preparing toy-segmentation fp32 at 64x96: cuCtxCreate failed: out of memory; close other", []),
-        ("pinned", "preparing toy-segmentation fp32 at 64x96: cuMemHostAlloc failed: out", ["TensorRT", "context"]),
-        ("device", "cuMemAlloc failed: out of memory", ["TensorRT", "device", "pinned", "pinned", "context"]),
+        ("pinned", "preparing toy-segmentation fp32 at 64x96: cuMemHostAlloc failed: out", TENSORRT_FREED),
+        ("device", "cuMemAlloc failed: out of memory", ["device", "pinned", "pinned"] + TENSORRT_FREED),
         ("copy", "running toy-segmentation fp32 at 64x96: cuMemcpyHtoDAsync failed: invalid device", ALL_FREED),
         ("launch", "unspecified launch failure; start again; if it comes back, `sudo dmesg", ALL_FREED),
     ],
 )
 def test_an_error_of_cuda_is_one_line_and_leaks_nothing(tmp_path, toys, fault, text, freed):
-    line, found = life(tmp_path, "10", toys["segmentation"], FAKE_CUDA_FAULT=fault)
+    line, found, live = life(tmp_path, "10", toys["segmentation"], FAKE_CUDA_FAULT=fault)
     assert text in line
     assert "\n" not in line
     assert found == freed
+    assert live == {}
+
+
+@pytest.mark.parametrize("fault", ["memory", "wrong"])
+def test_an_engine_that_is_refused_after_loading_leaks_nothing(tmp_path, toys, fault):
+    line, freed, live = life(tmp_path, "8.6", toys["segmentation"], FAKE_TENSORRT_FAULT=fault)
+    assert line
+    assert freed[-1] == "context"
+    assert live == {}
 
 
 def test_no_driver_is_one_line(tmp_path, toys):
@@ -344,7 +413,7 @@ def wait_for(condition, seconds=15):
 def test_onnxruntime_runs_every_kind_at_every_size(toys):
     for kind, channels in [("segmentation", 3), ("pose", 3), ("depth", 1)]:
         for size in [(32, 32), (64, 96)]:
-            with open_engine(sidecar.load(toys[kind]), size, engine="onnxruntime", threads=1) as engine:
+            with open_engine(sidecar.load(toys[kind]), size, options=EngineOptions("onnxruntime", threads=1)) as engine:
                 assert engine.run().shape == (1, channels, size[0] // 4, size[1] // 4)
                 assert engine.stages is not None
                 assert engine.stages.inference == engine.stages.compute > 0
@@ -354,7 +423,7 @@ def test_a_pass_that_fails_is_one_line(toys, monkeypatch):
     def fail(binding):
         raise RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 9\nat 0x1")
 
-    with open_engine(sidecar.load(toys["depth"]), (32, 64), engine="onnxruntime") as engine:
+    with open_engine(sidecar.load(toys["depth"]), (32, 64), options=EngineOptions("onnxruntime")) as engine:
         session: Any = type("Session", (), {"run_with_iobinding": staticmethod(fail)})
         monkeypatch.setattr(engine, "_session", session)
         with pytest.raises(JetsonError) as caught:
@@ -372,11 +441,11 @@ def test_an_engine_runs_only_in_its_own_thread(toys):
         except JetsonError as error:
             errors.append(str(error))
 
-    with open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime") as engine:
+    with open_engine(sidecar.load(toys["depth"]), (32, 32), options=EngineOptions("onnxruntime")) as engine:
         thread = threading.Thread(target=run, args=(engine,))
         thread.start()
         thread.join()
-    assert errors == ["an engine runs only in the thread that opened it: hand the pictures to that thread"]
+    assert errors == ["an engine runs only in the thread that opened it: hand the images to that thread"]
 
 
 @pytest.mark.parametrize(
@@ -395,14 +464,18 @@ def test_a_graph_that_is_not_what_the_sidecar_says_is_refused(toys, change, text
     else:
         values["output"] = sidecar.Output(*change["output"])
     with pytest.raises(JetsonError, match=text):
-        open_engine(artifact._replace(sidecar=artifact.sidecar._replace(**values)), (32, 32), engine="onnxruntime")
+        open_engine(
+            artifact._replace(sidecar=artifact.sidecar._replace(**values)),
+            (32, 32),
+            options=EngineOptions("onnxruntime"),
+        )
 
 
 def test_a_provider_that_is_not_there_is_refused(toys):
     with pytest.raises(JetsonError, match="CUDAExecutionProvider|fell back"):
-        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="onnxruntime-cuda")
+        open_engine(sidecar.load(toys["depth"]), (32, 32), options=EngineOptions("onnxruntime-cuda"))
     with pytest.raises(JetsonError, match="no engine 'tpu'"):
-        open_engine(sidecar.load(toys["depth"]), (32, 32), engine="tpu")
+        open_engine(sidecar.load(toys["depth"]), (32, 32), options=EngineOptions("tpu"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what the generation of 10 and 11 still takes

@@ -8,8 +8,9 @@ import pytest
 
 from fastnas.jetson import sidecar
 from fastnas.jetson.bench import remote
-from fastnas.jetson.bench.measure import Settings, Subject
+from fastnas.jetson.bench.measure import Settings, Workload
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.options import EngineOptions
 from tests.helpers.jetson_toys import toy_artifacts
 from tests.helpers.ssh_server import NEEDED, server
 
@@ -20,17 +21,17 @@ pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
-def subjects(tmp_path_factory):
+def workloads(tmp_path_factory):
     toys = toy_artifacts(tmp_path_factory)
-    return [Subject(sidecar.load(toys[kind]), (32, 64), "fp32") for kind in ("segmentation", "depth")]
+    return [Workload(sidecar.load(toys[kind]), (32, 64), "fp32") for kind in ("segmentation", "depth")]
 
 
-SETTINGS = Settings(passes=12, rounds=2, engine="onnxruntime", threads=1)
+SETTINGS = Settings(passes=12, rounds=2, engine=EngineOptions("onnxruntime", threads=1))
 
 
-def test_the_report_comes_back_and_nothing_is_copied_twice(server, subjects, tmp_path):
+def test_the_report_comes_back_and_nothing_is_copied_twice(server, workloads, tmp_path):
     lines = []
-    report = remote.measure_there("127.0.0.1", server.port, subjects, SETTINGS, False, None, lines.append)
+    report = remote.measure_there("127.0.0.1", server.port, workloads, SETTINGS, False, None, lines.append)
     assert [(row["name"], row["size"], len(row["samples"]["compute"])) for row in report["rows"]] == [
         ("toy-segmentation", [32, 64], 12),
         ("toy-depth", [32, 64], 12),
@@ -44,27 +45,27 @@ def test_the_report_comes_back_and_nothing_is_copied_twice(server, subjects, tmp
     torn = next(there.glob("artifacts/*/model.onnx"))
     torn.write_bytes(torn.read_bytes()[:50])
     lines.clear()
-    remote.measure_there("127.0.0.1", server.port, subjects[:1], SETTINGS, False, None, lines.append)
+    remote.measure_there("127.0.0.1", server.port, workloads[:1], SETTINGS, False, None, lines.append)
     assert lines[0].startswith("copying 1 files" if "segmentation" in str(torn) else "round 1/2")
 
 
-def test_what_the_board_refuses_is_its_own_line(server, subjects):
-    request = [subjects[0]._replace(precision="fp16")]
+def test_what_the_board_refuses_is_its_own_line(server, workloads):
+    request = [workloads[0]._replace(precision="fp16")]
     with pytest.raises(JetsonError, match="127.0.0.1: Error: toy-segmentation has no fp16 file for onnxruntime"):
         remote.measure_there("127.0.0.1", server.port, request, SETTINGS, False, None, lambda line: None)
 
 
-def test_no_server_is_one_line(subjects):
+def test_no_server_is_one_line(workloads):
     with pytest.raises(JetsonError, match="no connection to 127.0.0.1 port 9: .*refused"):
-        remote.measure_there("127.0.0.1", 9, subjects, SETTINGS, False, None, lambda line: None)
+        remote.measure_there("127.0.0.1", 9, workloads, SETTINGS, False, None, lambda line: None)
 
 
-def test_a_host_that_looks_like_an_option_is_refused(subjects):
+def test_a_host_that_looks_like_an_option_is_refused(workloads):
     with pytest.raises(JetsonError, match="is no host"):
-        remote.measure_there("-oProxyCommand=touch x", 22, subjects, SETTINGS, False, None, lambda line: None)
+        remote.measure_there("-oProxyCommand=touch x", 22, workloads, SETTINGS, False, None, lambda line: None)
 
 
-def test_a_connection_that_breaks_ends_the_work_there(server, subjects):
+def test_a_connection_that_breaks_ends_the_work_there(server, workloads):
     """The server's session processes are killed while the board measures: one line here, no process left there."""
     started = []
 
@@ -74,9 +75,9 @@ def test_a_connection_that_breaks_ends_the_work_there(server, subjects):
             for pid in sessions_of(server.process.pid):
                 os.kill(pid, 9)
 
-    long = Settings(seconds=60, engine="onnxruntime", threads=1)
+    long = Settings(seconds=60, engine=EngineOptions("onnxruntime", threads=1))
     with pytest.raises(JetsonError, match="no connection to .* run it again"):
-        remote.measure_there("127.0.0.1", server.port, subjects, long, False, None, say)
+        remote.measure_there("127.0.0.1", server.port, workloads, long, False, None, say)
     assert started
     end = time.monotonic() + 15
     while time.monotonic() < end and runners(server.home):
@@ -107,7 +108,7 @@ def runners(home):
     return found
 
 
-def test_pictures_travel(server, subjects, tmp_path):
+def test_pictures_travel(server, workloads, tmp_path):
     import cv2
     import numpy as np
 
@@ -115,7 +116,7 @@ def test_pictures_travel(server, subjects, tmp_path):
     pictures.mkdir()
     cv2.imwrite(str(pictures / "a b.png"), np.zeros((20, 30, 3), np.uint8))
     report = remote.measure_there(
-        "127.0.0.1", server.port, subjects[:1], SETTINGS, False, str(pictures), lambda line: None
+        "127.0.0.1", server.port, workloads[:1], SETTINGS, False, str(pictures), lambda line: None
     )
     assert json.dumps(report)
     assert len(list(server.home.glob(".cache/fastnas/remote/images/*/a b.png"))) == 1

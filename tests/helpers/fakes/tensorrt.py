@@ -228,10 +228,28 @@ class Builder:
         return _Memory(json.dumps(header).encode() + b"\n" + network.onnx)
 
 
-class Runtime:
+class _Counted:
+    """An object whose allocation and end the fake driver notes, as `what`."""
+
+    what = ""
+
+    def __init__(self):
+        from pycuda import driver
+
+        driver.note_allocated(self.what)
+
+    def __del__(self):
+        from pycuda import driver
+
+        driver.note_freed(self.what)
+
+
+class Runtime(_Counted):
     DLA_core = -1
+    what = "runtime"
 
     def __init__(self, logger):
+        super().__init__()
         self._logger = logger
 
     def deserialize_cuda_engine(self, serialized_engine):
@@ -247,10 +265,13 @@ class Runtime:
         return _Engine(header, onnx)
 
 
-class _Engine:
+class _Engine(_Counted):
+    what = "engine"
+
     def __init__(self, header, onnx):
         import onnxruntime
 
+        super().__init__()
         self.session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
         self.header = header
         # On a board the order is the builder's: here the output comes first.
@@ -286,14 +307,12 @@ class _Engine:
             return {"tensor(float)": DataType.FLOAT}[self.tensors[index].type]
 
 
-class _Context:
+class _Context(_Counted):
+    what = "execution context"
+
     def __init__(self, engine):
+        super().__init__()
         self._engine, self._shape, self._addresses = engine, (), {}
-
-    def __del__(self):
-        from pycuda import driver
-
-        driver.note_freed("TensorRT")
 
     def _infer(self, addresses):
         from pycuda import driver

@@ -1,5 +1,6 @@
 """Artifacts of several tasks on one frame: which run, at which size and precision, and the pose's crop."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,15 +127,18 @@ def test_the_box_follows_the_pose(pose_predictor):
 
 
 @pytest.mark.parametrize(
-    ("asked", "engine", "expected"),
+    ("asked", "engine", "flags", "expected"),
     [
-        (None, "tensorrt", ["fp16", "fp32"]),  # depth has no fp16 file
-        ("int8", "tensorrt", ["int8", "int8"]),
-        (None, "onnxruntime-cuda", ["fp32", "fp32"]),
+        (None, "tensorrt", ["FP16", "INT8"], ["fp16", "fp16"]),  # TensorRT up to 10 makes it of the fp32 file
+        (None, "tensorrt", [], ["fp16", "fp32"]),  # TensorRT 11: depth has no fp16 file
+        ("int8", "tensorrt", [], ["int8", "int8"]),
+        (None, "onnxruntime-cuda", [], ["fp32", "fp32"]),
     ],
 )
-def test_each_network_runs_in_the_best_precision_of_its_engine(artifacts, monkeypatch, asked, engine, expected):
+def test_each_network_runs_in_the_best_precision_of_its_engine(artifacts, monkeypatch, asked, engine, flags, expected):
     opened, lines = [], []
+    tensorrt = SimpleNamespace(BuilderFlag=SimpleNamespace(**dict.fromkeys(flags, 0)))
+    monkeypatch.setattr("fastnas.jetson.engine.trt.import_tensorrt", lambda: tensorrt)
     monkeypatch.setattr(predictor, "open_engine", lambda artifact, size, precision, *rest: opened.append(precision))
     wide = artifacts["segmentation"]
     half = wide.sidecar.files[0]._replace(path="model.fp16.onnx", precision="fp16")

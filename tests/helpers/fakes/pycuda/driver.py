@@ -4,12 +4,13 @@ FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_NO_DRIVER makes `ini
 context, as before 2020.1; FAKE_BROKEN_PYCUDA does not load. FAKE_CUDA_FAULT makes a call fail: `context`, `pinned`,
 `device`, `copy` or `launch`.
 
-Whatever is freed is noted in `freed`, with what its memory stands on: freed outside a context it is `leaked ...`.
+Whatever is freed is noted in `freed`, in order: freed outside a context it is `leaked ...`. `live` counts the rest.
 """
 
 import os
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 
@@ -18,6 +19,7 @@ if os.environ.get("FAKE_BROKEN_PYCUDA"):
 
 calls = []
 freed = []
+_allocated = []
 _memory = {}
 _current = threading.local()
 _FAULT = os.environ.get("FAKE_CUDA_FAULT", "")
@@ -53,9 +55,21 @@ def _need_context():
         raise LogicError("explicit_context_dependent failed: invalid device context - no currently active context?")
 
 
+def note_allocated(what):
+    """Note that something was allocated (the fake TensorRT's objects too)."""
+    _allocated.append(what)
+
+
 def note_freed(what):
-    """Note that something was freed (the fake TensorRT's objects too)."""
+    """Note that something was freed."""
     freed.append(what if getattr(_current, "depth", 0) else "leaked " + what)
+
+
+def live():
+    """How many of each kind were allocated and are not freed."""
+    counts = Counter(_allocated)
+    counts.subtract(freed)
+    return {what: count for what, count in counts.items() if count}
 
 
 class Device:
@@ -85,6 +99,7 @@ class Context:
         if _FAULT == "context":
             raise MemoryError("cuCtxCreate failed: out of memory")
         _current.depth = getattr(_current, "depth", 0) + 1
+        note_allocated("context")
 
     def pop(self):
         _current.depth -= 1
@@ -95,6 +110,7 @@ class DeviceAllocation:
     def __init__(self, size):
         self._address = (max(_memory) if _memory else 4096) + (1 << 24)
         _memory[self._address] = np.zeros(size, np.uint8)
+        note_allocated("device")
 
     def __int__(self):
         return self._address
@@ -106,17 +122,27 @@ class DeviceAllocation:
 class Stream:
     handle = 7
 
+    def __init__(self):
+        note_allocated("stream")
+
     def __del__(self):
         note_freed("stream")
 
 
 class Event:
+    def __init__(self):
+        note_allocated("event")
+
+    def __del__(self):
+        note_freed("event")
+
     def record(self, stream):
         _need_context()
         self.at = time.perf_counter()
 
     def synchronize(self):
         if _FAULT == "launch":
+            del self  # a compiled function leaves no frame that would hold it
             raise LaunchError("cuEventSynchronize failed: unspecified launch failure")
 
     def time_till(self, other):
@@ -137,6 +163,7 @@ class _PageLocked:
     def __init__(self, shape, dtype):
         self._array = np.empty(shape, dtype)
         self.__array_interface__ = self._array.__array_interface__
+        note_allocated("pinned")
 
     def __del__(self):
         note_freed("pinned")

@@ -1,6 +1,6 @@
-"""Files that grow: each under a hidden name beside its own, locked while it is written, and whole when it is named.
+"""Files that are written over minutes: each under a hidden name beside its own until it is finished, and locked.
 
-A lock goes with its process, however that ends, so a part that nobody locks was left behind.
+The lock ends with the process that writes, however that ends, so a partial file without a lock was left behind.
 """
 
 import fcntl
@@ -13,8 +13,8 @@ from typing import Iterator, Tuple
 NAME = re.compile(r"^\.part-[0-9a-f]{8}-(.+)$")
 
 
-class Part:
-    """A growing file.
+class PartialFile:
+    """A file that is being written.
 
     Attributes:
         path: where it is to be written.
@@ -27,24 +27,24 @@ class Part:
         self._file = open(self.path, "xb")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # a network's disk may know no locks
+        except OSError:  # a network file system may have no locks
             self.close()
             raise
 
     def finish(self) -> None:
-        """Give it its name, once its bytes are on the disk."""
+        """Flush it to disk and give it its final name."""
         os.fsync(self._file.fileno())
         os.replace(self.path, self._final)
 
     def close(self) -> None:
-        """Let go; what is not finished is removed."""
+        """Release the lock; a file that is not finished is removed."""
         if os.path.exists(self.path):
             os.unlink(self.path)
         self._file.close()
 
 
 def abandoned(folder: str) -> Iterator[Tuple[str, str]]:
-    """The parts in a folder whose writers ended before they were finished, each with the name that it was to get."""
+    """Partial files in a folder whose writers ended before they were finished, each with its final name."""
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), ".part-*"))):
         found = NAME.match(os.path.basename(path))
         if found is not None and not _locked(path):
@@ -55,6 +55,6 @@ def _locked(path: str) -> bool:
     try:
         with open(path, "rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # by its writer; or it has just been named, or is somebody else's
+    except OSError:  # its writer has it; or it was renamed meanwhile, or belongs to another user
         return True
     return False
