@@ -17,9 +17,9 @@ from fastnas.jetson.engine.base import Log
 from fastnas.jetson.engine.opening import precisions as runnable
 from fastnas.jetson.engine.opening import target_of
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.preprocess import import_cv2
 from fastnas.jetson.sidecar import Artifact, Size
 from fastnas.jetson.system.machine import Machine
+from fastnas.jetson.system.opencv import import_cv2
 
 EXPORTED_ON_THE_SPOT = ("arch0", "arch1", "arch2")
 GENERATED_SIZE = (480, 640)

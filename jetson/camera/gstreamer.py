@@ -1,12 +1,10 @@
 """GStreamer with and without OpenCV: the pipelines of cameras, and a process that runs one."""
 
-import re
 import subprocess
 import tempfile
 from typing import List, Optional
 
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.preprocess import import_cv2
 from fastnas.jetson.system.machine import run_quietly
 
 APPSINK = "appsink drop=true max-buffers=1 sync=false"
@@ -14,12 +12,6 @@ APPSINK = "appsink drop=true max-buffers=1 sync=false"
 
 DECODER = "nvv4l2decoder"
 """A Jetson's hardware decoder of video."""
-
-
-def opencv_has(name: str) -> bool:
-    """Whether this OpenCV was built with `GStreamer`, `FFMPEG` or `v4l/v4l2`."""
-    found = re.search(r"^\s*{}:\s*(\w+)".format(name), import_cv2().getBuildInformation(), re.MULTILINE)
-    return found is not None and found.group(1) == "YES"
 
 
 def has_element(name: str) -> bool:

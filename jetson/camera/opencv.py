@@ -10,7 +10,7 @@ import numpy as np
 from fastnas.jetson.camera import gstreamer
 from fastnas.jetson.camera.sources import Address, Folder, Mode, Source, SourceLost, TestPattern, is_picture
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.preprocess import import_cv2
+from fastnas.jetson.system.opencv import import_cv2, opencv_has
 
 FAILURES = 10
 """So many failed reads in a row mean that the source is lost (a camera) or over (a file)."""
@@ -125,20 +125,20 @@ def _open_v4l2(address: Address, mode: Mode) -> Source:
 
 def _open_csi(number: int, mode: Mode) -> Source:
     parts = gstreamer.argus_pipeline(number, mode.width, mode.height, mode.fps)
-    if not gstreamer.opencv_has("GStreamer"):
+    if not opencv_has("GStreamer"):
         return Pipe(gstreamer.spell(parts), mode)
     return _open_gstreamer("csi", gstreamer.spell(parts, gstreamer.APPSINK))
 
 
 def _open_rtsp(address: Address) -> Source:
     """Decoded by the board's hardware where GStreamer can reach it, else by FFmpeg."""
-    if gstreamer.opencv_has("GStreamer") and gstreamer.has_element(gstreamer.DECODER):
+    if opencv_has("GStreamer") and gstreamer.has_element(gstreamer.DECODER):
         text, shown = (
             gstreamer.spell(gstreamer.rtsp_pipeline(url), gstreamer.APPSINK) for url in (address.value, str(address))
         )
         return _open_gstreamer("rtsp", text, shown)
     cv2 = import_cv2()
-    if not gstreamer.opencv_has("FFMPEG"):
+    if not opencv_has("FFMPEG"):
         raise JetsonError("this OpenCV has no FFmpeg to read RTSP with; run: sudo apt-get install python3-opencv")
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", rtsp_options(cv2.getBuildInformation()))
     return Capture(cv2.VideoCapture(address.value, cv2.CAP_FFMPEG), "FFmpeg {}, over TCP".format(address), "rtsp")

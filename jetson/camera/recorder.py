@@ -11,8 +11,8 @@ from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.pipeline import Sink
 from fastnas.jetson.errors import FastnasError, JetsonError
 from fastnas.jetson.files import atomic_path
-from fastnas.jetson.inference.preprocess import import_cv2
 from fastnas.jetson.partial_files import PartialFile, abandoned
+from fastnas.jetson.system.opencv import import_cv2
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 

@@ -19,7 +19,7 @@ from typing import Any, Iterator, NamedTuple, Optional
 import numpy as np
 
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.preprocess import import_cv2
+from fastnas.jetson.system.opencv import import_cv2
 
 FOLDER_FPS = 5.0
 """How fast the pictures of a folder follow each other."""

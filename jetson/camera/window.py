@@ -7,7 +7,7 @@ import numpy as np
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.pipeline import Sink
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.inference.preprocess import import_cv2
+from fastnas.jetson.system.opencv import import_cv2
 
 ESCAPE, QUIT, SPACE = 27, ord("q"), ord(" ")
 

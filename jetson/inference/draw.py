@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from fastnas.jetson.inference.predictions import MIN_SCORE, Box
-from fastnas.jetson.inference.preprocess import import_cv2
+from fastnas.jetson.system.opencv import import_cv2
 
 cv2 = import_cv2()
 

@@ -1,28 +1,11 @@
 """From a frame to the network's input, in preallocated memory."""
 
-import os
-from typing import Any, Tuple
+from typing import Tuple
 
 import numpy as np
 
-from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.sidecar import Input
-
-
-def import_cv2() -> Any:
-    """OpenCV, without its own warnings on stderr.
-
-    Raises:
-        JetsonError: it is not installed, or does not load.
-    """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    try:
-        import cv2
-    except ImportError as error:
-        raise JetsonError(
-            "OpenCV does not load ({}); run: sudo apt-get install python3-opencv".format(error)
-        ) from error
-    return cv2
+from fastnas.jetson.system.opencv import import_cv2
 
 
 class Preprocessor:

@@ -8,8 +8,8 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 
 from fastnas.jetson.inference.predictions import MIN_SCORE, Box
-from fastnas.jetson.inference.preprocess import import_cv2
 from fastnas.jetson.sidecar import Size
+from fastnas.jetson.system.opencv import import_cv2
 
 PEOPLE = ("person", "pedestrian", "human", "people", "rider", "bicyclist")
 """Names that segmentation datasets have for classes of people."""

@@ -14,12 +14,12 @@ import sys
 from importlib.util import find_spec
 from typing import Dict, List
 
-from fastnas.jetson.camera.gstreamer import opencv_has
 from fastnas.jetson.errors import ADD_SWAP
 from fastnas.jetson.files import cache_root
 from fastnas.jetson.system.cuda import check_cuda
 from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, distribution_version, version_of
 from fastnas.jetson.system.machine import MAX_OPSET, Machine
+from fastnas.jetson.system.opencv import opencv_has
 from fastnas.jetson.system.sensors import read_text
 
 HOT_C = 80.0

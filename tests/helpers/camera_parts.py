@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from fastnas.jetson.camera import gstreamer
+from fastnas.jetson.camera import opencv
 from fastnas.jetson.camera.sources import Source, SourceLost
 from tests.helpers import paths
 
@@ -48,7 +48,7 @@ def fake_launcher(folder, script, monkeypatch):
     path.write_text("#!/bin/sh\n" + script)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", "{}:{}".format(folder, os.environ["PATH"]))
-    monkeypatch.setattr(gstreamer, "opencv_has", lambda name: False)
+    monkeypatch.setattr(opencv, "opencv_has", lambda name: False)
 
 
 class FakeSource(Source):

@@ -7,7 +7,7 @@ from typing import Iterator, NamedTuple, Optional
 import numpy as np
 
 from fastnas.jetson.camera.pipeline import Sink
-from fastnas.jetson.inference.preprocess import import_cv2
+from fastnas.jetson.system.opencv import import_cv2
 
 QUALITY = 80
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from fastnas.jetson.camera.gstreamer import opencv_has
+from fastnas.jetson.system.opencv import opencv_has
 from tests.helpers import rtsp_server
 from tests.helpers.camera_parts import (
     REAL_VIDEO,

@@ -196,7 +196,7 @@ def test_closing_ends_the_process_of_a_csi_camera(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("gst-launch-1.0") is not None, reason="gst-launch-1.0 is on this machine")
 def test_without_any_gstreamer_the_line_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(gstreamer, "opencv_has", lambda name: False)
+    monkeypatch.setattr(opencv, "opencv_has", lambda name: False)
     with pytest.raises(JetsonError, match="apt-get install gstreamer1.0-tools"):
         open_source(parse_address("csi://0"), Mode())
 
@@ -251,7 +251,7 @@ def test_a_network_camera_is_decoded_by_the_boards_hardware(monkeypatch):
     import cv2
 
     monkeypatch.setattr(cv2, "VideoCapture", Opened)
-    monkeypatch.setattr(gstreamer, "opencv_has", lambda name: True)
+    monkeypatch.setattr(opencv, "opencv_has", lambda name: True)
     address = parse_address('rtsp://user:se"cret@host:554/live?a=1')
     monkeypatch.setattr(gstreamer, "has_element", lambda name: name == "nvv4l2decoder")
     shown = open_source(address, Mode()).pipeline

@@ -1,0 +1,29 @@
+"""The machine's OpenCV: loading it, and what it was built with."""
+
+import os
+import re
+from typing import Any
+
+from fastnas.jetson.errors import JetsonError
+
+
+def import_cv2() -> Any:
+    """OpenCV, without its own warnings on stderr.
+
+    Raises:
+        JetsonError: it is not installed, or does not load.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    try:
+        import cv2
+    except ImportError as error:
+        raise JetsonError(
+            "OpenCV does not load ({}); run: sudo apt-get install python3-opencv".format(error)
+        ) from error
+    return cv2
+
+
+def opencv_has(name: str) -> bool:
+    """Whether this OpenCV was built with `GStreamer`, `FFMPEG` or `v4l/v4l2`."""
+    found = re.search(r"^\s*{}:\s*(\w+)".format(name), import_cv2().getBuildInformation(), re.MULTILINE)
+    return found is not None and found.group(1) == "YES"
