@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastnas.config import REQUIRED, SettingError, Settings, setting
 from fastnas.data import DenseDataset, open_dataset
-from fastnas.data.base import Part
+from fastnas.data.base import Subset
 from fastnas.models.spec import ModelSpec
 
 
@@ -141,4 +141,4 @@ def limited(dataset: DenseDataset, limit: int) -> DenseDataset:
     """At most `limit` samples, evenly spread; all of them for 0."""
     if not limit or limit >= len(dataset):
         return dataset
-    return Part(dataset, [i * len(dataset) // limit for i in range(limit)], dataset.split)
+    return Subset(dataset, [i * len(dataset) // limit for i in range(limit)], dataset.split)

@@ -1,7 +1,7 @@
-"""Datasets by name. See `fastnas.data.base` for what a dataset and a sample are.
+"""Datasets by name; `fastnas.data.base` defines datasets and samples.
 
-Each format is a module with two names: `ABOUT`, its description, and `load(root, split, kind, **options)`. Importing
-this package costs nothing: torch and the formats are imported when a dataset is opened.
+Each format is a module with two names: `INFO`, its description, and `load(root, split, kind, **options)`. Torch and the
+formats are imported when a dataset is opened, not with this package.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastnas.errors import FastnasError
 
 if TYPE_CHECKING:
     from fastnas.data.base import DenseDataset, Sample
-    from fastnas.data.description import About
+    from fastnas.data.info import DatasetInfo
     from fastnas.tasks import Task
 
 __all__ = ["NAMES", "DenseDataset", "Sample", "default_task", "describe", "open_dataset"]
@@ -38,10 +38,10 @@ def open_dataset(
 
     Args:
         name: one of `NAMES`.
-        root: the folder it is in; `synthetic` has none.
-        split: the part of it, such as `train` or `val`.
-        task: the kind of labels, for datasets that have several: `segmentation`, `pose` or `depth`.
-        options: the dataset's own, see the `load` function of its module.
+        root: its folder; None for `synthetic`.
+        split: such as `train` or `val`.
+        task: `segmentation`, `pose` or `depth`, for datasets with several kinds of labels.
+        options: of the dataset, see the `load` function of its module.
 
     Raises:
         FastnasError: an unknown name, split, task or option; a folder that does not hold the dataset; an empty split.
@@ -56,28 +56,28 @@ def open_dataset(
         _require_options(name, SyntheticScenes, chosen)
         return SyntheticScenes(**chosen)
 
-    described = describe(name)
-    if split not in described.splits:
-        raise FastnasError(f"{name} has no split {split!r}; it has {', '.join(described.splits)}")
-    kind = described.kind(task)
+    info = describe(name)
+    if split not in info.splits:
+        raise FastnasError(f"{name} has no split {split!r}; it has {', '.join(info.splits)}")
+    kind = info.kind(task)
     if root is None:
-        raise described.missing(None)
+        raise info.missing(None)
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise described.missing(folder)
+        raise info.missing(folder)
     load = import_module(f"fastnas.data.formats.{name}").load
     _require_options(name, load, {"root": folder, "split": split, "kind": kind, **options})
     dataset: DenseDataset = load(folder, split, kind, **options)
     return dataset
 
 
-def describe(name: str) -> About:
-    """The description of a dataset on disk; `synthetic` is none."""
+def describe(name: str) -> DatasetInfo:
+    """The description of a dataset on disk, which `synthetic` is not."""
     _require_name(name)
     if name == "synthetic":
         raise FastnasError("synthetic is generated as it is read: there are no files to get or to check")
-    described: About = import_module(f"fastnas.data.formats.{name}").ABOUT
-    return described
+    info: DatasetInfo = import_module(f"fastnas.data.formats.{name}").INFO
+    return info
 
 
 def default_task(kind: str) -> Task:
@@ -99,7 +99,7 @@ def _require_name(name: str) -> None:
 
 
 def _require_options(name: str, load: Any, values: dict[str, Any]) -> None:
-    """The options fit the function, said before it runs."""
+    """Raise where `values` do not fit the signature of `load`."""
     try:
         inspect.signature(load).bind(**values)
     except TypeError as error:

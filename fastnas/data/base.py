@@ -1,4 +1,4 @@
-"""What every dataset is, and the two shapes that all the file formats come down to: pairs of files, and people."""
+"""The base class of datasets, and the two that all file formats use: images with labels in files, and people."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from fastnas.data.readers import PICTURES, read_image, read_size, require_files
+from fastnas.data.readers import IMAGE_SUFFIXES, read_image, read_size, require_files
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth, Pose, Segmentation, Task
 
 
 class Sample(TypedDict, total=False):
-    """One image and what is known of it; which of the labels are present is the task's matter.
+    """One image and its labels, which depend on the task.
 
     Attributes:
-        name: what identifies the sample within its dataset.
+        name: unique within the dataset.
         image: uint8 [3, H, W], RGB.
         mask: uint8 [H, W], class ids; 255 is ignored.
         depth: float32 [H, W], metres; 0 is missing.
@@ -51,8 +51,8 @@ class DenseDataset(Dataset[Sample]):
 
     Attributes:
         name: the name it was opened by.
-        split: the part of the dataset.
-        task: what there is to predict, with its classes, joints or range.
+        split: of the dataset.
+        task: of the labels, with its classes, joints or range.
     """
 
     name: str
@@ -66,7 +66,7 @@ class DenseDataset(Dataset[Sample]):
         raise NotImplementedError
 
     def size(self, index: int) -> tuple[int, int]:
-        """(W, H) of a sample. Datasets on disk read headers alone.
+        """(W, H) of a sample, read from file headers where there are files.
 
         Raises:
             FastnasError: a file is broken, or its label has another size.
@@ -75,12 +75,12 @@ class DenseDataset(Dataset[Sample]):
         return width, height
 
 
-class Part(DenseDataset):
+class Subset(DenseDataset):
     """Some samples of another dataset, in the order of `indices`."""
 
     def __init__(self, whole: DenseDataset, indices: Sequence[int], split: str) -> None:
         if not indices:
-            raise FastnasError(f"split {split} of {whole.name} is empty: {len(whole)} samples are too few to divide")
+            raise FastnasError(f"split {split} of {whole.name} is empty: {len(whole)} samples are too few to split")
         self.whole, self.indices = whole, indices
         self.name, self.split, self.task = whole.name, split, whole.task
 
@@ -96,8 +96,8 @@ class Part(DenseDataset):
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An image file and the file of its mask or depth."""
+class FilePair:
+    """An image file and the file of its label, a mask or a depth map."""
 
     name: str
     image: Path
@@ -105,14 +105,12 @@ class Pair:
 
 
 class PairDataset(DenseDataset):
-    """Images with a class id or a depth for every pixel.
+    """Images with a label file each: a mask or a depth map.
 
     Args:
-        name: of the dataset.
-        split: of the dataset.
-        task: Segmentation or Depth.
+        name, split, task: see `DenseDataset`.
         pairs: the files; all of them must exist.
-        read_target: file to uint8 class ids or float32 metres, [H, W].
+        read_target: reads a label file to class ids uint8 or metres float32, [H, W].
     """
 
     def __init__(
@@ -120,7 +118,7 @@ class PairDataset(DenseDataset):
         name: str,
         split: str,
         task: Segmentation | Depth,
-        pairs: Sequence[Pair],
+        pairs: Sequence[FilePair],
         read_target: Callable[[Path], npt.NDArray[np.generic]],
     ) -> None:
         if not pairs:
@@ -137,8 +135,7 @@ class PairDataset(DenseDataset):
         pair = self.pairs[index]
         image = read_image(pair.image)
         target = self.read_target(pair.target)
-        height, width = image.shape[-2:]
-        self._require_same_size(pair, (width, height), (target.shape[1], target.shape[0]))
+        self._require_same_size(pair, image.shape[:0:-1], target.shape[::-1])
         label = tv_tensors.Mask(torch.from_numpy(target))
         if self._label == "mask":
             return Sample(name=pair.name, image=image, mask=label)
@@ -148,15 +145,14 @@ class PairDataset(DenseDataset):
         """(W, H) of a sample, from the headers of its two files."""
         pair = self.pairs[index]
         size = read_size(pair.image)
-        if pair.target.suffix.lower() in PICTURES:
-            target = read_size(pair.target)
-        else:
-            height, width = self.read_target(pair.target).shape
-            target = (width, height)
-        self._require_same_size(pair, size, target)
+        is_image = pair.target.suffix.lower() in IMAGE_SUFFIXES
+        self._require_same_size(
+            pair, size, read_size(pair.target) if is_image else self.read_target(pair.target).shape[::-1]
+        )
         return size
 
-    def _require_same_size(self, pair: Pair, image: tuple[int, int], target: tuple[int, int]) -> None:
+    def _require_same_size(self, pair: FilePair, image: tuple[int, ...], target: tuple[int, ...]) -> None:
+        """Compare (W, H) of image and label."""
         if image != target:
             raise FastnasError(
                 f"{self._label} {pair.target} is {target[0]}x{target[1]}, "
@@ -165,7 +161,7 @@ class PairDataset(DenseDataset):
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
+class PersonAnnotation:
     """One annotated person: J joints and a box within an image file; see `Sample` for the units."""
 
     name: str
@@ -186,7 +182,9 @@ class PoseDataset(DenseDataset):
         annotations: the file they come from.
     """
 
-    def __init__(self, name: str, split: str, task: Pose, people: Sequence[Person], annotations: Path) -> None:
+    def __init__(
+        self, name: str, split: str, task: Pose, people: Sequence[PersonAnnotation], annotations: Path
+    ) -> None:
         if not people:
             raise FastnasError(f"split {split} of {name} is empty: {annotations} has no person with a labelled joint")
         self.name, self.split, self.task, self.people, self.annotations = name, split, task, people, annotations

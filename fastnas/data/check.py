@@ -1,4 +1,4 @@
-"""A look at a dataset on disk: what is there, what is broken, what is missing."""
+"""The check of a dataset on disk: statistics of its labels, and what is broken or missing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from fastnas.data import describe, open_dataset
 from fastnas.data.base import DenseDataset, Sample
-from fastnas.data.description import MissingData
+from fastnas.data.info import MissingData
 from fastnas.errors import FastnasError
-from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
+from fastnas.tasks import IGNORE, Pose, Segmentation
 
 Track = Callable[[Iterable[int], str], Iterable[int]]
-"""Passes indices on while it shows how far they are; gets a title."""
+"""Yields the indices and shows a progress bar with the title."""
 
 
 @dataclass
@@ -26,15 +26,15 @@ class SplitReport:
 
     Attributes:
         split: its name.
-        samples: how many there are.
-        official: how many the published dataset has, where that is known.
-        sizes: "WxH" and the number of samples, the most frequent first.
-        labels: of the samples read whole. Segmentation: the share of each class among labelled pixels, and of ignored
+        samples: their number.
+        official: the number in the published dataset, where known.
+        sizes: "WxH" -> number of samples, the most frequent first.
+        labels: of the decoded samples. Segmentation: the share of each class among labelled pixels, and of ignored
             pixels among all (`ignored`). Pose: the share of people with this joint labelled. Depth: `nearest`, `mean`
             and `farthest` metres, and the share of pixels `missing`.
-        decoded: how many samples were read whole.
-        problems: what is broken, one line each.
-        absent: what is not there, so that there is no split; "" where it is.
+        decoded: the number of decoded samples.
+        problems: errors, one line each.
+        absent: the missing file or folder for which the split cannot be opened; "" where it can.
     """
 
     split: str
@@ -49,7 +49,7 @@ class SplitReport:
 
 @dataclass
 class Report:
-    """All splits of a dataset, with its expected layout and where to get it."""
+    """All splits of a dataset, its expected layout and its source."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Something is there, and nothing of it is broken."""
+        """Whether there are samples and no problems."""
         return any(one.samples for one in self.splits) and not any(one.problems for one in self.splits)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,44 +73,44 @@ def check_dataset(
     name: str,
     root: Path | None,
     task: str | None = None,
-    whole: int | None = 100,
+    decode: int | None = 100,
     track: Track = lambda indices, title: indices,
 ) -> Report:
-    """Read the headers of every sample, and some samples whole.
+    """Read the headers of every sample, and decode some samples.
 
     Args:
         name: of the dataset.
         root: its folder.
         task: the kind of labels; None for the dataset's default.
-        whole: samples of each split to read whole, spread evenly over it; None for all.
+        decode: number of samples of each split to decode, evenly spread; None for all.
         track: shows the progress.
 
     Raises:
         FastnasError: no such dataset or task.
     """
-    about = describe(name)
-    kind = about.kind(task)
+    info = describe(name)
+    kind = info.kind(task)
     reports = []
-    for split in about.splits:
-        report = SplitReport(split, official=about.counts.get(split))
+    for split in info.splits:
+        report = SplitReport(split, official=info.counts.get(split))
         reports.append(report)
         try:
             dataset = open_dataset(name, root, split, kind)
         except MissingData as error:
-            report.absent = error.fault
+            report.absent = error.problem
         except FastnasError as error:
             report.problems.append(str(error))
         else:
             kind = dataset.task.kind
-            _look(dataset, report, whole, track)
-    return Report(name, about.title, str(root or ""), kind, reports, about.layout, about.source)
+            _check_split(dataset, report, decode, track)
+    return Report(name, info.title, str(root or ""), kind, reports, info.layout, info.source)
 
 
-def _look(dataset: DenseDataset, report: SplitReport, whole: int | None, track: Track) -> None:
+def _check_split(dataset: DenseDataset, report: SplitReport, decode: int | None, track: Track) -> None:
     count = report.samples = len(dataset)
-    chosen = set(range(count) if whole is None else np.linspace(0, count - 1, min(whole, count)).astype(int).tolist())
+    chosen = set(range(count) if decode is None else np.linspace(0, count - 1, min(decode, count)).astype(int).tolist())
     sizes: Counter[str] = Counter()
-    labels = _LABELS[type(dataset.task)](dataset)
+    labels = _STATISTICS[dataset.task.kind](dataset)
     for index in track(range(count), f"{dataset.name} {dataset.split}"):
         try:
             width, height = dataset.size(index)
@@ -173,8 +173,8 @@ class _Metres:
         return {"nearest": self.nearest, "mean": mean, "farthest": self.farthest, "missing": missing}
 
 
-_LABELS: dict[type, type[_Classes] | type[_Joints] | type[_Metres]] = {
-    Segmentation: _Classes,
-    Pose: _Joints,
-    Depth: _Metres,
+_STATISTICS: dict[str, type[_Classes] | type[_Joints] | type[_Metres]] = {
+    "segmentation": _Classes,
+    "pose": _Joints,
+    "depth": _Metres,
 }

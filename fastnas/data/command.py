@@ -1,4 +1,4 @@
-"""`fastnas data`: a look at datasets before they are trained on."""
+"""`fastnas data`: checks of datasets before they are trained on."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def data() -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("--root", type=click.Path(path_type=Path), help="The folder of the dataset.")
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
 @click.option("--task", help="segmentation, pose or depth, where the dataset has several.")
-@click.option("--all", "whole", is_flag=True, help="Read every sample whole, not only all headers and 100 samples.")
+@click.option("--all", "decode_all", is_flag=True, help="Decode every sample, not only all headers and 100 samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def check(name: str, root: Path | None, task: str | None, whole: bool, as_json: bool) -> None:
-    """Say what of the dataset NAME is in --root, what is broken, what is missing and where to get it.
+def check(name: str, root: Path | None, task: str | None, decode_all: bool, as_json: bool) -> None:
+    """Report what of the dataset NAME is in --root, what is broken, what is missing and where to get it.
 
-    Exit code 1 when nothing is there, or something is broken.
+    Exit code 1 when there are no samples, or something is broken.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,7 +46,7 @@ def check(name: str, root: Path | None, task: str | None, whole: bool, as_json: 
         def track(indices: Iterable[int], title: str) -> Iterable[int]:
             return progress.track(indices, description=title)
 
-        report = check_dataset(name, root, task, whole=None if whole else 100, track=track)
+        report = check_dataset(name, root, task, decode=None if decode_all else 100, track=track)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:

@@ -1,4 +1,4 @@
-"""Reading the files of datasets; every fault becomes one line that names the file."""
+"""Readers of dataset files; every error is one line that names the file."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from torchvision import tv_tensors
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Suffixes of files that `read_size` can read."""
 
 IdTable = npt.NDArray[np.int16]
-"""[256]: what a stored id means, -1 where it must not occur."""
+"""int16 [256]: stored id -> class id, -1 where the id must not occur."""
 
 
 def read_image(path: Path) -> tv_tensors.Image:
-    """A picture as uint8 [3, H, W], RGB.
+    """An image file as uint8 [3, H, W], RGB.
 
     Raises:
-        FastnasError: no such file, no picture, or a damaged one.
+        FastnasError: no such file, no image, or a damaged one.
     """
-    with _picture(path) as picture:
-        pixels = np.array(_decoded(picture.convert, "RGB", path=path))
+    with _opened(path) as image:
+        pixels = np.array(_decoded(image.convert, "RGB", path=path))
     return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))  # in memory still [H, W, 3], as cv2 wants it
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(W, H) of a picture, from its header alone."""
-    with _picture(path) as picture:
-        size: tuple[int, int] = picture.size
+    """(W, H) of an image file, from its header alone."""
+    with _opened(path) as image:
+        size: tuple[int, int] = image.size
         return size
 
 
 def id_table(classes: int, changed: Iterable[tuple[int, int]] = ()) -> IdTable:
-    """Ids 0 to `classes` - 1 and 255 mean themselves, those of `changed` (stored, meant) something else."""
+    """The table that keeps ids 0 to `classes` - 1 and 255, and maps those of `changed`, pairs (stored, meant)."""
     table = np.full(256, -1, dtype=np.int16)
     table[:classes] = np.arange(classes)
     table[IGNORE] = IGNORE
@@ -54,22 +54,22 @@ def id_table(classes: int, changed: Iterable[tuple[int, int]] = ()) -> IdTable:
 
 
 def read_ids(path: Path, table: IdTable) -> npt.NDArray[np.uint8]:
-    """The class ids of a one-channel picture (grey or palette), uint8 [H, W].
+    """The class ids of a one-channel image (grey or palette), uint8 [H, W].
 
     Raises:
-        FastnasError: a damaged or coloured picture, or an id that `table` does not know.
+        FastnasError: a damaged or coloured image, or an id that `table` does not know.
     """
-    with _picture(path) as picture:
-        if picture.mode not in ("L", "P", "1"):
+    with _opened(path) as image:
+        if image.mode not in ("L", "P", "1"):
             raise FastnasError(
-                f"mask {path} has pixels of mode {picture.mode}: class ids need a grey or palette picture of 8 bits"
+                f"mask {path} has pixels of mode {image.mode}: class ids need a grey or palette image of 8 bits"
             )
-        ids = _decoded(np.array, picture, path=path)
+        ids = _decoded(np.array, image, path=path)
     return checked_ids(ids.astype(np.uint8, copy=False), table, path)
 
 
 def checked_ids(ids: npt.NDArray[np.uint8], table: IdTable, path: Path) -> npt.NDArray[np.uint8]:
-    """`ids` through `table`; `path` is named when an id is out of range."""
+    """`ids` mapped by `table`; the error for an id out of range names `path`."""
     meant = table[ids]
     if meant.min(initial=0) < 0:
         wrong = ", ".join(str(value) for value in np.unique(ids[meant < 0])[:5])
@@ -82,7 +82,7 @@ def checked_ids(ids: npt.NDArray[np.uint8], table: IdTable, path: Path) -> npt.N
 
 
 def read_numbers(path: Path) -> npt.NDArray[np.generic]:
-    """One stored number for every pixel, [H, W], of a grey picture (8 or 16 bits) or a `.npy` file.
+    """One stored number for every pixel, [H, W], of a grey image (8 or 16 bits) or a `.npy` file.
 
     Raises:
         FastnasError: a damaged file, or several numbers a pixel.
@@ -93,8 +93,8 @@ def read_numbers(path: Path) -> npt.NDArray[np.generic]:
         except (OSError, ValueError, EOFError) as error:
             raise FastnasError(f"depth {path} is damaged, or no array: {error}") from error
     else:
-        with _picture(path) as picture:
-            stored = _decoded(np.array, picture, path=path)
+        with _opened(path) as image:
+            stored = _decoded(np.array, image, path=path)
     if stored.ndim != 2:
         raise FastnasError(f"depth {path} has the shape {list(stored.shape)}: one number for every pixel is needed")
     return stored
@@ -172,17 +172,17 @@ def require_files(paths: Iterable[Path], what: str) -> None:
         raise FastnasError(f"{what} {missing[0]} is missing{more}: add it, or take its sample off the list")
 
 
-def _picture(path: Path) -> Image.Image:
+def _opened(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except FileNotFoundError as error:
         raise FastnasError(f"{path} is missing") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL raises
-        raise FastnasError(f"{path} is not a picture, or is damaged: {error}") from error
+        raise FastnasError(f"{path} is not an image, or is damaged: {error}") from error
 
 
 def _decoded(decode: Any, *values: Any, path: Path) -> Any:
-    """`decode(*values)`, where the pixels are read at last, and damage shows."""
+    """`decode(*values)`, which reads the pixels and so finds damage."""
     try:
         return decode(*values)
     except (OSError, SyntaxError, ValueError) as error:

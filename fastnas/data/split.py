@@ -1,35 +1,35 @@
-"""A dataset divided at random, always in the same way for a seed."""
+"""Random splits of a dataset, the same for the same seed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastnas.data.base import DenseDataset, Part
+from fastnas.data.base import DenseDataset, Subset
 from fastnas.errors import FastnasError
 
 
-def meta_split(dataset: DenseDataset, seed: int = 0, fraction: float = 0.1) -> tuple[Part, Part]:
-    """Training data divided into meta-train and meta-val (spec: 90 % and 10 %).
+def meta_split(dataset: DenseDataset, seed: int = 0, fraction: float = 0.1) -> tuple[Subset, Subset]:
+    """Split training data into meta-train and meta-val, by default 90 % and 10 % as in the paper.
 
     Args:
-        dataset: the whole.
-        seed: of the division; the same seed and length give the same parts on every machine.
-        fraction: the share of meta-val, between 0 and 1.
+        dataset: the training data.
+        seed: of the split; the same seed and length give the same split on every machine.
+        fraction: of meta-val, between 0 and 1.
 
     Returns:
-        The two parts; each keeps the order of the whole, no sample is in both.
+        meta-train and meta-val, disjoint, each in the order of the dataset.
 
     Raises:
-        FastnasError: a fraction outside of 0..1, or a part without a sample.
+        FastnasError: a fraction outside of 0..1, or a subset without a sample.
     """
-    train, val = divided(len(dataset), seed, fraction)
-    return Part(dataset, train, "meta-train"), Part(dataset, val, "meta-val")
+    train, val = split_indices(len(dataset), seed, fraction)
+    return Subset(dataset, train, "meta-train"), Subset(dataset, val, "meta-val")
 
 
-def divided(count: int, seed: int, fraction: float) -> tuple[list[int], list[int]]:
-    """`range(count)` as two sorted lists, the second of `round(fraction * count)`."""
+def split_indices(count: int, seed: int, fraction: float) -> tuple[list[int], list[int]]:
+    """Two random, sorted lists of indices below `count`, the second of `round(fraction * count)`."""
     if not 0 < fraction < 1:
-        raise FastnasError(f"the share of the second part must lie between 0 and 1, not {fraction}")
+        raise FastnasError(f"the fraction of the second subset must lie between 0 and 1, not {fraction}")
     order = np.random.default_rng(seed).permutation(count)
     second = round(fraction * count)
     return sorted(order[second:].tolist()), sorted(order[:second].tolist())

@@ -22,7 +22,6 @@ from fastnas.data import FORMATS, describe, open_dataset
 from fastnas.data.base import PoseDataset
 from fastnas.data.check import check_dataset
 from fastnas.data.command import data
-from fastnas.data.formats.keypoints import LSP_POSE
 from fastnas.data.formats.voc import TASK as VOC_TASK
 from fastnas.data.readers import read_image, read_size
 from fastnas.data.split import meta_split
@@ -557,7 +556,7 @@ class TestCheckCommand:
         assert "is 24x32" in train["problems"][1]
 
     def test_headers_of_all_but_only_some_read_whole(self, tmp_path: Path):
-        report = check_dataset("keypoints", make_keypoints(tmp_path), whole=3)
+        report = check_dataset("keypoints", make_keypoints(tmp_path), decode=3)
         assert [(one.samples, one.decoded, sum(one.sizes.values())) for one in report.splits] == [
             (8, 3, 8),
             (2, 2, 2),
@@ -591,7 +590,7 @@ def test_the_documentation_shows_what_is_read(name: str):
     ],
 )
 def test_real_images(shared_data: Path, name: str, folder: str, counts: dict[str, int], outputs: int):
-    report = check_dataset(name, shared_data / folder, whole=10)
+    report = check_dataset(name, shared_data / folder, decode=10)
     assert {one.split: one.samples for one in report.splits if not one.absent} == counts
     assert report.ok, [one.problems for one in report.splits]
     assert open_dataset(name, shared_data / folder).task.outputs == outputs
@@ -608,5 +607,7 @@ def test_real_depths_are_in_the_range_of_a_room(shared_data: Path):
 def test_real_people_have_the_joints_of_leeds_sports_pose(shared_data: Path):
     dataset = open_dataset("keypoints", shared_data / "pose_lspet", "all")
     assert isinstance(dataset.task, Pose)
-    assert dataset.task.joints == LSP_POSE.joints
-    assert dataset.task.mirror == LSP_POSE.mirror == (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13)
+    lower = ("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle")
+    upper = ("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist")
+    assert dataset.task.joints == (*lower, *upper, "neck", "head_top")
+    assert dataset.task.mirror == (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13)

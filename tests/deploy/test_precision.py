@@ -326,7 +326,7 @@ def test_faults_of_the_folder_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(FastnasError, match="has no pictures"):
         calibration.read_images(tmp_path, network, SIZE)
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(FastnasError, match=r"broken\.png is not a picture, or is damaged"):
+    with pytest.raises(FastnasError, match=r"broken\.png is not an image, or is damaged"):
         calibration.read_images(tmp_path, network, SIZE)
 
 

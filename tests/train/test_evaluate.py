@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from fastnas.cli import main
-from fastnas.data.base import Part
+from fastnas.data.base import Subset
 from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
@@ -124,8 +124,8 @@ def test_command_prints_the_figures(kind: str, models: dict[str, Path], tmp_path
         assert Image.open(path).size[0] > 900  # truth and prediction side by side
 
 
-def one_scene(scenes: SyntheticScenes, index: int) -> Part:
-    return Part(scenes, [index], "val")
+def one_scene(scenes: SyntheticScenes, index: int) -> Subset:
+    return Subset(scenes, [index], "val")
 
 
 def test_flip_is_on_for_pose_alone(models: dict[str, Path]) -> None:

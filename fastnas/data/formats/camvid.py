@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from fastnas.data.base import Pair, PairDataset
-from fastnas.data.description import About
-from fastnas.data.readers import PICTURES, id_table, read_ids, read_lines
+from fastnas.data.base import FilePair, PairDataset
+from fastnas.data.info import DatasetInfo
+from fastnas.data.readers import IMAGE_SUFFIXES, id_table, read_ids, read_lines
 from fastnas.tasks import IGNORE, Colour, Segmentation
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="camvid",
     title="CamVid",
     kinds=("segmentation",),
@@ -46,13 +46,13 @@ TASK = Segmentation(tuple(name for name, _ in _CLASSES), tuple(colour for _, col
 
 def load(root: Path, split: str, kind: str) -> PairDataset:
     """One split: `train` (367 images), `val` (101) or `test` (233)."""
-    images, masks = ABOUT.find(root / split), ABOUT.find(root / f"{split}annot")
+    images, masks = INFO.find(root / split), INFO.find(root / f"{split}annot")
     listed = root / f"{split}.txt"
     if listed.is_file():
         # The lines hold the paths of another machine, /SegNet/CamVid/train/NAME.png /SegNet/CamVid/trainannot/NAME.png
         files = [images / PurePosixPath(line.split()[0]).name for line in read_lines(listed)]
     else:
-        files = sorted(path for path in images.iterdir() if path.suffix.lower() in PICTURES)
-    pairs = [Pair(path.stem, path, masks / f"{path.stem}.png") for path in files]
+        files = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    pairs = [FilePair(path.stem, path, masks / f"{path.stem}.png") for path in files]
     table = id_table(len(_CLASSES), changed=[(VOID, IGNORE)])
-    return PairDataset(ABOUT.name, split, TASK, pairs, partial(read_ids, table=table))
+    return PairDataset(INFO.name, split, TASK, pairs, partial(read_ids, table=table))

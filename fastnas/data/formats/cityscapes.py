@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnas.data.base import Pair, PairDataset
-from fastnas.data.description import About
+from fastnas.data.base import FilePair, PairDataset
+from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import IdTable, read_ids
 from fastnas.tasks import IGNORE, Colour, Segmentation
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="cityscapes",
     title="CityScapes",
     kinds=("segmentation",),
@@ -63,10 +63,10 @@ def label_table() -> IdTable:
 
 def load(root: Path, split: str, kind: str) -> PairDataset:
     """One split: `train` (2,975 images) or `val` (500)."""
-    images = ABOUT.find(root / "leftImg8bit" / split)
-    masks = ABOUT.find(root / "gtFine" / split)
+    images = INFO.find(root / "leftImg8bit" / split)
+    masks = INFO.find(root / "gtFine" / split)
     pairs = []
     for image in sorted(images.glob("*/*_leftImg8bit.png")):
         name = image.name.removesuffix("_leftImg8bit.png")
-        pairs.append(Pair(name, image, masks / image.parent.name / f"{name}_gtFine_labelIds.png"))
-    return PairDataset(ABOUT.name, split, TASK, pairs, partial(read_ids, table=label_table()))
+        pairs.append(FilePair(name, image, masks / image.parent.name / f"{name}_gtFine_labelIds.png"))
+    return PairDataset(INFO.name, split, TASK, pairs, partial(read_ids, table=label_table()))

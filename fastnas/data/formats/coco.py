@@ -12,14 +12,14 @@ import torch
 from torchvision import tv_tensors
 
 from fastnas.data.base import DenseDataset, Sample
-from fastnas.data.description import About
-from fastnas.data.formats.keypoints import pose_task, read_people
+from fastnas.data.formats.keypoints import read_people
 from fastnas.data.formats.voc import TASK as VOC_TASK
+from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import read_image, read_json, read_size, require_files
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="coco",
     title="MS COCO 2017",
     kinds=("segmentation", "pose"),
@@ -33,19 +33,7 @@ DIR/
     source="https://cocodataset.org/#download (train2017.zip, val2017.zip, annotations_trainval2017.zip)",
 )
 
-# The 17 joints of COCO, in its order, and the skeleton of its files counted from 0.
-COCO_JOINTS = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee",
-    "left_ankle", "right_ankle",
-)  # fmt: skip
-COCO_SKELETON = (
-    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
-    (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
-)  # fmt: skip
-COCO_POSE = pose_task(COCO_JOINTS, COCO_SKELETON)
-
-# VOC's word for COCO's, where they differ; COCO's 60 other categories are background.
+# COCO's name of a category -> VOC's, where they differ; COCO's 60 other categories are background.
 VOC_NAMES = {
     "airplane": "aeroplane",
     "motorcycle": "motorbike",
@@ -55,16 +43,16 @@ VOC_NAMES = {
     "tv": "tvmonitor",
 }
 SMALLEST = 1000
-"""Pixels of VOC's classes that an image must have to be worth a look (as torchvision's reference training does)."""
+"""Images with fewer pixels of VOC's classes are left out, as in torchvision's reference training."""
 
 
 def load(root: Path, split: str, kind: str) -> DenseDataset:
     """One split, with masks (`segmentation`) or people (`pose`)."""
-    images = ABOUT.find(root / f"{split}2017")
+    images = INFO.find(root / f"{split}2017")
     prefix = "person_keypoints" if kind == "pose" else "instances"
-    annotations = ABOUT.find(root / "annotations" / f"{prefix}_{split}2017.json")
+    annotations = INFO.find(root / "annotations" / f"{prefix}_{split}2017.json")
     if kind == "pose":
-        return read_people(ABOUT.name, split, annotations, images)
+        return read_people(INFO.name, split, annotations, images)
     return CocoMasks(split, annotations, images)
 
 
@@ -75,7 +63,7 @@ class CocoMasks(DenseDataset):
     """
 
     def __init__(self, split: str, annotations: Path, images: Path) -> None:
-        self.name, self.split, self.task, self.annotations = ABOUT.name, split, VOC_TASK, annotations
+        self.name, self.split, self.task, self.annotations = INFO.name, split, VOC_TASK, annotations
         content = read_json(annotations)
         try:
             named = {entry["id"]: VOC_NAMES.get(entry["name"], entry["name"]) for entry in content["categories"]}
@@ -110,15 +98,15 @@ class CocoMasks(DenseDataset):
         height, width = image.shape[-2:]
         mask = np.zeros((height, width), dtype=np.uint8)
         for one in objects:
-            mask[self._drawn(one["shape"], height, width, path)] = one["class"]
+            mask[self._raster(one["shape"], height, width, path)] = one["class"]
         return Sample(name=path.stem, image=image, mask=tv_tensors.Mask(torch.from_numpy(mask)))
 
     def size(self, index: int) -> tuple[int, int]:
         """(W, H) of a sample, from the header of its image."""
         return read_size(self._items[index][0])
 
-    def _drawn(self, shape: Any, height: int, width: int, path: Path) -> npt.NDArray[np.bool_]:
-        """Polygons or run lengths as bool [H, W]."""
+    def _raster(self, shape: Any, height: int, width: int, path: Path) -> npt.NDArray[np.bool_]:
+        """Polygons or run lengths as a mask, bool [H, W]."""
         from pycocotools import mask as coco_mask
 
         try:
@@ -131,7 +119,7 @@ class CocoMasks(DenseDataset):
                     f"{self.annotations}: an object of {path.name} is drawn on {runs['size'][1]}x{runs['size'][0]}, "
                     f"but the image is {width}x{height}"
                 )
-            drawn: npt.NDArray[np.bool_] = coco_mask.decode(runs).astype(bool)
-            return drawn
+            mask: npt.NDArray[np.bool_] = coco_mask.decode(runs).astype(bool)
+            return mask
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise FastnasError(f"{self.annotations}: an object of {path.name} cannot be drawn: {error}") from error

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from fastnas.data.base import Pair, PairDataset
-from fastnas.data.description import About
+from fastnas.data.base import FilePair, PairDataset
 from fastnas.data.formats.voc import colour_map
+from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import id_table, read_depth, read_ids, read_json, read_lines
 from fastnas.errors import FastnasError
 from fastnas.tasks import Pose, Segmentation, task_from_dict
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="folder",
     title="a folder of images and labels",
     kinds=("segmentation", "depth"),
@@ -32,7 +32,7 @@ masks: grey or palette PNG of class ids from 0, 255 ignored; depths: 8 or 16 bit
 
 def load(root: Path, split: str, kind: str) -> PairDataset:
     """One split by its list; the kind of labels is what `dataset.json` says."""
-    described = ABOUT.find(root / "dataset.json")
+    described = INFO.find(root / "dataset.json")
     values = read_json(described)
     if not isinstance(values, dict):
         raise FastnasError(f"{described} must hold an object such as {{'kind': 'segmentation', 'classes': [...]}}")
@@ -51,13 +51,13 @@ def load(root: Path, split: str, kind: str) -> PairDataset:
     if isinstance(task, Pose):
         raise FastnasError(f"{described}: a folder holds masks or depths; for {task.kind} open the dataset keypoints")
 
-    listed = ABOUT.find(root / f"{split}.txt")
+    listed = INFO.find(root / f"{split}.txt")
     pairs = []
     for line in read_lines(listed):
         files = line.split("\t") if "\t" in line else line.split()
         if len(files) != 2:
             raise FastnasError(f"{listed}: {line!r} must be an image and its label")
-        pairs.append(Pair(Path(files[0]).with_suffix("").as_posix(), root / files[0], root / files[1]))
+        pairs.append(FilePair(Path(files[0]).with_suffix("").as_posix(), root / files[0], root / files[1]))
     if isinstance(task, Segmentation):
-        return PairDataset(ABOUT.name, split, task, pairs, partial(read_ids, table=id_table(task.outputs)))
-    return PairDataset(ABOUT.name, split, task, pairs, partial(read_depth, unit=unit))
+        return PairDataset(INFO.name, split, task, pairs, partial(read_ids, table=id_table(task.outputs)))
+    return PairDataset(INFO.name, split, task, pairs, partial(read_depth, unit=unit))

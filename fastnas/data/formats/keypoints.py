@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fastnas.data.base import DenseDataset, Part, Person, PoseDataset
-from fastnas.data.description import About
+from fastnas.data.base import DenseDataset, PersonAnnotation, PoseDataset, Subset
+from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import read_json
-from fastnas.data.split import divided
+from fastnas.data.split import split_indices
 from fastnas.errors import FastnasError
 from fastnas.tasks import Pose
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="keypoints",
     title="keypoints in the COCO format",
     kinds=("pose",),
@@ -34,15 +34,15 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
     images = root / "images" if (root / "images").is_dir() else root
     folder = root / "annotations" if (root / "annotations").is_dir() else root
     if (folder / f"{split}.json").is_file():
-        return read_people(ABOUT.name, split, folder / f"{split}.json", images)
+        return read_people(INFO.name, split, folder / f"{split}.json", images)
     found = sorted(folder.glob("*.json"))
     if len(found) != 1:
-        raise ABOUT.missing(folder / f"{split}.json")
-    whole = read_people(ABOUT.name, split, found[0], images)
+        raise INFO.missing(folder / f"{split}.json")
+    whole = read_people(INFO.name, split, found[0], images)
     if split == "all":
         return whole
-    train, val = divided(len(whole), seed=0, fraction=0.2)
-    return Part(whole, train if split == "train" else val, split)
+    train, val = split_indices(len(whole), seed=0, fraction=0.2)
+    return Subset(whole, train if split == "train" else val, split)
 
 
 def read_people(name: str, split: str, path: Path, images: Path) -> PoseDataset:
@@ -90,7 +90,7 @@ def pose_task(joints: Iterable[str], skeleton: Iterable[tuple[int, int]]) -> Pos
     return Pose(names, tuple(skeleton), mirror)
 
 
-def _person(entry: dict[str, Any], files: dict[Any, Path], task: Pose, path: Path) -> Person:
+def _person(entry: dict[str, Any], files: dict[Any, Path], task: Pose, path: Path) -> PersonAnnotation:
     values = entry["keypoints"]
     if len(values) != 3 * task.outputs:
         raise FastnasError(
@@ -103,7 +103,7 @@ def _person(entry: dict[str, Any], files: dict[Any, Path], task: Pose, path: Pat
     points, visible = np.ascontiguousarray(table[:, :2]), table[:, 2] > 0
     x, y, width, height = entry["bbox"]
     image = files[entry["image_id"]]
-    return Person(
+    return PersonAnnotation(
         name=f"{image.stem}-{entry['id']}",
         image=image,
         keypoints=points,
@@ -121,14 +121,3 @@ def head_length(task: Pose, points: np.ndarray, visible: np.ndarray) -> float:
     if len(ends) != 2 or not visible[ends].all():
         return float("nan")
     return float(np.linalg.norm(points[ends[0]] - points[ends[1]]))
-
-
-# The 14 joints of Leeds Sports Pose, in its order (https://github.com/axelcarlier/lsp).
-LSP_JOINTS = (
-    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
-    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top",
-)  # fmt: skip
-LSP_SKELETON = (
-    (0, 1), (1, 2), (2, 8), (5, 4), (4, 3), (3, 9), (6, 7), (7, 8), (11, 10), (10, 9), (8, 12), (9, 12), (12, 13),
-)  # fmt: skip
-LSP_POSE = pose_task(LSP_JOINTS, LSP_SKELETON)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnas.data.base import Person, PoseDataset
-from fastnas.data.description import About
+from fastnas.data.base import PersonAnnotation, PoseDataset
 from fastnas.data.formats.keypoints import head_length, pose_task
+from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import read_json, read_mat
-from fastnas.data.split import divided
+from fastnas.data.split import split_indices
 from fastnas.errors import FastnasError
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="mpii",
     title="MPII Human Pose",
     kinds=("pose",),
@@ -51,27 +52,22 @@ Array = npt.NDArray[np.float32]
 
 def load(root: Path, split: str, kind: str) -> PoseDataset:
     """One split: `train` or `val`. Coordinates of all three formats count from 1; samples count from 0."""
-    images = ABOUT.find(root / "images")
+    images = INFO.find(root / "images")
     folder = root / "annot" if (root / "annot").is_dir() else root
     listed = folder / ("train.json" if split == "train" else "valid.json")
     merged, released = folder / "mpii_annotations.json", folder / "mpii_human_pose_v1_u12_1.mat"
-    path = ABOUT.find(listed, merged, released)
+    path = INFO.find(listed, merged, released)
+    read = {listed: _from_lists, merged: _from_merged, released: _from_release}[path]
     try:
-        if path == listed:
-            people = _from_lists(path, images)
-        elif path == merged:
-            people = _from_merged(path, images, split)
-        else:
-            people = _from_release(path, images, split)
+        people = [person for person in read(path, images, split) if person.visible.any()]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise FastnasError(f"{path} is not an MPII annotation file: {type(error).__name__} {error}") from error
-    return PoseDataset(ABOUT.name, split, TASK, people, path)
+    return PoseDataset(INFO.name, split, TASK, people, path)
 
 
-def _from_lists(path: Path, images: Path) -> list[Person]:
+def _from_lists(path: Path, images: Path, split: str) -> Iterator[PersonAnnotation]:
     """`train.json` or `valid.json`: joints [16, 2], joints_vis [16], center, scale, image."""
-    people: list[Person] = []
-    heads = _head_sizes(path.with_name("gt_valid.mat")) if path.name == "valid.json" else None
+    heads = _head_sizes(path.with_name("gt_valid.mat")) if split == "val" else None
     entries = read_json(path)
     if heads is not None and len(heads) != len(entries):
         raise FastnasError(f"{path.with_name('gt_valid.mat')} has {len(heads)} people, but {path} has {len(entries)}")
@@ -79,13 +75,11 @@ def _from_lists(path: Path, images: Path) -> list[Person]:
         points = np.array(entry["joints"], dtype=np.float32) - 1
         visible = np.array(entry["joints_vis"]) > 0
         head = None if heads is None else float(heads[number])
-        people.append(_person(number, images / entry["image"], points, visible, entry["center"], entry["scale"], head))
-    return _labelled(people)
+        yield _person(number, images / entry["image"], points, visible, entry["center"], entry["scale"], head)
 
 
-def _from_merged(path: Path, images: Path, split: str) -> list[Person]:
+def _from_merged(path: Path, images: Path, split: str) -> Iterator[PersonAnnotation]:
     """`mpii_annotations.json`: joint_self [16, 3], objpos, scale_provided, img_paths, isValidation."""
-    people: list[Person] = []
     for number, entry in enumerate(read_json(path)):
         if bool(entry["isValidation"]) != (split == "val"):
             continue
@@ -93,18 +87,15 @@ def _from_merged(path: Path, images: Path, split: str) -> list[Person]:
         # A joint that is not labelled is 0, 0; the third number says not occluded.
         visible = np.all(table[:, :2] > 0, axis=1)
         image = images / entry["img_paths"]
-        people.append(_person(number, image, table[:, :2] - 1, visible, entry["objpos"], entry["scale_provided"], None))
-    return _labelled(people)
+        yield _person(number, image, table[:, :2] - 1, visible, entry["objpos"], entry["scale_provided"], None)
 
 
-def _from_release(path: Path, images: Path, split: str) -> list[Person]:
+def _from_release(path: Path, images: Path, split: str) -> Iterator[PersonAnnotation]:
     """The struct RELEASE: annolist (image, annorect with head box, points, scale and objpos) and img_train."""
     release = read_mat(path)["RELEASE"]
     chosen = [entry for entry, train in zip(_each(release.annolist), _each(release.img_train), strict=True) if train]
-    rows = divided(len(chosen), seed=0, fraction=0.1)[split == "val"]
-    people: list[Person] = []
-    for row in rows:
-        image = images / str(chosen[row].image.name)
+    number = 0
+    for row in split_indices(len(chosen), seed=0, fraction=0.1)[split == "val"]:
         for rect in _each(chosen[row].annorect):
             marked = _each(getattr(getattr(rect, "annopoints", None), "point", ()))
             scale: Any = getattr(rect, "scale", ())
@@ -114,10 +105,9 @@ def _from_release(path: Path, images: Path, split: str) -> list[Person]:
             for mark in marked:
                 points[mark.id], visible[mark.id] = (mark.x - 1, mark.y - 1), True
             head = HEAD_SHARE * float(np.hypot(rect.x2 - rect.x1, rect.y2 - rect.y1))
-            people.append(
-                _person(len(people), image, points, visible, (rect.objpos.x, rect.objpos.y), float(scale), head)
-            )
-    return _labelled(people)
+            centre = (rect.objpos.x, rect.objpos.y)
+            yield _person(number, images / str(chosen[row].image.name), points, visible, centre, float(scale), head)
+            number += 1
 
 
 def _person(
@@ -128,14 +118,14 @@ def _person(
     centre: Any,
     scale: float,
     head: float | None,
-) -> Person:
-    """A person of a rough centre (pixels from 1) and a scale: the body's height over 200 pixels."""
+) -> PersonAnnotation:
+    """A person by the centre (pixels from 1) and the scale, the body's height over 200 pixels, of the annotation."""
     if points.shape != (len(JOINTS), 2) or visible.shape != (len(JOINTS),):
         raise ValueError(f"person {number} does not have {len(JOINTS)} joints")
     side = BODY_HEIGHT * scale
     # The annotated centre sits high; 15 pixels of a 200 pixel body put the feet inside (the usual protocol).
     x, y = centre[0] - 1, centre[1] - 1 + 15 * scale
-    return Person(
+    return PersonAnnotation(
         name=f"{image.stem}-{number}",
         image=image,
         keypoints=points,
@@ -144,10 +134,6 @@ def _person(
         head_size=head_length(TASK, points, visible) if head is None else head,
         area=side * side,
     )
-
-
-def _labelled(people: list[Person]) -> list[Person]:
-    return [person for person in people if person.visible.any()]
 
 
 def _head_sizes(path: Path) -> Array | None:

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torchvision import tv_tensors
 
-from fastnas.data.base import DenseDataset, Pair, PairDataset, Sample
-from fastnas.data.description import About
-from fastnas.data.readers import PICTURES, read_lines, read_mat, read_numbers, to_metres
+from fastnas.data.base import DenseDataset, FilePair, PairDataset, Sample
+from fastnas.data.info import DatasetInfo
+from fastnas.data.readers import IMAGE_SUFFIXES, read_lines, read_mat, read_numbers, to_metres
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="nyud",
     title="NYU Depth v2",
     kinds=("depth",),
@@ -43,17 +43,17 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
     """One split: `train` or `val` (the official test images)."""
     labelled = root / "nyu_depth_v2_labeled.mat"
     if labelled.is_file():
-        return LabelledMat(split, labelled, ABOUT.find(root / "splits.mat"))
+        return LabelledMat(split, labelled, INFO.find(root / "splits.mat"))
     listed = root / f"{split}.txt"
     if not listed.is_file():
-        raise ABOUT.missing(labelled)
-    images, depths = ABOUT.find(root / "rgb"), ABOUT.find(root / "depth")
-    suffixes = {path.stem: path.suffix for path in images.iterdir() if path.suffix.lower() in PICTURES}
+        raise INFO.missing(labelled)
+    images, depths = INFO.find(root / "rgb"), INFO.find(root / "depth")
+    suffixes = {path.stem: path.suffix for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
     pairs = [
-        Pair(name, images / f"{name}{suffixes.get(name, '.jpg')}", depths / f"{name}.png")
+        FilePair(name, images / f"{name}{suffixes.get(name, '.jpg')}", depths / f"{name}.png")
         for name in read_lines(listed)
     ]
-    return PairDataset(ABOUT.name, split, TASK, pairs, read_png)
+    return PairDataset(INFO.name, split, TASK, pairs, read_png)
 
 
 def read_png(path: Path) -> npt.NDArray[np.float32]:
@@ -68,7 +68,7 @@ class LabelledMat(DenseDataset):
     """The official file: HDF5 with `images` [1449, 3, 640, 480] and `depths` [1449, 640, 480] (metres, filled in)."""
 
     def __init__(self, split: str, path: Path, splits: Path) -> None:
-        self.name, self.split, self.task, self.path = ABOUT.name, split, TASK, path
+        self.name, self.split, self.task, self.path = INFO.name, split, TASK, path
         try:
             numbers = np.atleast_1d(read_mat(splits)["trainNdxs" if split == "train" else "testNdxs"])
         except KeyError as error:
@@ -103,7 +103,7 @@ class LabelledMat(DenseDataset):
         return images[2], images[3]
 
     def _open(self) -> Any:
-        import h5py  # heavy, and of use here alone
+        import h5py  # slow to import, and needed here alone
 
         try:
             file = h5py.File(self.path, "r")

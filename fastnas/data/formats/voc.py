@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastnas.data.base import Pair, PairDataset
-from fastnas.data.description import About
+from fastnas.data.base import FilePair, PairDataset
+from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import checked_ids, id_table, read_ids, read_lines, read_mat
 from fastnas.errors import FastnasError
 from fastnas.tasks import Colour, Segmentation
 
-ABOUT = About(
+INFO = DatasetInfo(
     name="voc",
     title="Pascal VOC 2012",
     kinds=("segmentation",),
@@ -54,11 +54,13 @@ TABLE = id_table(len(CLASSES))
 
 def load(root: Path, split: str, kind: str) -> PairDataset:
     """One split: `train`, `val`, `trainval`, or `trainaug` (train and all of SBD that is not in val: 10,582 images)."""
-    home = ABOUT.find(root / "JPEGImages", root / "VOC2012/JPEGImages", root / "VOCdevkit/VOC2012/JPEGImages").parent
+    home = INFO.find(root / "JPEGImages", root / "VOC2012/JPEGImages", root / "VOCdevkit/VOC2012/JPEGImages").parent
     sbd = next((p for p in _sbd_folders(root, home) if p.is_dir()), None)
     names = _trainaug(home, sbd) if split == "trainaug" else read_lines(_list(home, split))
-    pairs = [Pair(name, home / "JPEGImages" / f"{name}.jpg", mask) for name, mask in _masks(names, home, sbd, split)]
-    return PairDataset(ABOUT.name, split, TASK, pairs, read_mask)
+    pairs = [
+        FilePair(name, home / "JPEGImages" / f"{name}.jpg", mask) for name, mask in _masks(names, home, sbd, split)
+    ]
+    return PairDataset(INFO.name, split, TASK, pairs, read_mask)
 
 
 def read_mask(path: Path) -> npt.NDArray[np.uint8]:
@@ -73,7 +75,7 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _list(home: Path, split: str) -> Path:
-    return ABOUT.find(home / "ImageSets/Segmentation" / f"{split}.txt", home / f"{split}.txt")
+    return INFO.find(home / "ImageSets/Segmentation" / f"{split}.txt", home / f"{split}.txt")
 
 
 def _sbd_folders(root: Path, home: Path) -> list[Path]:
@@ -83,20 +85,21 @@ def _sbd_folders(root: Path, home: Path) -> list[Path]:
 def _trainaug(home: Path, sbd: Path | None) -> list[str]:
     listed = home / "ImageSets/Segmentation/trainaug.txt"
     if listed.is_file() or sbd is None:
-        return read_lines(ABOUT.find(listed, home / "trainaug.txt"))
-    names = {name for part in (_list(home, "train"), sbd / "train.txt", sbd / "val.txt") for name in read_lines(part)}
+        return read_lines(INFO.find(listed, home / "trainaug.txt"))
+    lists = (_list(home, "train"), sbd / "train.txt", sbd / "val.txt")
+    names = {name for path in lists for name in read_lines(path)}
     return sorted(names - set(read_lines(_list(home, "val"))))
 
 
 def _masks(names: list[str], home: Path, sbd: Path | None, split: str) -> list[tuple[str, Path]]:
     """The mask of each name: VOC's own before SBD's, which has no ignored borders."""
-    own = ABOUT.find(home / "SegmentationClass", home / "Masks")
+    own = INFO.find(home / "SegmentationClass", home / "Masks")
     if split != "trainaug":
         return [(name, own / f"{name}.png") for name in names]
     extra = home / "SegmentationClassAug"
-    drawn = {path.stem for path in own.iterdir()}
+    known = {path.stem for path in own.iterdir()}
     if extra.is_dir():
-        return [(name, (own if name in drawn else extra) / f"{name}.png") for name in names]
+        return [(name, (own if name in known else extra) / f"{name}.png") for name in names]
     if sbd is None:
-        raise ABOUT.missing(extra)
-    return [(name, own / f"{name}.png" if name in drawn else sbd / "cls" / f"{name}.mat") for name in names]
+        raise INFO.missing(extra)
+    return [(name, own / f"{name}.png" if name in known else sbd / "cls" / f"{name}.mat") for name in names]

@@ -1,4 +1,4 @@
-"""What a dataset on disk says of itself."""
+"""The description of a dataset on disk: its splits, layout and source."""
 
 from __future__ import annotations
 
@@ -10,27 +10,25 @@ from fastnas.errors import FastnasError
 
 
 class MissingData(FastnasError):
-    """A dataset, or a split of it, is not there; `fault` says what is not, the message also where to get it."""
+    """A dataset or a split is missing. `problem` says what is; the message also says where to get it."""
 
-    def __init__(self, fault: str, about: About) -> None:
-        super().__init__(
-            f"{about.title}: {fault}; get it from {about.source} (the layout: fastnas data check {about.name})"
-        )
-        self.fault = fault
+    def __init__(self, problem: str, info: DatasetInfo) -> None:
+        super().__init__(f"{info.title}: {problem}; get it from {info.source} (layout: fastnas data check {info.name})")
+        self.problem = problem
 
 
 @dataclass(frozen=True)
-class About:
+class DatasetInfo:
     """The description of a dataset, for error messages and `fastnas data check`.
 
     Attributes:
-        name: what `open_dataset` knows it by.
-        title: its proper name.
-        kinds: the tasks it has labels for, the default first.
-        splits: its parts.
+        name: for `open_dataset`.
+        title: for people.
+        kinds: of the tasks that it has labels for, the default first.
+        splits: their names.
         layout: the files that are read, as a tree.
         source: where to get it.
-        counts: samples of the splits as published.
+        counts: samples per split, as published.
     """
 
     name: str
@@ -42,11 +40,11 @@ class About:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def missing(self, path: Path | None) -> MissingData:
-        """The error of a file or folder that is not there, or of a dataset whose folder was not given."""
+        """The error for a missing file or folder; None where the dataset's folder was not given."""
         return MissingData(f"{path} is not there" if path else "its folder is needed (--root DIR)", self)
 
     def kind(self, task: str | None) -> str:
-        """The kind of labels asked for, or the default.
+        """The kind of task `task`, or the default.
 
         Raises:
             FastnasError: the dataset has no such labels.
