@@ -1,11 +1,11 @@
 """The training loop: every task, network and recipe, on one CPU or many GPUs (Lightning Fabric).
 
-A run is a folder. `state.pt` there is everything that continues it: weights, optimisers, averages, the place in the
-data, and what was measured so far. All randomness is derived from (seed, epoch, position), so a run that is killed at
-any moment and resumed is the run that was never killed. `model.safetensors` is the best model so far.
+A run is a folder. Its `state.pt` holds everything needed to resume: weights, optimisers, EMA, position in the data,
+and the rows measured so far. All randomness is derived from (seed, epoch, position), so a run that is killed and
+resumed gives the same result as one that never stopped. `model.safetensors` is the best model so far.
 
-What the loop does not know: where data comes from (`fastnas.train.loaders`), what a task's loss and metrics are
-(`fastnas.tasks.base`), and how progress is shown (`Observer`).
+Elsewhere: batches (`fastnas.train.loaders`), the loss and the weight update (`fastnas.train.objective`), metrics of a
+task (`fastnas.tasks.base`), and what is logged (`Observer`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from fastnas.data import DenseDataset
@@ -32,36 +31,33 @@ from fastnas.models.spec import ModelSpec
 from fastnas.storing import write_state
 from fastnas.tasks.base import Batch, Score, TaskHead
 from fastnas.tasks.registry import head_for
-from fastnas.train.evaluate import evaluate
+from fastnas.train.evaluate import Predictor, evaluate
 from fastnas.train.loaders import EpochBatches, SeededSamples, derived_seed, train_loader
+from fastnas.train.objective import (
+    WeightUpdate,
+    freeze_batch_norm,
+    require_finite_loss,
+    require_finite_weights,
+    split_batch,
+    training_loss,
+)
 from fastnas.train.processes import in_first_process
 from fastnas.train.settings import Optimiser, Phase, Recipe
 
 STATE = "state.pt"
-_UNSTABLE = "the state of the last save is kept: lower the learning rates, or clip gradients (--set decoder.clip=3)"
+_ADVICE = "the last saved state is kept: lower the learning rates, or clip gradients (--set decoder.clip=3)"
 
-Teacher = Callable[[Tensor], Tensor]
 Row = dict[str, float]
 
 
-class Observer(Protocol):
-    """Who is told how a run goes: the terminal, the log files, a search."""
+class Observer:
+    """Callbacks of a run. These do nothing: override what is needed."""
 
     def step(self, progress: Progress, steps: int, loss: float) -> None:
-        """A batch is done: `progress.step` of `steps` in this epoch."""
+        """After each batch: `progress.step` of `steps` in this epoch."""
 
     def epoch(self, row: Row, network: nn.Module) -> None:
-        """An epoch is done and evaluated; `network` is what was evaluated."""
-
-
-class NoObserver:
-    """Nobody is told."""
-
-    def step(self, progress: Progress, steps: int, loss: float) -> None:
-        """Say nothing."""
-
-    def epoch(self, row: Row, network: nn.Module) -> None:
-        """Say nothing."""
+        """After each evaluated epoch; `network` is what was evaluated."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,9 @@ class Options:
     Attributes:
         seed: of weights, data order and transforms.
         workers: loader processes.
-        accumulate: parts that a batch is computed in; batch norm sees each part alone.
+        accumulate: gradient accumulation steps per batch; batch norm sees the images of one step.
         channels_last: memory layout with the channels innermost, faster on most machines.
-        compile: let torch.compile make the network's code.
+        compile: use torch.compile.
         eval_every: epochs between evaluations; the last is always evaluated.
         save_every: seconds between saves of the state within an epoch.
     """
@@ -109,7 +105,7 @@ class Progress:
 
 
 class Trainer:
-    """A network on its way through a recipe.
+    """Trains a network by a recipe.
 
     Args:
         fabric: launched; decides device, precision and processes.
@@ -135,24 +131,22 @@ class Trainer:
         folder: Path,
         *,
         options: Options = Options(),
-        teacher: Teacher | None = None,
+        teacher: Predictor | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.fabric, self.spec, self.recipe, self.data, self.val = fabric, spec, recipe, data, val
-        self.folder, self.options, self.teacher = folder, options, teacher
-        self.observer: Observer = observer or NoObserver()
+        self.folder, self.options, self.teacher, self.observer = folder, options, teacher, observer or Observer()
         self.head: TaskHead = head_for(spec.task)
         self.progress = Progress()
         if options.channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.raw = network
-        self.parts = (recipe.encoder, recipe.decoder)
         self.loaders = {phase.data: self._loader(phase) for phase in recipe.phases}
         optimisers = [_optimiser(network.encoder, recipe.encoder), _optimiser(network.decoder, recipe.decoder)]
         compiled: Any = torch.compile(network) if options.compile else network
         self.network, *self.optimisers = fabric.setup(compiled, *optimisers)
-        ema: Any = get_ema_multi_avg_fn(recipe.polyak)
-        self.average = AveragedModel(network, multi_avg_fn=ema) if recipe.polyak else None
+        norms = (recipe.encoder.clip, recipe.decoder.clip)
+        self.update = WeightUpdate(network, list(zip(self.optimisers, norms, strict=True)), recipe.polyak, self._clip)
 
     # -- the run ------------------------------------------------------------------------------------------------------
 
@@ -160,8 +154,8 @@ class Trainer:
         """Train to the end of the recipe from wherever the run is.
 
         Raises:
-            FastnasError: the loss or a weight is no number any more, or the state cannot be written; the state of the
-                last save stays.
+            FastnasError: the loss or a weight is NaN or infinite, or the state cannot be written; the last saved state
+                is kept.
         """
         progress = self.progress
         while progress.epoch < self.recipe.epochs:
@@ -179,20 +173,21 @@ class Trainer:
         """The rest of the current epoch."""
         progress, epoch = self.progress, self.progress.epoch
         batches.epoch, batches.start = epoch, progress.step
-        self._set_learning_rates(epoch)
+        for optimiser, how in zip(self.optimisers, (self.recipe.encoder, self.recipe.decoder), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = how.lr * self.recipe.lr_factor(epoch)
         self.network.train()
         if phase.freeze_bn:
             freeze_batch_norm(self.network)
         saved = time.monotonic()
         for batch in loader:
-            # Dropout and the like draw the same numbers wherever the run was interrupted.
+            # Random layers such as dropout do the same wherever the run was interrupted.
             torch.manual_seed(derived_seed(self.options.seed, epoch, progress.step, self.fabric.global_rank, 1))
-            loss = self._update(self.fabric.to_device(batch), phase)
-            if not math.isfinite(loss):
-                raise FastnasError(
-                    f"the loss became {loss} in epoch {epoch + 1}, batch {progress.step + 1} of {batches.steps} "
-                    f"(images {', '.join(batch['name'][:3])}, ...); {_UNSTABLE}"
-                )
+            loss = self._backward(self.fabric.to_device(batch), phase)
+            images = ", ".join(batch["name"][:3])
+            where = f"epoch {epoch + 1}, batch {progress.step + 1} of {batches.steps} (images {images}, ...)"
+            require_finite_loss(loss, f"{where}; {_ADVICE}")
+            self.update.step()
             progress.step += 1
             progress.updates += 1
             progress.loss_sum += loss
@@ -201,9 +196,9 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def _update(self, batch: Batch, phase: Phase) -> float:
-        """One step of both optimisers; the loss before it, averaged over the processes."""
-        parts = _split(batch, self.options.accumulate)
+    def _backward(self, batch: Batch, phase: Phase) -> float:
+        """Compute the gradients; returns the loss, averaged over the processes."""
+        parts = split_batch(batch, self.options.accumulate)
         total = torch.zeros((), device=self.fabric.device)
         for i, part in enumerate(parts):
             with self.fabric.no_backward_sync(self.network, enabled=i + 1 < len(parts)):
@@ -212,46 +207,32 @@ class Trainer:
             total += loss.detach()
         if self.fabric.world_size > 1:
             total = cast(Tensor, self.fabric.all_reduce(total, reduce_op="mean"))
-        mean = float(total)
-        if math.isfinite(mean):
-            for optimiser, how in zip(self.optimisers, self.parts, strict=True):
-                if how.clip:
-                    # Gradients of fp16 overflow now and then; its scaler then leaves the step out.
-                    self.fabric.clip_gradients(self.network, optimiser, max_norm=how.clip, error_if_nonfinite=False)
-                optimiser.step()
-                optimiser.zero_grad()
-            if self.average is not None:
-                self.average.update_parameters(self.raw)
-        return mean
+        return float(total)
 
     def loss(self, batch: Batch, phase: Phase) -> Tensor:
-        """The task's loss, that of the auxiliary heads, and the distance to the teacher."""
+        """The training loss of a batch: see `training_loss`."""
         images = batch["image"]
         if self.options.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        logits, *auxiliary = self.network(images)
-        loss = self.head.loss(logits, batch)
-        for other in auxiliary:
-            loss = loss + phase.aux_weight * self.head.loss(other, batch)
+        outputs, targets = self.network(images), None
         if self.teacher is not None and self.recipe.distillation:
             with torch.no_grad():
-                target = self.teacher(images)
-            target = nn.functional.interpolate(target, size=logits.shape[-2:], mode="bilinear", align_corners=False)
-            loss = loss + self.recipe.distillation * nn.functional.mse_loss(logits.float(), target.float())
-        return loss
+                targets = self.teacher(images)
+        return training_loss(
+            self.head, outputs, batch,
+            auxiliary_weight=phase.aux_weight, targets=targets, distillation=self.recipe.distillation,
+        )  # fmt: skip
 
-    def _set_learning_rates(self, epoch: int) -> None:
-        factor = self.recipe.lr_factor(epoch)
-        for optimiser, how in zip(self.optimisers, self.parts, strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = how.lr * factor
+    def _clip(self, optimiser: Any, max_norm: float) -> None:
+        # Gradients of fp16 overflow now and then; its scaler then skips the step.
+        self.fabric.clip_gradients(self.network, optimiser, max_norm=max_norm, error_if_nonfinite=False)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
     @property
     def evaluated(self) -> Network:
-        """The network that is evaluated and saved: the running average where there is one."""
-        return self.raw if self.average is None else cast(Network, self.average.module)
+        """The network that is evaluated and saved: that of the EMA where there is one."""
+        return cast(Network, self.update.result)
 
     def _evaluate(self, loss: float, seconds: float) -> None:
         self._require_finite()
@@ -292,10 +273,10 @@ class Trainer:
     # -- state --------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the state, all of it or nothing.
+        """Write the state, replacing the last one at once.
 
         Raises:
-            FastnasError: a weight is no number any more, or the disk is full; the state that was there stays.
+            FastnasError: a weight is NaN or infinite, or the disk is full; the last saved state is kept.
         """
         self._require_finite()
         in_first_process(self.fabric, self._save)
@@ -303,7 +284,7 @@ class Trainer:
     def _save(self) -> None:
         state = {
             "network": self.raw.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
+            "average": self.update.ema.state_dict() if self.update.ema is not None else None,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "precision": self.fabric.strategy.precision.state_dict(),
             "progress": asdict(self.progress),
@@ -320,8 +301,8 @@ class Trainer:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             self.raw.load_state_dict(state["network"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
+            if self.update.ema is not None:
+                self.update.ema.load_state_dict(state["average"])
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
             self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
@@ -332,8 +313,7 @@ class Trainer:
             raise FastnasError(f"{path} does not continue this run: {first_line(error)}") from error
 
     def _require_finite(self) -> None:
-        if not all(bool(weight.isfinite().all()) for weight in self.raw.parameters()):
-            raise FastnasError(f"a weight is no number any more after update {self.progress.updates}; {_UNSTABLE}")
+        require_finite_weights(self.raw, f"update {self.progress.updates}; {_ADVICE}")
 
     def _loader(self, phase: Phase) -> tuple[DataLoader[Any], EpochBatches]:
         recipe, options, fabric = self.recipe, self.options, self.fabric
@@ -358,35 +338,11 @@ def better(score: Score, best: float | None) -> bool:
     return score.value > best if score.higher_is_better else score.value < best
 
 
-def freeze_batch_norm(module: nn.Module) -> None:
-    """Keep the statistics of every batch norm inside; its scale and shift still learn."""
-    for child in module.modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            child.eval()
-
-
 def _optimiser(part: nn.Module, how: Optimiser) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
     if how.kind == "sgd":
         return torch.optim.SGD(parameters, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     return torch.optim.Adam(parameters, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
-
-
-def _split(batch: Batch, parts: int) -> list[Batch]:
-    """The batch in equal parts.
-
-    Raises:
-        FastnasError: it does not divide, or leaves one image to a part.
-    """
-    size = len(batch["image"])
-    if size % parts:
-        raise FastnasError(f"a batch of {size} images per process cannot be computed in {parts} equal parts")
-    share = size // parts
-    if share == 1:
-        raise FastnasError("batch norm needs at least 2 images at a time per process: use a larger --set batch")
-    if parts == 1:
-        return [batch]
-    return [{key: value[i : i + share] for key, value in batch.items()} for i in range(0, size, share)]
 
 
 def _brief(task: Any) -> str:

@@ -19,12 +19,12 @@ from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.events import EventWriter
 from fastnas.jetson.files import atomic_path
 from fastnas.tasks.base import Picture, TaskHead
-from fastnas.train.loop import Progress, Row
+from fastnas.train.loop import Observer, Progress, Row
 
 PICTURES = 4
 
 
-class RunLog:
+class RunLog(Observer):
     """The observer of a run that people watch.
 
     Args:

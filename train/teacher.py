@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.tasks import Task
-from fastnas.train.loop import Teacher
+from fastnas.train.evaluate import Predictor
 
 
-def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int, int]) -> Teacher:
+def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int, int]) -> Predictor:
     """A function from normalised images [N, 3, H, W] to logits [N, K, h, w].
 
     Args:
@@ -33,7 +33,7 @@ def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int,
             raise FastnasError(
                 f"teacher {source} has another task: {model.spec.task.kind}, {model.spec.task.outputs} outputs"
             )
-        teacher: Teacher = _frozen(model.network, device)
+        teacher: Predictor = _frozen(model.network, device)
     elif source.startswith("torchvision/"):
         teacher = _torchvision(source.removeprefix("torchvision/"), device)
     elif source.endswith(".onnx"):
@@ -53,7 +53,7 @@ def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device).eval().requires_grad_(False)
 
 
-def _torchvision(name: str, device: torch.device) -> Teacher:
+def _torchvision(name: str, device: torch.device) -> Predictor:
     from torchvision.models import get_model, list_models, segmentation
 
     if name not in list_models(module=segmentation):
@@ -67,7 +67,7 @@ def _torchvision(name: str, device: torch.device) -> Teacher:
     return lambda images: network(images)["out"]
 
 
-def _onnx(path: Path) -> Teacher:
+def _onnx(path: Path) -> Predictor:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Training a candidate just enough to judge it (paper Sect. 3.2), in two stages with a stop rule between them.
+"""Short training of a candidate to estimate its quality (paper Sect. 3.2): two stages with a stop rule between them.
 
 Stage 1 trains the decoder alone on stored encoder outputs; stage 2 trains encoder and decoder together on images. An
-evaluation is a pure function of genotype, settings and seed: it starts from nothing but these, whoever asks for it.
+evaluation is a pure function of genotype, settings and seed.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from fastnas.errors import FastnasError, first_line
@@ -31,23 +29,24 @@ from fastnas.search.evaluation.reward import reward
 from fastnas.search.settings import EvaluationSettings
 from fastnas.tasks.registry import head_for
 from fastnas.train.loaders import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
+from fastnas.train.objective import NotFinite, WeightUpdate, require_finite_loss, training_loss
 
 VALIDATION_BATCH = 32
 
 
 class CandidateFailed(FastnasError):
-    """A candidate that cannot be judged, with the reason; the search goes on without it."""
+    """A candidate that cannot be evaluated, with the reason; the search goes on without it."""
 
 
 @dataclass
 class Evaluation:
-    """What came out.
+    """The result of evaluating one candidate.
 
     Attributes:
         stage1: reward after stage 1.
         stage2: reward after stage 2; None if the stop rule ended it, or there is no stage 2.
-        scores: metrics behind the last reward; with `stage1/` before their names, those of stage 1.
-        seconds: time of `stage1` and `stage2`.
+        scores: metrics behind the last reward; those of stage 1 also under `stage1/NAME`.
+        seconds: duration of `stage1` and `stage2`.
     """
 
     stage1: float = math.nan
@@ -63,7 +62,7 @@ class Evaluation:
 
 @dataclass
 class Evaluator:
-    """Everything that all evaluations share; holds nothing that an evaluation changes.
+    """Everything that all evaluations share. An evaluation changes none of it.
 
     Attributes:
         settings: how candidates are trained.
@@ -92,16 +91,16 @@ class Evaluator:
         goes_on: Callable[[float], bool] = lambda stage1: True,
         notify: Callable[[str], None] = lambda stage: None,
     ) -> Evaluation:
-        """Train and judge a candidate.
+        """Train and evaluate a candidate.
 
         Args:
             genotype: the candidate.
             seed: of its weights, the order of its data, and the crops of stage 2.
             goes_on: the stop rule: whether it reaches stage 2, given its reward after stage 1.
-            notify: told when a stage begins.
+            notify: called with the name of a stage when it begins.
 
         Raises:
-            CandidateFailed: it ran out of memory, its loss is no number any more, or PyTorch cannot compute it.
+            CandidateFailed: it ran out of memory, its loss is NaN or infinite, or PyTorch cannot compute it.
             FastnasError: the GPU failed, or nothing in meta-val can be measured; no other candidate would do better.
         """
         result, how = Evaluation(), self.settings
@@ -129,39 +128,30 @@ class Evaluator:
 
     def stage1(self, decoder: Decoder, seed: int) -> tuple[float, dict[str, float]]:
         """Train the decoder on stored encoder outputs; its reward, and the metrics behind it."""
-        how, drawn, count = self.settings, [int(i) for i in decoder.adapters], len(self.train)
+        how, used, count = self.settings, [int(i) for i in decoder.adapters], len(self.train)
         batch = min(how.stage1_batch, count)
-        optimiser = self._adam(decoder)
-        average = _average(decoder, how.polyak_stage1) if how.polyak else None
+        update = self._update(decoder, [self._adam(decoder)], how.polyak_stage1)
         decoder.train()
         for epoch in range(how.stage1_epochs):
             order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, 1, epoch)))
             total = torch.zeros((), device=self.device)
             for step in range(count // batch):
                 chosen = order[step * batch : (step + 1) * batch].to(self.train.maps[0].device)
-                outputs = self._logits(decoder, [each.to(self.device) for each in self.train.inputs(chosen, drawn)])
-                loss = self._loss(outputs, self._moved(self.train.batch(chosen)))
-                if how.distillation and (targets := self.train.targets(chosen)) is not None:
-                    loss = loss + how.distillation_weight * _distance(outputs[0], targets.to(self.device))
-                self._step(loss, {decoder: optimiser})
-                if average is not None:
-                    average.update_parameters(decoder)
-                total += loss.detach()
-            _require_finite(float(total), f"the loss of stage 1, epoch {epoch + 1},")
-        return self._score_features(decoder if average is None else average.module)
+                outputs = self._logits(decoder, [each.to(self.device) for each in self.train.inputs(chosen, used)])
+                targets = self.train.targets(chosen) if how.distillation else None
+                total += self._step(update, outputs, self._moved(self.train.batch(chosen)), targets)
+            require_finite_loss(float(total), f"stage 1, epoch {epoch + 1}")
+        return self._score_features(update.result)
 
     def stage2(self, decoder: Decoder, seed: int) -> tuple[float, dict[str, float]]:
         """Train a copy of the encoder and the decoder end to end; their reward, and the metrics behind it."""
         how, task = self.settings, self.images.task
         network = Network(copy.deepcopy(self.encoder).requires_grad_(True), decoder)
         network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimisers: dict[nn.Module, torch.optim.Optimizer] = {
-            network.decoder: self._adam(decoder),
-            network.encoder: torch.optim.SGD(
-                network.encoder.parameters(), how.encoder_lr, how.encoder_momentum, weight_decay=how.weight_decay
-            ),
-        }
-        average = _average(network, how.polyak_stage2) if how.polyak else None
+        encoder_sgd = torch.optim.SGD(
+            network.encoder.parameters(), how.encoder_lr, how.encoder_momentum, weight_decay=how.weight_decay
+        )
+        update = self._update(network, [self._adam(decoder), encoder_sgd], how.polyak_stage2)
         crop = train_crop(task, how.stage2_crop, how.stage2_short_side, (how.scale_low, how.scale_high))
         samples = SeededSamples([self.images.train], crop, derived_seed(seed, 2))
         batches = EpochBatches(len(samples), min(how.stage2_batch, len(samples)), derived_seed(seed, 3))
@@ -170,13 +160,9 @@ class Evaluator:
             batches.epoch = epoch
             total = torch.zeros((), device=self.device)
             for batch in self._loaded(train_loader(samples, batches, self.workers)):
-                loss = self._loss(self._logits(network, batch["image"]), batch)
-                self._step(loss, optimisers)
-                if average is not None:
-                    average.update_parameters(network)
-                total += loss.detach()
-            _require_finite(float(total), f"the loss of stage 2, epoch {epoch + 1},")
-        return self._score_images(network if average is None else average.module)
+                total += self._step(update, self._logits(network, batch["image"]), batch)
+            require_finite_loss(float(total), f"stage 2, epoch {epoch + 1}")
+        return self._score_images(update.result)
 
     def _logits(self, module: nn.Module, inputs: Tensor | list[Tensor]) -> list[Tensor]:
         """Float32 logits of the main head, and in training of the auxiliary ones, computed in the precision set."""
@@ -184,31 +170,35 @@ class Evaluator:
             outputs = module(inputs)
         return [each.float() for each in (outputs if isinstance(outputs, list) else [outputs])]
 
-    def _step(self, loss: Tensor, optimisers: Mapping[nn.Module, torch.optim.Optimizer]) -> None:
-        """Update every part by its optimiser, its gradient's norm clipped on its own."""
-        for optimiser in optimisers.values():
-            optimiser.zero_grad()
-        loss.backward()
-        for part, optimiser in optimisers.items():
-            nn.utils.clip_grad_norm_(part.parameters(), self.settings.gradient_norm)
-            optimiser.step()
+    def _update(
+        self, network: nn.Module, optimisers: Sequence[torch.optim.Optimizer], ema_decay: float
+    ) -> WeightUpdate:
+        how = self.settings
+        norms = [(optimiser, how.gradient_norm) for optimiser in optimisers]
+        return WeightUpdate(network, norms, ema_decay if how.polyak else 0.0)
 
-    def _loss(self, outputs: list[Tensor], batch: dict[str, Any]) -> Tensor:
-        """The task's loss, and a share of that of the auxiliary heads."""
-        main, *others = outputs
-        loss = self.head.loss(main, batch)
-        for other in others:
-            loss = loss + self.settings.auxiliary_weight * self.head.loss(other, batch)
-        return loss
+    def _step(
+        self, update: WeightUpdate, outputs: list[Tensor], batch: dict[str, Any], targets: Tensor | None = None
+    ) -> Tensor:
+        """Train on one batch; returns the loss before the step."""
+        how = self.settings
+        loss = training_loss(
+            self.head, outputs, batch,
+            auxiliary_weight=how.auxiliary_weight, distillation=how.distillation_weight,
+            targets=None if targets is None else targets.to(self.device),
+        )  # fmt: skip
+        loss.backward()
+        update.step()
+        return loss.detach()
 
     def _score_features(self, decoder: nn.Module) -> tuple[float, dict[str, float]]:
         """The reward of a decoder on the stored outputs of meta-val."""
         decoder.eval()
-        metrics, drawn = self.head.metrics(), [int(i) for i in decoder.adapters]  # type: ignore[union-attr]
+        metrics, used = self.head.metrics(), [int(i) for i in decoder.adapters]  # type: ignore[union-attr]
         with torch.inference_mode():
             for chosen in torch.arange(len(self.val)).split(VALIDATION_BATCH):
                 chosen = chosen.to(self.val.maps[0].device)
-                (logits,) = self._logits(decoder, [each.to(self.device) for each in self.val.inputs(chosen, drawn)])
+                (logits,) = self._logits(decoder, [each.to(self.device) for each in self.val.inputs(chosen, used)])
                 metrics.update(logits, self._moved(self.val.batch(chosen)))
         return self._reward(metrics)
 
@@ -250,21 +240,6 @@ class Evaluator:
         }
 
 
-def _average(module: nn.Module, decay: float) -> AveragedModel:
-    """The running (Polyak) average of a module's weights; its statistics of batch norm are the last ones."""
-    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-
-def _distance(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean squared difference to a teacher's logits [N, K, h, w], at the size of the candidate's own."""
-    return F.mse_loss(logits, F.interpolate(targets, size=logits.shape[2:], mode="bilinear", align_corners=False))
-
-
-def _require_finite(value: float, what: str) -> None:
-    if not math.isfinite(value):
-        raise CandidateFailed(f"{what} is {value}")
-
-
 def _cuda(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
 
@@ -278,9 +253,11 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 @contextmanager
 def _failures_named() -> Iterator[None]:
-    """Turn what torch and Python say into a candidate's failure, unless it would meet all that follow too."""
+    """Turn errors into a candidate's failure, unless every later candidate would meet them too."""
     try:
         yield
+    except NotFinite as error:
+        raise CandidateFailed(str(error)) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise CandidateFailed("out of memory") from error
     except torch.AcceleratorError as error:  # the process cannot use its GPU again

@@ -24,6 +24,7 @@ from fastnas.search.settings import SearchSettings
 from fastnas.storing import write_tensors
 from fastnas.tasks.registry import head_for
 from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader
+from fastnas.train.objective import WeightUpdate, require_finite_weights, training_loss
 
 STEPS, BATCH, LEARNING_RATE = 150, 16, 2e-3
 DECODER = ZOO["arch1"], 32
@@ -65,6 +66,7 @@ def _train(
     network = Network(encoder, decoder).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
+    update = WeightUpdate(network, [(optimiser, 0.0)])
     crop = train_crop(images.task, how.stage1_crop, how.stage1_short_side, (how.scale_low, how.scale_high))
     samples = SeededSamples([images.train], crop, settings.seed)
     batches = EpochBatches(len(samples), min(BATCH, len(samples)), settings.seed)
@@ -72,14 +74,15 @@ def _train(
     done = 0
     while done < STEPS:
         for batch in train_loader(samples, batches, workers=0):
-            (logits,) = network(batch["image"].contiguous(memory_format=torch.channels_last))
-            optimiser.zero_grad()
-            head.loss(logits, batch).backward()
-            optimiser.step()
+            outputs = network(batch["image"].contiguous(memory_format=torch.channels_last))
+            loss = training_loss(head, outputs, batch)
+            loss.backward()
+            update.step()
             schedule.step()
             done += 1
             notify("the encoder's weights", done, STEPS)
             if done == STEPS:
                 break
         batches.epoch += 1
+    require_finite_weights(network, "the encoder's warm-up")
     return encoder

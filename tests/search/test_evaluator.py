@@ -12,20 +12,25 @@ from typing import Any
 import pytest
 import torch
 
+from fastnas.data.synthetic.dataset import TASKS
 from fastnas.errors import FastnasError
 from fastnas.models.decoder import Decoder
+from fastnas.models.encoder import make_encoder
 from fastnas.models.genotype import Genotype
 from fastnas.models.zoo import ZOO
 from fastnas.search.evaluation import evaluator as module
-from fastnas.search.evaluation.data import train_crop
+from fastnas.search.evaluation import warmup
+from fastnas.search.evaluation.data import open_images, train_crop, val_crop
 from fastnas.search.evaluation.encoder_cache import content_key, load_features
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluator
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.evaluation.reward import reward
 from fastnas.search.settings import EvaluationSettings, SearchSettings
 from fastnas.tasks import Segmentation
+from fastnas.tasks.base import TaskHead
 from fastnas.tasks.registry import head_for
 from fastnas.train.loaders import SeededSamples, derived_seed
+from fastnas.train.objective import training_loss
 
 SMALL = EvaluationSettings(
     encoder_weights="none", channels=8, validation_share=0.25, stage1_epochs=1, stage1_batch=6, stage1_crop=64,
@@ -180,18 +185,118 @@ def test_polyak_scores_the_average(evaluator: Evaluator) -> None:
 
 def test_auxiliary_cells_train_beside_the_decoder(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs: list[int] = []
-    original = Evaluator._loss
 
-    def counting(self: Evaluator, out: list[torch.Tensor], batch: dict[str, Any]) -> torch.Tensor:
+    def counting(head: TaskHead, out: list[torch.Tensor], batch: Any, **how: Any) -> torch.Tensor:
         outputs.append(len(out))
-        return original(self, out, batch)
+        return training_loss(head, out, batch, **how)
 
-    monkeypatch.setattr(Evaluator, "_loss", counting)
+    monkeypatch.setattr(module, "training_loss", counting)
     evaluator.evaluate(GENOTYPE, 0)
     assert set(outputs) == {4}
     outputs.clear()
     changed(evaluator, auxiliary=False).evaluate(GENOTYPE, 0)
     assert set(outputs) == {1}
+
+
+def decoder_of(evaluator: Evaluator) -> Decoder:
+    torch.manual_seed(0)
+    return Decoder(GENOTYPE, evaluator.encoder.channels, 8, 1, evaluator.images.task.outputs, "cell")
+
+
+def trained(evaluator: Evaluator, stage: str, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """What a stage has trained when it is scored."""
+    scored: list[torch.nn.Module] = []
+
+    def score(module: torch.nn.Module) -> tuple[float, dict[str, float]]:
+        scored.append(module)
+        return 0.0, {}
+
+    monkeypatch.setattr(evaluator, "_score_features", score)
+    monkeypatch.setattr(evaluator, "_score_images", score)
+    getattr(evaluator, stage)(decoder_of(evaluator), 0)
+    return scored[0]
+
+
+def change(before: torch.nn.Module, after: torch.nn.Module) -> float:
+    """The largest change of a weight."""
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_auxiliary_losses_are_weighted(evaluator: Evaluator, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, light, heavy = (
+        trained(changed(evaluator, auxiliary_weight=weight), stage, monkeypatch) for weight in (0.0, 0.15, 5.0)
+    )
+    assert change(plain, light) > 0
+    assert change(light, heavy) > 0
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_gradients_are_clipped(evaluator: Evaluator, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A norm far below Adam's epsilon leaves nothing to learn from."""
+    still = changed(evaluator, gradient_norm=1e-14, weight_decay=0.0)
+    moving = changed(evaluator, weight_decay=0.0)
+    for how, expected in ((still, False), (moving, True)):
+        module = trained(how, stage, monkeypatch)
+        decoder = module.decoder if stage == "stage2" else module
+        assert isinstance(decoder, torch.nn.Module)
+        assert (change(decoder_of(evaluator), decoder) > 1e-6) == expected
+        if stage == "stage2":
+            encoder = module.encoder
+            assert isinstance(encoder, torch.nn.Module)
+            assert (change(evaluator.encoder, encoder) > 1e-9) == expected
+
+
+def test_stage_2_trains_the_encoder(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its change grows with the encoder's learning rate."""
+    changes = [
+        change(evaluator.encoder, trained(changed(evaluator, encoder_lr=rate), "stage2", monkeypatch).encoder)  # type: ignore[arg-type]
+        for rate in (0.0, 1e-3, 2e-3)
+    ]
+    assert changes[0] == 0
+    assert changes[2] > 1.5 * changes[1] > 1e-5
+
+
+def test_the_validation_crop_is_the_middle_of_the_image() -> None:
+    task = TASKS["segmentation"]
+    sample = {"name": "a", "image": torch.zeros(3, 90, 150, dtype=torch.uint8), "mask": torch.zeros(90, 150).byte()}
+    cropped = val_crop(task, 40, 60)(sample)
+    assert cropped["image"].shape == (3, 40, 40)
+    matrix = cropped["to_image"]
+    torch.testing.assert_close(matrix @ torch.tensor([19.5, 19.5, 1.0]), torch.tensor([74.5, 44.5]))
+    torch.testing.assert_close(matrix[:, :2], torch.eye(2) * 90 / 60)
+
+
+def test_the_seed_divides_training_and_validation_images() -> None:
+    def names(seed: int) -> tuple[set[str], set[str]]:
+        images = open_images(dataclasses.replace(SETTINGS, seed=seed))
+        train, val = ({part[i]["name"] for i in range(len(part))} for part in (images.train, images.val))
+        return train, val
+
+    (train, val), (_, other), again = names(0), names(1), names(0)
+    assert (len(train), len(val), train & val) == (12, 4, set())
+    assert again == (train, val)
+    assert other != val
+
+
+def test_the_warm_up_trains_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warmup, "STEPS", 4)
+    losses: list[float] = []
+
+    def noting(*arguments: Any) -> torch.Tensor:
+        loss = training_loss(*arguments)
+        losses.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(warmup, "training_loss", noting)
+    images = open_images(SETTINGS)
+    encoder = warmup.warmed_up(SETTINGS, images, tmp_path, lambda *_: None)
+    torch.manual_seed(SETTINGS.seed)
+    assert change(make_encoder("mobilenet_v2"), encoder) > 1e-3
+    assert losses[-1] < 0.9 * losses[0]
+    again = warmup.warmed_up(SETTINGS, images, tmp_path, lambda *_: pytest.fail("trained again"))
+    assert change(encoder, again) == 0
 
 
 def test_bfloat16_computes_the_same_roughly_and_sums_in_float32(evaluator: Evaluator) -> None:
@@ -217,14 +322,14 @@ def test_distillation_pulls_towards_the_teacher(evaluator: Evaluator) -> None:
 
 @pytest.mark.parametrize("what", ["loss", "memory", "host memory"])
 def test_failures_are_named(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    def fail(*_: object) -> torch.Tensor:
+    def fail(*_: object, **__: object) -> torch.Tensor:
         if what == "loss":
             return torch.tensor(math.nan, requires_grad=True)
         if what == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory")
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(Evaluator, "_loss", fail)
+    monkeypatch.setattr(module, "training_loss", fail)
     with pytest.raises(CandidateFailed, match="nan" if what == "loss" else "out of memory"):
         evaluator.evaluate(GENOTYPE, 0)
 
@@ -232,19 +337,19 @@ def test_failures_are_named(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatc
 def test_what_pytorch_cannot_compute_is_a_failure_with_its_reason(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> torch.Tensor:
+    def fail(*_: object, **__: object) -> torch.Tensor:
         raise RuntimeError("could not create a primitive\nmore of it")
 
-    monkeypatch.setattr(Evaluator, "_loss", fail)
+    monkeypatch.setattr(module, "training_loss", fail)
     with pytest.raises(CandidateFailed, match=r"^could not create a primitive$"):
         evaluator.evaluate(GENOTYPE, 0)
 
 
 def test_a_broken_gpu_ends_the_search(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> torch.Tensor:
+    def fail(*_: object, **__: object) -> torch.Tensor:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(Evaluator, "_loss", fail)
+    monkeypatch.setattr(module, "training_loss", fail)
     with pytest.raises(FastnasError, match=r"the GPU failed: CUDA error: an illegal.*--resume") as error:
         evaluator.evaluate(GENOTYPE, 0)
     assert not isinstance(error.value, CandidateFailed)
@@ -265,7 +370,7 @@ def test_a_bug_is_no_failure_of_the_candidate(evaluator: Evaluator, monkeypatch:
         evaluator.evaluate(GENOTYPE, 0)
 
 
-def test_a_cell_of_zeros_can_be_judged(evaluator: Evaluator) -> None:
+def test_a_cell_of_zeros_can_be_evaluated(evaluator: Evaluator) -> None:
     zero = Genotype.parse("[[[3, 3], [3, 2], [3, 0]], [10, [0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]]]")
     assert 0 <= evaluator.evaluate(zero, 0).reward < 0.5
 

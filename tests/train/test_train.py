@@ -33,7 +33,7 @@ from fastnas.models.checkpoint import FILE_NAME, read_header, save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.base import Score
 from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader
-from fastnas.train.loop import STATE, NoObserver, Options, Progress, Trainer, better
+from fastnas.train.loop import STATE, Observer, Options, Progress, Trainer, better
 from fastnas.train.recipes import RECIPES
 from fastnas.train.settings import Phase, Recipe, RunSettings, limited
 from fastnas.train.teacher import load_teacher
@@ -44,6 +44,7 @@ TINY = replace(
 FROZEN = replace(TINY, phases=(Phase(("synthetic",), 2, 1.0, 0.15, freeze_bn=True),))
 """Batch norm's statistics belong to what one process sees at a time, so equalities over its division freeze them."""
 CPU = torch.device("cpu")
+TASK = TASKS["segmentation"]
 
 
 def make(folder: Path, recipe: Recipe = TINY, task: str = "segmentation", **options: Any) -> Trainer:
@@ -197,7 +198,7 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         (["--data", "camvid", "--root", "/nowhere"], "/nowhere"),
         (["--data", "coco", "--task", "segmentation", "--root", "/nowhere"], "/nowhere"),
         (["--set", "batch=64", "--limit", "63"], "has 63 samples, fewer than one batch of 64"),
-        (["--set", "batch=3", "--accumulate", "2", "--limit", "3"], "3 images per process cannot be computed in 2"),
+        (["--set", "batch=3", "--accumulate", "2", "--limit", "3"], "3 images per process cannot be divided into 2"),
         (["--set", "batch=1"], "batch norm needs at least 2 images at a time"),
         (["--teacher", "big.pt"], "teacher 'big.pt' is not a .safetensors or .onnx file"),
     ],
@@ -269,7 +270,7 @@ def test_a_batch_in_parts_is_the_whole_batch(tmp_path: Path) -> None:
 def test_every_task_learns(task: str, tmp_path: Path) -> None:
     losses: list[float] = []
 
-    class Watch(NoObserver):
+    class Watch(Observer):
         def step(self, progress: Progress, steps: int, loss: float) -> None:
             losses.append(loss)
 
@@ -295,7 +296,7 @@ def test_phases_change_data_rate_weight_and_batch_norm(tmp_path: Path) -> None:
     seen: list[tuple[int, int, float]] = []
     statistics: list[Tensor] = []
 
-    class Watch(NoObserver):
+    class Watch(Observer):
         def step(self, progress: Progress, steps: int, loss: float) -> None:
             seen.append((progress.epoch, steps, trainer.optimisers[1].param_groups[0]["lr"]))
             statistics.append(trainer.raw.get_buffer("encoder.stages.0.0.1.running_mean").clone())
@@ -312,7 +313,7 @@ def test_the_average_is_the_plain_computation(tmp_path: Path) -> None:
     recipe = replace(TINY, polyak=0.7)
     expected: dict[str, Tensor] = {}
 
-    class Watch(NoObserver):
+    class Watch(Observer):
         def step(self, progress: Progress, steps: int, loss: float) -> None:
             for name, value in trainer.raw.named_parameters():
                 old = expected.get(name, value.detach().clone())
@@ -327,22 +328,22 @@ def test_the_average_is_the_plain_computation(tmp_path: Path) -> None:
     assert not any(key.startswith("decoder.auxiliary") for key in saved)
 
 
-def test_distillation_draws_towards_the_teacher(tmp_path: Path) -> None:
-    torch.manual_seed(9)
-    teacher = nn.Conv2d(3, TASKS["segmentation"].outputs, 3, padding=1, stride=2).requires_grad_(False)
-    images = torch.randn(4, 3, 64, 64)
+def test_the_loss_weighs_auxiliary_heads_and_teacher_as_the_recipe_says(tmp_path: Path) -> None:
+    teacher = nn.Conv2d(3, TASK.outputs, 3, padding=1, stride=2).requires_grad_(False)
+    trainer = make(tmp_path, replace(TINY, distillation=0.7))
+    batch = next(iter(trainer.loaders[("synthetic",)][0]))
+    trainer.network.train()
 
-    def distance(trainer: Trainer) -> float:
-        with torch.inference_mode():
-            logits = trainer.evaluated.eval()(images)
-        assert isinstance(logits, Tensor)
-        target = nn.functional.interpolate(teacher(images), logits.shape[-2:], mode="bilinear")
-        return float(nn.functional.mse_loss(logits, target))
+    def loss(auxiliary_weight: float) -> float:
+        return trainer.loss(batch, Phase(("synthetic",), 1, aux_weight=auxiliary_weight)).item()
 
-    recipe = replace(TINY, phases=(Phase(("synthetic",), 6),), polyak=0.0, distillation=10.0)
-    alone, taught = (make(tmp_path / str(i), recipe, teacher=t, eval_every=6) for i, t in enumerate((None, teacher)))
-    alone.run(), taught.run()
-    assert distance(taught) < 0.7 * distance(alone)
+    plain, light, heavy = loss(0.0), loss(0.2), loss(0.4)
+    assert heavy - plain == pytest.approx(2 * (light - plain), rel=1e-3)
+    assert light - plain > 0.1
+    trainer.teacher = teacher
+    logits, *_ = trainer.network(batch["image"])
+    target = nn.functional.interpolate(teacher(batch["image"]), logits.shape[-2:], mode="bilinear")
+    assert loss(0.0) - plain == pytest.approx(0.7 * nn.functional.mse_loss(logits, target).item(), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -399,7 +400,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
     trainer = make(tmp_path)
     # A square root at 0: its value is finite and its gradient is not.
     poison(trainer, 1, 1, lambda loss: loss + (loss - loss).sqrt())
-    with pytest.raises(FastnasError, match="a weight is no number any more after update 4"):
+    with pytest.raises(FastnasError, match="a weight is NaN or infinite after update 4"):
         trainer.run()
     state = state_of(tmp_path)
     assert state["progress"]["epoch"] == 1
@@ -442,8 +443,6 @@ def test_data_of_another_task_is_refused(tmp_path: Path) -> None:
 
 
 # -- teachers ---------------------------------------------------------------------------------------------------------
-
-TASK = TASKS["segmentation"]
 
 
 def onnx_teacher(path: Path, outputs: int, size: int | str = "side") -> None:
