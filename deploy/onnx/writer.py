@@ -6,7 +6,6 @@ may fix them (onnxruntime: free dimensions `height` and `width`; TensorRT: the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from fastnas.deploy.graph.ir import (
     Add,
     Affine,
     ArgMax,
-    Array,
     Bytes,
     Concat,
     Constant,
@@ -36,6 +34,7 @@ from fastnas.deploy.graph.ir import (
     Spread,
     SpreadConv,
 )
+from fastnas.deploy.onnx.nodes import Nodes
 from fastnas.deploy.onnx.peaks import write_peaks
 
 OPSET, IR_VERSION = 13, 7
@@ -54,18 +53,12 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
     return writer.model()
 
 
-class Writer:
-    """Writes the values of a graph one by one, each after those it reads.
-
-    Attributes:
-        written: ONNX names of what operators have made so far.
-    """
+class Writer(Nodes):
+    """Writes the values of a graph one by one, each after those it reads."""
 
     def __init__(self, graph: Graph) -> None:
+        super().__init__()
         self.graph = graph
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self.written: set[str] = set()
         self.ones: dict[int, str] = {}
         floats = [name for name, node in graph.nodes.items() if isinstance(node.op, Bytes)]
         self.bytes = bool(floats)
@@ -131,17 +124,6 @@ class Writer:
         if isinstance(self.graph.nodes[name].op, Input):
             return INPUT
         return OUTPUT if name == self.graph.output else name
-
-    def constant(self, name: str, value: Array | np.ndarray[Any, Any]) -> str:
-        """An initializer, once."""
-        self.constants.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """An ONNX node, named after what it computes."""
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
-        self.written.add(output)
-        return output
 
     def resize(self, x: str, scales: list[int], out: str) -> str:
         """Bilinear interpolation by whole factors of the dimensions."""
@@ -252,10 +234,6 @@ class Writer:
             "Conv", [name, shift], f"{result}/planes", kernel_shape=list(kernel), pads=pads, dilations=dilations
         )
         return self.emit("Transpose", [shifted], result, perm=[0, 3, 2, 1] if axis == 2 else [0, 2, 1, 3])
-
-    def reduce_max(self, x: str, axes: Sequence[int], out: str) -> str:
-        """Maximum over axes, which keep size 1."""
-        return self.emit("ReduceMax", [x], out, axes=list(axes), keepdims=1)
 
     def model(self) -> onnx.ModelProto:
         """The whole model, checked by ONNX itself."""
