@@ -4,7 +4,7 @@
     python benchmarks/camera_pipeline.py artifacts/arch2 --source bikes.mp4 --memory 600
 
 Rounds of the two alternate, so that a machine that gets busy slows both. On one that others use too, look at the second
-figure: the share of the inference thread's time in which the networks run; the rest is what the pipeline costs it.
+number: the share of the inference thread's time in which the networks run; the rest is what the pipeline costs it.
 `--memory` runs the pipeline once for so many
 seconds and says how its memory grew. Viewers run in a process of their own, as browsers do.
 """
@@ -25,11 +25,12 @@ from typing import Any
 from fastnas.jetson import sidecar
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.opencv import open_source
-from fastnas.jetson.camera.pipeline import Feed, Pipeline
+from fastnas.jetson.camera.pipeline import Pipeline
+from fastnas.jetson.camera.reopen import open_camera
 from fastnas.jetson.camera.sources import Mode, parse_address
-from fastnas.jetson.camera.stats import Figures
+from fastnas.jetson.camera.stats import Statistics
 from fastnas.jetson.camera.web.broadcast import Broadcast
-from fastnas.jetson.camera.web.server import Server, Site
+from fastnas.jetson.camera.web.server import Server
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference.draw import draw
 from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size
@@ -59,15 +60,15 @@ print("sent to viewers, ms after capture:", ", ".join(f"p{number} {age:.1f}" for
 
 
 def inference_alone(
-    artifacts: dict[str, Any], picture: Any, sizes: dict[str, Any], inference: InferenceOptions, seconds: float
+    artifacts: dict[str, Any], frame: Any, sizes: dict[str, Any], inference: InferenceOptions, seconds: float
 ) -> float:
-    """Passes in a second of all networks over one picture, one network after the other, and nothing else."""
+    """Passes in a second of all networks over one frame, one network after the other, and nothing else."""
     engines = [
         open_engine(artifact, sizes[kind], inference.precision or "fp32", inference.engine)
         for kind, artifact in artifacts.items()
     ]
     for engine, (kind, artifact) in zip(engines, artifacts.items(), strict=True):
-        Preprocessor(artifact.sidecar.input, sizes[kind])(picture, engine.input)
+        Preprocessor(artifact.sidecar.input, sizes[kind])(frame, engine.input)
         engine.run()
     passes, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -86,13 +87,13 @@ def memory_mb() -> float:
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
-class Busy(Figures):
-    """Figures that also add up for how many milliseconds the networks ran."""
+class Busy(Statistics):
+    """Statistics that also add up for how many milliseconds the networks ran."""
 
     total = 0.0
 
     def add_inference(self, milliseconds: float) -> None:
-        """See `Figures.add_inference`."""
+        """See `Statistics.add_inference`."""
         self.total += milliseconds
         super().add_inference(milliseconds)
 
@@ -101,25 +102,26 @@ class Busy(Figures):
 def camera(
     artifacts: dict[str, Any], inference: InferenceOptions, source: str, viewers: int, every: bool = False
 ) -> Iterator[Busy]:
-    """The whole of it: source, networks, overlay, page and viewers; its live figures."""
-    figures, controls, broadcast = Busy(), Controls(list(artifacts)), Broadcast(max(viewers, 1))
+    """The whole of it: source, networks, overlay, page and viewers; its live statistics."""
+    stats, controls, broadcast = Busy(), Controls(list(artifacts)), Broadcast(max(viewers, 1))
     address = parse_address(source)
     tasks = {kind: artifact.sidecar.task for kind, artifact in artifacts.items()}
     pipeline = Pipeline(
-        Feed(lambda: open_source(address, Mode()), address.live, every, not address.live),
+        open_camera(address, Mode(), not address.live, stats),
         lambda size: Predictor(artifacts, size, inference, lambda line: None),
         lambda frame, p, alpha: draw(frame, tasks, p.segmentation, p.depth, p.pose, p.box, alpha),
         [broadcast],
         controls,
-        figures,
+        stats,
+        every,
     )
-    with Server("127.0.0.1", 0, lambda guard: Site("benchmark", broadcast, controls, figures, guard)) as server:
+    with Server("127.0.0.1", 0, "benchmark", broadcast, controls, stats) as server:
         pipeline.start()
         watching = subprocess.Popen([sys.executable, "-c", VIEWERS, str(server.server_port), str(viewers)])
         try:
-            while figures.shown < 5:
+            while stats.shown < 5:
                 time.sleep(0.05)
-            yield figures
+            yield stats
         finally:
             pipeline.stop()
             pipeline.join()
@@ -145,34 +147,34 @@ def main() -> None:
     )
 
     if options.memory:
-        with camera(artifacts, inference, options.source, options.viewers) as figures:
+        with camera(artifacts, inference, options.source, options.viewers) as stats:
             start, first = time.monotonic(), 0.0
             while time.monotonic() - start < options.memory:
                 time.sleep(min(options.memory / 20, 30))
                 first = first or memory_mb()
                 seconds = time.monotonic() - start
-                print(f"{seconds:5.0f} s: {memory_mb():.1f} MB, {figures.shown} pictures", flush=True)
-            latency, inference = (figures.snapshot()[name] for name in ("latency_ms", "inference_ms"))
-            print(f"latency {latency}, inference {inference}, camera {figures.snapshot()['camera_fps']} FPS")
+                print(f"{seconds:5.0f} s: {memory_mb():.1f} MB, {stats.shown} frames", flush=True)
+            latency, inference = (stats.snapshot()[name] for name in ("latency_ms", "inference_ms"))
+            print(f"latency {latency}, inference {inference}, camera {stats.snapshot()['camera_fps']} FPS")
             print(f"grew by {memory_mb() - first:+.1f} MB over {options.memory:.0f} s")
         return
 
     probe = open_source(parse_address(options.source), Mode())
-    picture = probe.read()
+    frame = probe.read()
     probe.close()
-    assert picture is not None
-    shape = (picture.shape[0], picture.shape[1])
+    assert frame is not None
+    shape = (frame.shape[0], frame.shape[1])
     sizes = {kind: input_size(each, options.res, shape) for kind, each in artifacts.items()}
     every = not parse_address(options.source).live  # a file faster than its own speed: only the networks limit it
     alone, whole, shares = [], [], []
     for number in range(options.rounds):
-        alone.append(inference_alone(artifacts, picture, sizes, inference, options.seconds))
-        with camera(artifacts, inference, options.source, options.viewers, every) as figures:
-            before, busy, start = figures.shown, figures.total, time.perf_counter()
+        alone.append(inference_alone(artifacts, frame, sizes, inference, options.seconds))
+        with camera(artifacts, inference, options.source, options.viewers, every) as stats:
+            before, busy, start = stats.shown, stats.total, time.perf_counter()
             time.sleep(options.seconds)
             elapsed = time.perf_counter() - start
-            whole.append((figures.shown - before) / elapsed)
-            shares.append((figures.total - busy) / elapsed / 1000)
+            whole.append((stats.shown - before) / elapsed)
+            shares.append((stats.total - busy) / elapsed / 1000)
         print(
             f"round {number + 1}: networks alone {alone[-1]:.1f} FPS, end to end {whole[-1]:.1f} FPS "
             f"({whole[-1] / alone[-1]:.1%}); the networks run {shares[-1]:.1%} of the time",

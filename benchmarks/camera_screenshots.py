@@ -1,8 +1,8 @@
-"""Renew the pictures of the live page in docs/images: a desktop's, a phone's, and the camera's picture alone.
+"""Renew the screenshots of the live page in docs/images, of a desktop and a phone, and one frame alone.
 
     python benchmarks/camera_screenshots.py artifacts/camvid-arch2 --source bikes.mp4 --frames 250 --at 118
 
-The source is played again and again; the pictures are taken when its frame `--at` is on. Needs Chromium.
+The source is played again and again; the screenshots are taken when its frame `--at` is on. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def find_address(camera: subprocess.Popen[str]) -> str:
 def wait_for_frame(address: str, frames: int, at: int) -> None:
     """Wait until a frame of the looped video is the newest; the first round is only for warming up."""
     while True:
-        captured = json.loads(fetch(address + "figures"))["captured"]
+        captured = json.loads(fetch(address + "statistics"))["captured"]
         if captured > frames and 0 <= captured % frames - at <= 2:
             return
         time.sleep(0.01)
@@ -80,7 +80,7 @@ def main() -> None:
                 photograph(browser, address, device, options.frames, options.at)
             browser.close()
         wait_for_frame(address, options.frames, options.at)
-        (IMAGES / "camera-picture.jpg").write_bytes(fetch(address + "picture.jpg"))
+        (IMAGES / "camera-picture.jpg").write_bytes(fetch(address + "frame.jpg"))
     finally:
         camera.terminate()
         camera.wait()

@@ -1,4 +1,4 @@
-"""Health check of every image: exit 0 while `fastnas camera` shows pictures, or its user paused them.
+"""Health check of every image: exit 0 while `fastnas camera` shows frames, or its user paused them.
 
 $FASTNAS_PAGE is the page's address. docker/run.sh switches the check off for commands that have no page, so that
 nothing wakes up in the middle of a measurement.

@@ -24,8 +24,7 @@ def steering(ids: np.ndarray, road: int) -> float:
 def main() -> None:
     artifact = sidecar.load(sys.argv[1])
     address = sources.parse_address(sys.argv[2] if len(sys.argv) > 2 else "test://")
-    camera = opencv.open_source(address, sources.Mode())
-    try:
+    with opencv.open_source(address, sources.Mode()) as camera:
         frame = camera.read()
         if frame is None:
             raise SystemExit("the camera gives no frame")
@@ -38,8 +37,6 @@ def main() -> None:
                 frame = camera.read()
                 if frame is None:
                     break
-    finally:
-        camera.close()
 
 
 if __name__ == "__main__":

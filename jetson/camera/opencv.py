@@ -8,15 +8,15 @@ from typing import Any, Optional
 import numpy as np
 
 from fastnas.jetson.camera import gstreamer
-from fastnas.jetson.camera.sources import Address, Folder, Mode, Source, SourceLost, TestPattern, is_picture
+from fastnas.jetson.camera.sources import Address, Folder, Mode, Source, SourceLost, TestPattern, is_frame
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.system.opencv import import_cv2, opencv_has
 
 FAILURES = 10
-"""So many failed reads in a row mean that the source is lost (a camera) or over (a file)."""
+"""Failed reads in a row after which a source is lost (a camera) or has ended (a file)."""
 
 SILENCE = 5.0
-"""Seconds without a picture after which a camera or stream counts as lost."""
+"""Seconds without a frame after which a camera or stream counts as lost."""
 
 ADVICE = {
     "v4l2": "is another program using it? `fastnas doctor` lists the cameras",
@@ -24,11 +24,11 @@ ADVICE = {
     "rtsp": "check the address, user and password, and that the camera answers",
     "file": "it is no video, or none that this OpenCV can decode",
 }
-"""What to do where a source of this kind does not open."""
+"""Advice where a source of a kind does not open."""
 
 
 def open_source(address: Address, mode: Mode) -> Source:
-    """Open a source. `mode` counts for cameras and the test pattern; the others have a size and rate of their own.
+    """Open a source. `mode` is for cameras and the test pattern; the others have a size and rate of their own.
 
     Raises:
         JetsonError: it cannot be opened.
@@ -47,31 +47,30 @@ def open_source(address: Address, mode: Mode) -> Source:
 
 
 class Capture(Source):
-    """What OpenCV can open: a source of a kind that `ADVICE` has."""
+    """A source that OpenCV opens, of a kind that `ADVICE` has."""
 
     def __init__(self, capture: Any, pipeline: str, kind: str) -> None:
         if not capture.isOpened():
             raise JetsonError("cannot open {}: {}".format(pipeline, ADVICE[kind]))
         cv2 = import_cv2()
         fps = capture.get(cv2.CAP_PROP_FPS)
-        super().__init__(pipeline, fps if 1 <= fps <= 1000 else Mode().fps)
+        super().__init__(pipeline, fps if 1 <= fps <= 1000 else Mode().fps, live=kind != "file")
         self._capture = capture
-        self._live = kind != "file"
 
     def read(self) -> Optional[np.ndarray]:
-        """See `Source.read`. A file is over when nothing readable follows."""
+        """See `Source.read`. A file has ended when nothing readable follows."""
         start = time.monotonic()
         for _ in range(FAILURES):
-            found, picture = self._capture.read()
-            if found and is_picture(picture):
-                return picture
+            found, frame = self._capture.read()
+            if found and is_frame(frame):
+                return frame
             self.corrupt += bool(found)
-            if self._live and time.monotonic() - start > SILENCE:
+            if self.live and time.monotonic() - start > SILENCE:
                 break  # some drivers wait ten seconds before each of their failures
-            if self._live:
+            if self.live:
                 time.sleep(0.01)
-        if self._live:
-            raise SourceLost("no more pictures from {}".format(self.pipeline))
+        if self.live:
+            raise SourceLost("no more frames from {}".format(self.pipeline))
         return None
 
     def close(self) -> None:
@@ -79,35 +78,11 @@ class Capture(Source):
         self._capture.release()
 
 
-class Pipe(Source):
-    """A GStreamer pipeline in a process of its own, for an OpenCV that was built without GStreamer."""
-
-    def __init__(self, pipeline: str, mode: Mode) -> None:
-        super().__init__("gst-launch-1.0 " + pipeline, mode.fps)
-        self._shape = (mode.height, mode.width, 3)
-        self._reader = gstreamer.PipeReader(pipeline)
-
-    def read(self) -> Optional[np.ndarray]:
-        """See `Source.read`."""
-        data = self._reader.read(self._shape[0] * self._shape[1] * 3)
-        if data is None:
-            raise SourceLost("{} ended: {}".format(self.pipeline, self._reader.complaint()))
-        return np.frombuffer(data, np.uint8).reshape(self._shape)
-
-    def interrupt(self) -> None:
-        """See `Source.interrupt`."""
-        self._reader.kill()
-
-    def close(self) -> None:
-        """See `Source.close`."""
-        self._reader.close()
-
-
 def _open_v4l2(address: Address, mode: Mode) -> Source:
     cv2 = import_cv2()
     capture = cv2.VideoCapture(address.value, cv2.CAP_V4L2)
     wanted = (
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG")),  # raw pictures of this size do not fit through USB 2
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG")),  # raw frames of this size do not fit through USB 2
         (cv2.CAP_PROP_FRAME_WIDTH, mode.width),
         (cv2.CAP_PROP_FRAME_HEIGHT, mode.height),
         (cv2.CAP_PROP_FPS, mode.fps),
@@ -116,7 +91,7 @@ def _open_v4l2(address: Address, mode: Mode) -> Source:
     for name, value in wanted:
         capture.set(name, value)
     name = "V4L2 {}".format(address)
-    if capture.isOpened():  # what it gives, which may be something else: it takes the nearest mode that it has
+    if capture.isOpened():  # a camera takes the nearest mode that it has
         width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         code = int(capture.get(cv2.CAP_PROP_FOURCC))
         name += " {}x{}, {}".format(width, height, "".join(chr(code >> shift & 127) for shift in (0, 8, 16, 24)))
@@ -124,19 +99,17 @@ def _open_v4l2(address: Address, mode: Mode) -> Source:
 
 
 def _open_csi(number: int, mode: Mode) -> Source:
-    parts = gstreamer.argus_pipeline(number, mode.width, mode.height, mode.fps)
+    pipeline = gstreamer.argus_pipeline(number, mode)
     if not opencv_has("GStreamer"):
-        return Pipe(gstreamer.spell(parts), mode)
-    return _open_gstreamer("csi", gstreamer.spell(parts, gstreamer.APPSINK))
+        return gstreamer.GStreamerProcess(pipeline, mode)
+    return _open_gstreamer("csi", pipeline, pipeline)
 
 
 def _open_rtsp(address: Address) -> Source:
     """Decoded by the board's hardware where GStreamer can reach it, else by FFmpeg."""
     if opencv_has("GStreamer") and gstreamer.has_element(gstreamer.DECODER):
-        text, shown = (
-            gstreamer.spell(gstreamer.rtsp_pipeline(url), gstreamer.APPSINK) for url in (address.value, str(address))
-        )
-        return _open_gstreamer("rtsp", text, shown)
+        pipeline, shown = (gstreamer.rtsp_pipeline(url) for url in (address.value, str(address)))
+        return _open_gstreamer("rtsp", pipeline, shown)
     cv2 = import_cv2()
     if not opencv_has("FFMPEG"):
         raise JetsonError("this OpenCV has no FFmpeg to read RTSP with; run: sudo apt-get install python3-opencv")
@@ -147,15 +120,14 @@ def _open_rtsp(address: Address) -> Source:
 def rtsp_options(build: str) -> str:
     """FFmpeg's options for RTSP, for an OpenCV of this build information.
 
-    Over TCP, so that no packet is lost and no picture smeared; and 5 s until FFmpeg gives up, in microseconds. Up to
-    FFmpeg 4 that is `stimeout`, and `timeout` would make it wait for a camera to call; from 5 on (libavformat 59) it is
-    `timeout`.
+    Over TCP, so that no packet is lost, and with a timeout of 5 s, in microseconds. Up to FFmpeg 4 that is `stimeout`,
+    and `timeout` would make it a server that waits for the camera; from 5 on (libavformat 59) it is `timeout`.
     """
     found = re.search(r"avformat:\s+YES \((\d+)\.", build)
     name = "stimeout" if found and int(found.group(1)) < 59 else "timeout"
     return "rtsp_transport;tcp|{};{:.0f}".format(name, SILENCE * 1e6)
 
 
-def _open_gstreamer(kind: str, text: str, shown: Optional[str] = None) -> Source:
-    cv2 = import_cv2()
-    return Capture(cv2.VideoCapture(text, cv2.CAP_GSTREAMER), "GStreamer " + (shown or text), kind)
+def _open_gstreamer(kind: str, pipeline: str, shown: str) -> Source:
+    cv2, sink = import_cv2(), " ! " + gstreamer.APPSINK
+    return Capture(cv2.VideoCapture(pipeline + sink, cv2.CAP_GSTREAMER), "GStreamer " + shown + sink, kind)

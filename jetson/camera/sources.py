@@ -1,13 +1,13 @@
-"""Pictures from cameras, streams, files and a test pattern, all named by one kind of address; `cameras` opens them.
+"""Addresses of cameras, streams, files and a test pattern, and the interface of their sources; `opencv` opens them.
 
     /dev/video0 or 0               a USB or other V4L2 camera
     csi://0                        a camera of the CSI connector, through NVIDIA's Argus
     rtsp://USER:PASSWORD@HOST/...  a network camera
     ride.mp4                       a video file, played at its own speed
-    pictures/                      a folder of pictures, in the order of their names
+    images/                        a folder of images, in the order of their names
     test://                        a moving test pattern
 
-Pictures are uint8 [H, W, 3] in OpenCV's order B, G, R. A corrupt picture is skipped and counted.
+Frames are uint8 [H, W, 3] in OpenCV's channel order B, G, R. A corrupt frame is skipped and counted.
 """
 
 import glob
@@ -22,15 +22,15 @@ from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.system.opencv import import_cv2
 
 FOLDER_FPS = 5.0
-"""How fast the pictures of a folder follow each other."""
+"""Frame rate of a folder of images."""
 
 
 class SourceLost(Exception):
-    """A camera or a stream stopped giving pictures; opening it again may help."""
+    """A camera or a stream gives no more frames; opening it again may help."""
 
 
 class Mode(NamedTuple):
-    """What to ask a camera for: width and height in pixels, pictures in a second."""
+    """What to ask a camera for: width and height in pixels, frames per second."""
 
     width: int = 1280
     height: int = 720
@@ -45,38 +45,38 @@ class Address(NamedTuple):
 
     @property
     def live(self) -> bool:
-        """Whether pictures come when they come, instead of when they are asked for."""
+        """Whether frames come at their own time, instead of when they are read."""
         return self.hangs or self.kind == "test"
 
     @property
     def hangs(self) -> bool:
-        """Whether a driver or a network stands behind it, which may never answer."""
+        """Whether it depends on a driver or a network, which may never answer."""
         return self.kind in ("v4l2", "csi", "rtsp")
 
     def __str__(self) -> str:
-        """For people: without the password of a URL."""
+        """The address without the user and password of a URL."""
         return re.sub(r"//[^/@]*@", "//", self.value)
 
 
 class Source:
-    """Something that gives pictures.
+    """Gives frames; a context manager.
 
     Attributes:
-        pipeline: how they are got, in the words of the program that gets them.
-        fps: pictures in a second, as the source says.
-        corrupt: how many pictures were skipped.
+        pipeline: how they are obtained, in the syntax of the program that decodes them.
+        fps: nominal frame rate.
+        live: whether frames come at their own time (a camera), instead of when they are read (a file).
+        corrupt: number of frames that were skipped.
     """
 
-    def __init__(self, pipeline: str, fps: float) -> None:
-        self.pipeline = pipeline
-        self.fps = fps
+    def __init__(self, pipeline: str, fps: float, live: bool = False) -> None:
+        self.pipeline, self.fps, self.live = pipeline, fps, live
         self.corrupt = 0
 
     def read(self) -> Optional[np.ndarray]:
-        """The next picture; None at the end.
+        """The next frame; None at the end.
 
         Raises:
-            SourceLost: the camera is gone.
+            SourceLost: the camera gives no more frames.
         """
         raise NotImplementedError
 
@@ -84,7 +84,13 @@ class Source:
         """End a read that hangs in another thread, where that can be done."""
 
     def close(self) -> None:
-        """Give the device back. For the thread that reads, for OpenCV does not survive it beside a read."""
+        """Release the device. Call it from the thread that reads: OpenCV crashes when this happens during a read."""
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
 
 
 def parse_mode(text: str) -> Mode:
@@ -96,10 +102,10 @@ def parse_mode(text: str) -> Mode:
 
 
 def parse_address(text: str) -> Address:
-    """Understand an address without opening it.
+    """Parse an address without opening it.
 
     Raises:
-        JetsonError: it is none, or names a file or device that is not there.
+        JetsonError: it is not valid, or names a file or device that is not there.
     """
     scheme, separator, rest = text.partition("://")
     if separator:
@@ -127,23 +133,23 @@ def parse_address(text: str) -> Address:
 
 
 class Folder(Source):
-    """The pictures of a folder."""
+    """The images of a folder."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__("the pictures of {}".format(folder), FOLDER_FPS)
+        super().__init__("the images of {}".format(folder), FOLDER_FPS)
         self._cv2 = import_cv2()
         suffixes = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
         names = sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes))
         if not names:
-            raise JetsonError("{} has no picture ({})".format(folder, ", ".join(suffixes)))
+            raise JetsonError("{} has no image ({})".format(folder, ", ".join(suffixes)))
         self._paths: Iterator[str] = iter([os.path.join(folder, name) for name in names])
 
     def read(self) -> Optional[np.ndarray]:
         """See `Source.read`."""
         for path in self._paths:
-            picture = self._cv2.imread(path)
-            if is_picture(picture):
-                return picture
+            frame = self._cv2.imread(path)
+            if is_frame(frame):
+                return frame
             self.corrupt += 1
         return None
 
@@ -151,10 +157,10 @@ class Folder(Source):
 class TestPattern(Source):
     """Colour bars, and a ball that crosses them once in four seconds, at the mode's rate."""
 
-    __test__ = False  # pytest takes the name for a test's
+    __test__ = False  # pytest collects classes of such names
 
     def __init__(self, mode: Mode) -> None:
-        super().__init__("test pattern {}x{} at {:g} FPS".format(*mode), mode.fps)
+        super().__init__("test pattern {}x{} at {:g} FPS".format(*mode), mode.fps, live=True)
         self._cv2 = import_cv2()
         colours = [(180, 130, 70), (35, 142, 107), (128, 64, 128), (60, 20, 220), (142, 0, 0), (190, 153, 153)]
         bars = np.array(colours, np.uint8)[None]
@@ -167,13 +173,13 @@ class TestPattern(Source):
         """See `Source.read`."""
         self._number = max(self._number + 1, int((time.monotonic() - self._start) * self._mode.fps))
         time.sleep(max(self._start + self._number / self._mode.fps - time.monotonic(), 0))
-        picture = self._bars.copy()
+        frame = self._bars.copy()
         seconds, (width, height, _) = self._number / self._mode.fps, self._mode
         centre = int(width * (seconds / 4 % 1)), int(height * (0.5 + 0.3 * np.sin(seconds * np.pi)))
-        self._cv2.circle(picture, centre, height // 8, (255, 255, 255), -1, self._cv2.LINE_AA)
-        return picture
+        self._cv2.circle(frame, centre, height // 8, (255, 255, 255), -1, self._cv2.LINE_AA)
+        return frame
 
 
-def is_picture(picture: Any) -> bool:
-    """Whether it is what a source promises: a broken cable or file gives empty arrays and wrong shapes too."""
-    return isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.size > 0
+def is_frame(frame: Any) -> bool:
+    """Whether a decoder gave a frame: a broken cable or file results in empty arrays and wrong shapes too."""
+    return isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.size > 0

@@ -1,61 +1,64 @@
-"""The live figures of a camera: rates, latencies, losses. Written by its threads, read by the page."""
+"""Statistics of a running camera: rates, latencies, losses. Written by its threads, read by the page."""
 
 import threading
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional
+from typing import Any, Deque, Dict, List, Optional, Tuple
 
 from fastnas.jetson.system.sensors import Sensors, total_power
 
 SECONDS = 5.0
 """Rates and percentiles are of the last so many seconds."""
 
-MOST = 1500
-"""Samples that are kept at the most: memory stays flat whatever the rate."""
+MAX_VALUES = 1500
+"""Values that are kept at the most: memory stays flat whatever the rate."""
+
+COUNTS = ("captured", "dropped", "shown", "corrupt", "reconnects")
 
 
-class Window:
-    """Values with the time they came, of the last seconds."""
+class RecentValues:
+    """Values of the last seconds, with the time of each."""
 
     def __init__(self) -> None:
-        self._items: Deque[Any] = deque(maxlen=MOST)
+        self._items: Deque[Tuple[float, float]] = deque(maxlen=MAX_VALUES)
 
     def add(self, value: float) -> None:
         """Add a value now."""
         self._items.append((time.monotonic(), value))
 
     def values(self) -> List[float]:
-        """The values of the last seconds, in order of time."""
-        since = time.monotonic() - SECONDS
-        return [value for when, value in list(self._items) if when >= since]
+        """The values, oldest first."""
+        return [value for _, value in self._recent()]
 
     def rate(self) -> float:
-        """Values in a second; 0 when fewer than two came lately."""
-        since = time.monotonic() - SECONDS
-        times = [when for when, _ in list(self._items) if when >= since]
+        """Values per second; 0 if there are fewer than two."""
+        times = [when for when, _ in self._recent()]
         return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
 
+    def _recent(self) -> List[Tuple[float, float]]:
+        since = time.monotonic() - SECONDS
+        return [item for item in list(self._items) if item[0] >= since]
 
-class Figures:
-    """Counts and windows of one camera.
+
+class Statistics:
+    """Counts and recent values of one camera.
 
     Attributes:
-        lost: the camera is gone, and we try to get it back.
-        ended: no more pictures come.
-        message: the last thing worth telling.
-        pipeline: what the pictures come through.
-        captured, dropped, shown, corrupt, reconnects: counts since the start. Dropped pictures came while the networks
-            were busy: they make room for newer ones.
+        lost: the camera was lost, and is being opened again.
+        ended: there are no more frames.
+        message: the last line for the user.
+        pipeline: `Source.pipeline`.
+        captured, dropped, shown, corrupt, reconnects: counts since the start. Frames are dropped for newer ones while
+            the networks are busy.
     """
 
     def __init__(self, sensors: Optional[Sensors] = None) -> None:
         self.lost = self.ended = False
-        self.message = ""
-        self.pipeline = ""
+        self.message = self.pipeline = ""
         self.captured = self.dropped = self.shown = self.corrupt = self.reconnects = 0
         self._shown_at: Optional[float] = None
         self._lock = threading.Lock()
-        self._camera, self._inference, self._latency = Window(), Window(), Window()
+        self._camera, self._inference, self._latency = RecentValues(), RecentValues(), RecentValues()
         self._sensors = sensors or Sensors()
         self._read_at = -10.0
         self._reading: Dict[str, Any] = {}
@@ -70,12 +73,12 @@ class Figures:
         return "running" if self.shown else "starting"
 
     def add_captured(self) -> None:
-        """A picture came from the camera."""
+        """A frame was captured."""
         self.captured += 1
         self._camera.add(0.0)
 
     def add_dropped(self, dropped: bool) -> None:
-        """A picture may have made room for a newer one; two threads tell."""
+        """A frame may have been dropped for a newer one; two threads call this."""
         with self._lock:
             self.dropped += dropped
 
@@ -84,38 +87,31 @@ class Figures:
         self._inference.add(milliseconds)
 
     def add_shown(self, latency: float) -> None:
-        """A picture was finished, `latency` milliseconds after it came."""
+        """An image was finished, `latency` milliseconds after its capture."""
         self.shown += 1
         self._shown_at = time.monotonic()
         self._latency.add(latency)
 
     def seconds_since_shown(self) -> Optional[float]:
-        """Since the last finished picture; None before the first."""
+        """Since the last finished image; None before the first."""
         return None if self._shown_at is None else time.monotonic() - self._shown_at
 
     def snapshot(self) -> Dict[str, Any]:
-        """All figures now, as JSON values; what is not known is None."""
+        """All statistics now, as JSON values; what is not known is None."""
         inference = self._inference.values()
         busy = sum(inference)
-        return {
-            "state": self.state,
-            "message": self.message,
-            "pipeline": self.pipeline,
-            "captured": self.captured,
-            "dropped": self.dropped,
-            "shown": self.shown,
-            "corrupt": self.corrupt,
-            "reconnects": self.reconnects,
-            "camera_fps": round(self._camera.rate(), 1),
-            "inference_fps": round(1000 * len(inference) / busy, 1) if busy else None,
-            "shown_fps": round(self._latency.rate(), 1),
-            "inference_ms": percentiles(inference),
-            "latency_ms": percentiles(self._latency.values()),
-            **self._sensor_figures(),
-        }
+        return dict(
+            {name: getattr(self, name) for name in ("state", "message", "pipeline") + COUNTS},
+            camera_fps=round(self._camera.rate(), 1),
+            inference_fps=round(1000 * len(inference) / busy, 1) if busy else None,
+            shown_fps=round(self._latency.rate(), 1),
+            inference_ms=percentiles(inference),
+            latency_ms=percentiles(self._latency.values()),
+            **self._read_sensors(),
+        )
 
-    def _sensor_figures(self) -> Dict[str, Any]:
-        """Hottest zone and whole power, read once a second however many ask."""
+    def _read_sensors(self) -> Dict[str, Any]:
+        """Hottest zone and total power, read at most once a second."""
         with self._lock:
             if time.monotonic() - self._read_at > 1:
                 temperatures = self._sensors.temperature()

@@ -1,6 +1,6 @@
-"""The camera's picture in a window of the desktop. OpenCV's windows belong to the main thread."""
+"""The camera's frames in a window of the desktop. OpenCV's windows belong to the main thread."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -13,11 +13,14 @@ ESCAPE, QUIT, SPACE = 27, ord("q"), ord(" ")
 
 
 class Window(Sink):
-    """A window; `refresh` it from the main thread. Space pauses, s takes a snapshot, r records, q or Esc ends."""
+    """A window; a context manager. `refresh` it from the main thread.
+
+    Space pauses, s takes a snapshot, r starts and ends a recording, q or Esc ends the camera.
+    """
 
     def __init__(self, title: str, controls: Controls) -> None:
         self._cv2, self._title, self._controls = import_cv2(), title, controls
-        self._picture: Optional[np.ndarray] = None
+        self._image: Optional[np.ndarray] = None
         try:
             self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_KEEPRATIO)
         except self._cv2.error as error:
@@ -25,15 +28,15 @@ class Window(Sink):
                 "this OpenCV cannot open a window (no desktop, or a headless build); leave out --window"
             ) from error
 
-    def show(self, picture: np.ndarray, captured: float) -> None:
+    def show(self, image: np.ndarray, captured: float) -> None:
         """See `Sink.show`."""
-        self._picture = picture
+        self._image = image
 
     def refresh(self) -> bool:
-        """Show the newest picture and obey keys; False when the window was closed."""
-        picture, self._picture = self._picture, None
-        if picture is not None:
-            self._cv2.imshow(self._title, picture)
+        """Show the newest image and handle keys; False when the window was closed."""
+        image, self._image = self._image, None
+        if image is not None:
+            self._cv2.imshow(self._title, image)
         key = self._cv2.waitKey(10) & 0xFF
         if key == SPACE:
             self._controls.apply({"paused": not self._controls.paused})
@@ -44,6 +47,8 @@ class Window(Sink):
         visible = self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1
         return visible and key not in (ESCAPE, QUIT)
 
-    def destroy(self) -> None:
-        """Close the window."""
+    def __enter__(self) -> "Window":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
         self._cv2.destroyAllWindows()

@@ -20,8 +20,8 @@ from tests.helpers import paths
 REAL_VIDEO = os.path.join(os.path.dirname(paths.ROOT), "shared", "data", "video", "bikes.mp4")
 
 
-def picture(number=0, size=(48, 64)):
-    """A picture whose every pixel says which one it is."""
+def image(number=0, size=(48, 64)):
+    """An image whose every pixel is its number."""
     return np.full(size + (3,), number % 250, np.uint8)
 
 
@@ -52,20 +52,20 @@ def fake_launcher(folder, script, monkeypatch):
 
 
 class FakeSource(Source):
-    """Gives `count` pictures at `fps`, then ends, or is lost as a camera is that was unplugged."""
+    """Gives `count` frames at `fps`, then ends, or is lost as a camera is that was unplugged."""
 
-    def __init__(self, count, fps=200.0, lost=False, size=(48, 64)):
-        super().__init__("fake", fps)
+    def __init__(self, count, fps=200.0, lost=False, size=(48, 64), live=True):
+        super().__init__("fake", fps, live)
         self.count, self.lost, self.size, self.given, self.closed = count, lost, size, 0, False
 
     def read(self):
         if self.given == self.count:
             if self.lost:
-                raise SourceLost("no more pictures from fake")
+                raise SourceLost("no more frames from fake")
             return None
         time.sleep(1 / self.fps)
         self.given += 1
-        return picture(self.given, self.size)
+        return image(self.given, self.size)
 
     def close(self):
         self.closed = True
@@ -120,12 +120,12 @@ def port_of(process):
     return int(process.wait_for(r"watch: http://[^:]+:(\d+)/").group(1))
 
 
-def ask(port, path, wishes=None):
+def ask(port, path, changes=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    if wishes is None:
+    if changes is None:
         connection.request("GET", path)
     else:
-        connection.request("POST", path, json.dumps(wishes), {"Content-Type": "application/json"})
+        connection.request("POST", path, json.dumps(changes), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     data = answer.read()
     assert answer.status == 200, data
@@ -134,7 +134,7 @@ def ask(port, path, wishes=None):
 
 def wait_running(port):
     due = time.monotonic() + 30
-    while ask(port, "/figures")["shown"] < 3:
+    while ask(port, "/statistics")["shown"] < 3:
         assert time.monotonic() < due
         time.sleep(0.05)
 
@@ -151,8 +151,8 @@ def frames_of(path):
         found.append(frame)
 
 
-def watch(port, pictures, path="/stream.mjpg", headers=""):
-    """Read so many pictures of the stream; each part's JPEG and age."""
+def watch(port, frames, path="/stream.mjpg", headers=""):
+    """Read so many frames of the stream; each part's JPEG and age."""
     import cv2
 
     found = []
@@ -162,11 +162,11 @@ def watch(port, pictures, path="/stream.mjpg", headers=""):
         assert b"200" in file.readline()
         while file.readline().strip():
             pass
-        while len(found) < pictures:
+        while len(found) < frames:
             line = file.readline()
             if not line:
                 return found
-            assert line == b"--picture\r\n"
+            assert line == b"--frame\r\n"
             head = b"".join(iter(file.readline, b"\r\n")).decode()
             data = file.read(int(re.findall(r"Content-Length: (\d+)", head)[0]))
             assert file.readline() == b"\r\n"

@@ -77,7 +77,7 @@ CASES = {
         Case("export MODEL --int8 --calibrate FOLDER", 1, "has no pictures"),
         Case("jetson-bench FILE", 1, "Not a directory"),
         Case("jetson-bench ARTIFACT --report FOLDER", 2, "is a directory"),
-        Case("camera ARTIFACT --source FOLDER", 1, "has no picture"),
+        Case("camera ARTIFACT --source FOLDER", 1, "has no image"),
         Case("demo --out FILE", 2, "is a file"),
     ),
     "Random bytes": (

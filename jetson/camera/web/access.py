@@ -1,6 +1,6 @@
-"""Who may do what on the live page, and how much a request may cost.
+"""Access to the live page, and limits of a request.
 
-On a loopback address everybody on the machine may watch and control; a web page of somebody else may not, so the
+On a loopback address everybody on the machine may watch and control; web pages of other sites may not, so the
 request's Host must be a loopback name (against DNS rebinding). On every other address a token is needed, as a cookie,
 which the page sets, or as `Authorization: Bearer`. Controls are taken only from our own page or from a program.
 """
@@ -29,14 +29,14 @@ Headers = Union[Mapping[str, str], "Message[str, str]"]
 
 
 class Refused(Exception):
-    """A request that is not answered with what it asks for; its arguments are the status and a line."""
+    """A request that is refused; its arguments are the HTTP status and a line."""
 
 
 class Guard:
-    """The rules for one address and port.
+    """The access rules for one address and port.
 
     Attributes:
-        token: what a viewer must know, or None on a loopback address.
+        token: the secret of the viewers, or None on a loopback address.
         cookie: the name of the cookie that holds it; ports share cookies, so it names the port.
     """
 
@@ -84,8 +84,8 @@ def receive(connection: socket.socket) -> bytes:
     """A whole request of a bounded size, within a bounded time.
 
     Raises:
-        Refused: it is too large, or not one.
-        OSError: it did not come.
+        Refused: it is too large or malformed.
+        OSError: it did not arrive.
     """
     due = time.monotonic() + REQUEST_SECONDS
     data = b""
@@ -127,5 +127,5 @@ def _bearer(headers: Headers) -> Optional[str]:
 
 
 def _same(candidate: Any, token: str) -> bool:
-    """Compared in a time that says nothing about where they differ."""
+    """Compared in constant time."""
     return isinstance(candidate, str) and hmac.compare_digest(candidate.encode("utf-8", "replace"), token.encode())

@@ -1,4 +1,4 @@
-"""The newest picture as JPEG, for any number of viewers: encoded once, when somebody wants it."""
+"""The newest image as JPEG, for any number of viewers: encoded once, when one of them asks for it."""
 
 import threading
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ QUALITY = 80
 
 
 class Jpeg(NamedTuple):
-    """An encoded picture, its number, and when it was captured (monotonic clock)."""
+    """An encoded image, its number, and its time of capture (monotonic clock)."""
 
     number: int
     data: bytes
@@ -21,34 +21,34 @@ class Jpeg(NamedTuple):
 
 
 class Broadcast(Sink):
-    """Keeps the last finished picture. A slow viewer misses pictures; it never makes the others wait.
+    """Keeps the last finished image. A slow viewer misses images; it never makes the others wait.
 
     Attributes:
-        viewers: how many watch now.
-        most: how many may.
+        viewers: how many are connected.
+        max_viewers: how many may be.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_viewers: int) -> None:
         self._cv2 = import_cv2()
-        self.most = most
+        self.max_viewers = max_viewers
         self.viewers = 0
         self._change = threading.Condition()
         self._encoding = threading.Lock()
         self._number = 0
-        self._picture: Optional[np.ndarray] = None
+        self._image: Optional[np.ndarray] = None
         self._captured = 0.0
         self._jpeg: Optional[Jpeg] = None
         self._closed = False
 
     @property
     def closed(self) -> bool:
-        """Whether no more pictures come."""
+        """Whether there are no more images."""
         return self._closed
 
-    def show(self, picture: np.ndarray, captured: float) -> None:
+    def show(self, image: np.ndarray, captured: float) -> None:
         """See `Sink.show`."""
         with self._change:
-            self._number, self._picture, self._captured = self._number + 1, picture, captured
+            self._number, self._image, self._captured = self._number + 1, image, captured
             self._change.notify_all()
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Broadcast(Sink):
             self._change.notify_all()
 
     def newer(self, than: int, timeout: float) -> Optional[Jpeg]:
-        """The newest picture if its number is larger than `than`, waiting for one; None when none came in time."""
+        """The newest image if its number is larger than `than`, waiting for one; None after `timeout` seconds."""
         with self._change:
             if self._number <= than and not self._closed:
                 self._change.wait(timeout)
@@ -66,9 +66,9 @@ class Broadcast(Sink):
                 return None
         with self._encoding:
             with self._change:
-                number, picture, captured = self._number, self._picture, self._captured
+                number, image, captured = self._number, self._image, self._captured
             if self._jpeg is None or self._jpeg.number != number:
-                encoded = self._cv2.imencode(".jpg", picture, [self._cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+                encoded = self._cv2.imencode(".jpg", image, [self._cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
                 self._jpeg = Jpeg(number, encoded.tobytes(), captured)
             return self._jpeg
 
@@ -76,7 +76,7 @@ class Broadcast(Sink):
     def watching(self) -> Iterator[bool]:
         """Count a viewer while it watches; False if there are too many."""
         with self._change:
-            admitted = self.viewers < self.most
+            admitted = self.viewers < self.max_viewers
             self.viewers += admitted
         try:
             yield admitted

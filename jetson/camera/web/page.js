@@ -2,22 +2,22 @@
 const at = (id) => document.getElementById(id);
 const number = (value, digits) => value === null || value === undefined ? "–" : value.toFixed(digits);
 const trace = [];
-let busy = false; // while a finger is on the slider, the figures do not move it
+let busy = false; // while a finger is on the slider, the statistics do not move it
 let failures = 0;
 
 // The token of the address is a cookie by now: keep it out of the history and of bookmarks.
 if (location.search) history.replaceState(null, "", location.pathname);
 
 function watch() {
-  at("picture").src = "stream.mjpg?" + Date.now();
+  at("frame").src = "stream.mjpg?" + Date.now();
 }
-at("picture").addEventListener("load", () => { at("waiting").hidden = true; });
-at("picture").addEventListener("error", () => setTimeout(watch, 2000));
+at("frame").addEventListener("load", () => { at("waiting").hidden = true; });
+at("frame").addEventListener("error", () => setTimeout(watch, 2000));
 
-async function control(wishes) {
+async function control(changes) {
   try {
     const answer = await fetch("control", { method: "POST", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(wishes) });
+      body: JSON.stringify(changes) });
     if (!answer.ok) throw new Error((await answer.text()).trim());
     show(await answer.json());
   } catch (error) {
@@ -47,7 +47,7 @@ function show(now) {
   at("state").dataset.state = at("state-text").textContent = now.state;
   makeTasks(now.tasks);
   for (const input of document.getElementsByName("task")) input.checked = input.value === now.task;
-  at("strength").hidden = !now.tasks.includes("segmentation");
+  at("opacity").hidden = !now.tasks.includes("segmentation");
   if (!busy) at("alpha").value = now.alpha;
   at("alpha-value").textContent = Math.round(100 * at("alpha").value) + " %";
   at("pause").setAttribute("aria-pressed", now.paused);
@@ -58,7 +58,7 @@ function show(now) {
   for (const rate of ["shown_fps", "inference_fps", "camera_fps"]) at(rate).textContent = number(now[rate], 1);
   const latency = now.latency_ms, inference = now.inference_ms;
   at("latency").textContent = latency ? number(latency.p50, 0) : "–";
-  at("latency-rest").textContent = latency ? `p90 ${number(latency.p90, 0)} · p99 ${number(latency.p99, 0)}` : "capture to picture";
+  at("latency-rest").textContent = latency ? `p90 ${number(latency.p90, 0)} · p99 ${number(latency.p99, 0)}` : "from capture to finished frame";
   at("inference_ms").textContent = inference ? `${number(inference.p50, inference.p50 < 10 ? 1 : 0)} ms · p99 ${number(inference.p99, 0)}` : "networks alone";
   at("dropped").textContent = `${now.dropped} of ${now.captured} dropped` + (now.corrupt ? `, ${now.corrupt} corrupt` : "");
   at("temperature").textContent = number(now.temperature_c, 0);
@@ -80,7 +80,7 @@ function draw(value) {
 
 async function poll() {
   try {
-    const answer = await fetch("figures");
+    const answer = await fetch("statistics");
     if (!answer.ok) throw new Error((await answer.text()).trim());
     const now = await answer.json();
     if (failures > 0) watch();

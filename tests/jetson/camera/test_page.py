@@ -46,7 +46,7 @@ def camera(tmp_path_factory):
 
 
 def state(camera):
-    address = "http://127.0.0.1:{}/figures".format(port_of(camera))
+    address = "http://127.0.0.1:{}/statistics".format(port_of(camera))
     return json.loads(urllib.request.urlopen(address).read().decode())
 
 
@@ -76,12 +76,12 @@ def test_the_page(browser, camera, device, tmp_path):
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto("http://127.0.0.1:{}/".format(port_of(camera)), wait_until="domcontentloaded")
-    until(page, "document.getElementById('picture').naturalWidth > 0 && document.querySelector('#tasks input')")
+    until(page, "document.getElementById('frame').naturalWidth > 0 && document.querySelector('#tasks input')")
     until(page, "Number(document.getElementById('shown_fps').textContent) > 0")
 
     width = DEVICES[device]["viewport"]["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("#picture").bounding_box()["width"] > 0.6 * min(width, 1400)
+    assert page.locator("#frame").bounding_box()["width"] > 0.6 * min(width, 1400)
     for name in ("pause", "snapshot", "record"):
         assert page.locator("#" + name).bounding_box()["height"] >= 44  # fingers
     assert page.locator("#state").inner_text() == "running"
@@ -94,9 +94,7 @@ def test_the_page(browser, camera, device, tmp_path):
     wait_until(page, camera, "paused", False)
     page.locator("#tasks input[value=depth]").check()
     wait_until(page, camera, "task", "depth")
-    until(
-        page, "document.getElementById('picture').naturalHeight > document.getElementById('picture').naturalWidth / 2"
-    )
+    until(page, "document.getElementById('frame').naturalHeight > document.getElementById('frame').naturalWidth / 2")
     page.locator("#tasks input[value=all]").check()
     page.locator("#alpha").fill("0.2")
     wait_until(page, camera, "alpha", 0.2)
@@ -124,7 +122,7 @@ def test_the_page_says_that_the_camera_ended(browser, tmp_path, tmp_path_factory
         page = browser.new_page()
         page.goto("http://127.0.0.1:{}/".format(port_of(camera)), wait_until="domcontentloaded")
         until(page, "document.getElementById('state-text').textContent === 'running'")
-        assert not page.locator("#strength").is_visible()  # there is no overlay to weaken, and one task to choose from
+        assert not page.locator("#opacity").is_visible()  # there is no overlay to weaken, and one task to choose from
         assert not page.locator("#tasks").is_visible()
         camera.end()
         until(page, "document.getElementById('state-text').textContent === 'no connection'")

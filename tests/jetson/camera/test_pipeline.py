@@ -1,4 +1,4 @@
-"""Three threads and queues of one: nothing waits for what is old, nothing is lost that should not be, all ends."""
+"""Three threads and queues of one frame: no backlog, nothing is lost that should not be, and all threads end."""
 
 import threading
 import time
@@ -6,23 +6,26 @@ import time
 import numpy as np
 import pytest
 
-from fastnas.jetson.camera import pipeline as room
+from fastnas.jetson.camera import pipeline as module
+from fastnas.jetson.camera import reopen
 from fastnas.jetson.camera.controls import Controls
-from fastnas.jetson.camera.pipeline import Feed, Pipeline, Sink, Slot
-from fastnas.jetson.camera.stats import Figures, percentiles
+from fastnas.jetson.camera.frame_queue import FrameQueue
+from fastnas.jetson.camera.pipeline import Pipeline, Sink
+from fastnas.jetson.camera.reopen import LoopingSource, ReconnectingSource
+from fastnas.jetson.camera.stats import Statistics, percentiles
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.predictions import Predictions
 from tests.helpers.camera_parts import FakeSource
 
 
 class Collect(Sink):
-    """Keeps which pictures were shown, and how old they were."""
+    """Keeps which images were shown, and how old they were."""
 
     def __init__(self):
         self.numbers, self.ages, self.closed, self.threads = [], [], False, set()
 
-    def show(self, picture, captured):
-        self.numbers.append(int(picture[0, 0, 0]))
+    def show(self, image, captured):
+        self.numbers.append(int(image[0, 0, 0]))
         self.ages.append(time.monotonic() - captured)
         self.threads.add(threading.get_ident())
 
@@ -30,8 +33,8 @@ class Collect(Sink):
         self.closed = True
 
 
-class Networks:
-    """Networks that take their time; they note the thread of every call."""
+class SlowPredictor:
+    """A predictor that takes its time, and keeps the thread of every call."""
 
     def __init__(self, seconds=0.0, fail_at=None):
         self.seconds, self.fail_at = seconds, fail_at
@@ -42,7 +45,7 @@ class Networks:
         self.threads.add(threading.get_ident())
         return self
 
-    def __call__(self, picture, kinds):
+    def __call__(self, image, kinds):
         self.runs += 1
         self.threads.add(threading.get_ident())
         if self.runs == self.fail_at:
@@ -55,10 +58,10 @@ class Networks:
         self.threads.add(threading.get_ident())
 
 
-def make(open_source, networks, live=True, draw=lambda picture, seen, alpha: picture, **feed):
-    sink, figures, controls = Collect(), Figures(), Controls(["segmentation"])
-    line = Pipeline(Feed(open_source, live, **feed), networks.open, draw, [sink], controls, figures)
-    return line, sink, figures, controls
+def make(source, predictor, draw=lambda image, predictions, alpha: image, every_frame=False, statistics=None):
+    sink, statistics, controls = Collect(), statistics or Statistics(), Controls(["segmentation"])
+    line = Pipeline(source, predictor.open, draw, [sink], controls, statistics, every_frame)
+    return line, sink, statistics, controls
 
 
 def run(line, seconds=20):
@@ -67,71 +70,71 @@ def run(line, seconds=20):
     line.join()
 
 
-def test_a_slot_keeps_the_newest():
-    slot = Slot(False, threading.Event())
-    assert [slot.put(number) for number in (1, 2, 3)] == [False, True, True]
-    assert slot.take() == 3
-    assert slot.take(0.01) is None
-    slot.put(4)
-    slot.close()
-    assert not slot.done
-    assert slot.take() == 4
-    assert slot.done
+def test_put_latest_drops_the_older_item():
+    queue = FrameQueue(threading.Event())
+    assert [queue.put_latest(number) for number in (1, 2, 3)] == [False, True, True]
+    assert queue.take() == 3
+    assert queue.take(0.01) is None
+    queue.put(4)
+    queue.close()
+    assert not queue.done
+    assert queue.take() == 4
+    assert queue.done
 
 
-def test_a_slot_that_waits_loses_nothing_and_lets_go_when_all_stops():
+def test_put_waits_until_the_queue_is_empty_or_all_stops():
     stop = threading.Event()
-    slot, taken = Slot(True, stop), []
-    thread = threading.Thread(target=lambda: [slot.put(number) for number in range(50)])
+    queue, taken = FrameQueue(stop), []
+    thread = threading.Thread(target=lambda: list(map(queue.put, range(50))))
     thread.start()
     while len(taken) < 50:
-        taken.append(slot.take(5))
+        taken.append(queue.take(5))
     thread.join(5)
     assert taken == list(range(50))
-    slot.put(1)
-    thread = threading.Thread(target=slot.put, args=(2,))
+    queue.put(1)
+    thread = threading.Thread(target=queue.put, args=(2,))
     thread.start()
     stop.set()
     thread.join(5)
     assert not thread.is_alive()
 
 
-def test_slow_networks_see_the_present():
-    """A camera five times faster than the networks: most pictures are dropped, and what is shown is never old."""
-    source, networks = FakeSource(200, fps=100.0), Networks(0.05)
-    line, sink, figures, _ = make(lambda: source, networks)
+def test_slow_predictor_see_the_present():
+    """A camera five times faster than the networks: most frames are dropped, and what is shown is never old."""
+    source, predictor = FakeSource(200, fps=100.0), SlowPredictor(0.05)
+    line, sink, statistics, _ = make(source, predictor)
     run(line)
-    assert figures.captured == 200
-    assert figures.shown == len(sink.numbers)
-    assert figures.dropped == 200 - figures.shown
-    assert 20 <= networks.runs <= 60
+    assert statistics.captured == 200
+    assert statistics.shown == len(sink.numbers)
+    assert statistics.dropped == 200 - statistics.shown
+    assert 20 <= predictor.runs <= 60
     assert sink.numbers == sorted(sink.numbers)
     # Latency is at most the wait for a running pass, the pass itself, and two frame times.
     assert np.median(sink.ages) < 0.05 + 0.05 + 2 / 100
     assert sink.ages[-1] < 3 * np.median(sink.ages)
-    assert figures.snapshot()["inference_ms"]["p50"] == pytest.approx(50, abs=1)
+    assert statistics.snapshot()["inference_ms"]["p50"] == pytest.approx(50, abs=1)
 
 
 def test_slow_drawing_loses_no_count():
-    """What the networks saw but nobody drew was dropped too."""
+    """Predictions that were not drawn count as dropped frames too."""
 
-    def draw(picture, seen, alpha):
+    def draw(image, predictions, alpha):
         time.sleep(0.02)
-        return picture
+        return image
 
-    networks = Networks()
-    line, sink, figures, _ = make(lambda: FakeSource(100, fps=200.0), networks, draw=draw)
+    predictor = SlowPredictor()
+    line, sink, statistics, _ = make(FakeSource(100, fps=200.0), predictor, draw=draw)
     run(line)
-    assert networks.runs > len(sink.numbers)
-    assert figures.shown + figures.dropped == figures.captured == 100
+    assert predictor.runs > len(sink.numbers)
+    assert statistics.shown + statistics.dropped == statistics.captured == 100
 
 
-def test_every_picture_of_a_file_when_asked():
-    source = FakeSource(40, fps=1000.0)
-    line, sink, figures, _ = make(lambda: source, Networks(0.005), live=False, every=True)
+def test_every_frame_of_a_file_when_asked():
+    source = FakeSource(40, fps=1000.0, live=False)
+    line, sink, statistics, _ = make(source, SlowPredictor(0.005), every_frame=True)
     run(line)
     assert sink.numbers == list(range(1, 41))
-    assert figures.dropped == 0
+    assert statistics.dropped == 0
     assert source.closed
 
 
@@ -141,21 +144,22 @@ def test_a_file_plays_at_its_own_speed():
             self.given += 1
             return np.zeros((8, 8, 3), np.uint8) if self.given <= 20 else None
 
-    line, _, figures, _ = make(lambda: Steady(20, fps=40.0), Networks(), live=False)
+    line, _, statistics, _ = make(Steady(20, fps=40.0, live=False), SlowPredictor())
     start = time.monotonic()
     run(line)
     assert 0.45 <= time.monotonic() - start < 3
-    assert figures.captured == 20
+    assert statistics.captured == 20
 
 
-def test_a_file_begins_again():
+def test_a_file_in_a_loop_starts_again():
     opened = []
 
-    def reopen():
-        opened.append(FakeSource(5, fps=500.0))
+    def open_file():
+        opened.append(FakeSource(5, fps=500.0, live=False))
+        opened[-1].corrupt = 1
         return opened[-1]
 
-    line, sink, _, _ = make(reopen, Networks(), live=False, every=True, loop=True)
+    line, sink, statistics, _ = make(LoopingSource(open_file), SlowPredictor(), every_frame=True)
     line.start()
     while len(sink.numbers) < 12:
         time.sleep(0.01)
@@ -163,41 +167,49 @@ def test_a_file_begins_again():
     line.join()
     assert sink.numbers[:12] == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2]
     assert all(source.closed for source in opened)
+    assert statistics.corrupt == len(opened)
+
+
+def test_an_empty_file_in_a_loop_ends():
+    source = LoopingSource(lambda: FakeSource(0, live=False))
+    assert source.read() is None
 
 
 def test_an_unplugged_camera_comes_back(monkeypatch):
-    """It is closed, opened again with a growing back-off that does not end, and the networks stay open."""
-    monkeypatch.setattr(room, "BACK_OFF", (0.01, 0.02, 0.04))
+    """It is closed, opened again with a growing back-off that does not end, and the engines stay open."""
+    monkeypatch.setattr(reopen, "BACK_OFF", (0.01, 0.02, 0.04))
     lost, back = FakeSource(5, lost=True), FakeSource(5)
     answers, times = [lost, None, None, None, None, back], []
 
-    def reopen():
+    def open_camera():
         times.append(time.monotonic())
         source = answers.pop(0)
         if source is None:
             raise JetsonError("cannot open fake")
         return source
 
-    networks = Networks()
-    line, sink, figures, _ = make(reopen, networks)
+    predictor, statistics = SlowPredictor(), Statistics()
+    line, sink, statistics, _ = make(ReconnectingSource(open_camera, statistics), predictor, statistics=statistics)
     run(line)
     assert not answers
     assert lost.closed
     assert back.closed
-    assert figures.reconnects == 1
-    assert len(networks.threads) == 1
+    assert statistics.reconnects == 1
+    assert len(predictor.threads) == 1
     assert set(sink.numbers) <= {1, 2, 3, 4, 5}
     pauses = np.diff(times[1:])
     assert (pauses > [0.02, 0.04, 0.04, 0.04]).all()
 
 
 def test_a_lost_camera_does_not_keep_us_from_ending(monkeypatch):
-    monkeypatch.setattr(room, "BACK_OFF", (60.0,))
-    line, sink, figures, _ = make(lambda: FakeSource(3, lost=True), Networks())
+    monkeypatch.setattr(reopen, "BACK_OFF", (60.0,))
+    statistics = Statistics()
+    source = ReconnectingSource(lambda: FakeSource(3, lost=True), statistics)
+    line, sink, statistics, _ = make(source, SlowPredictor(), statistics=statistics)
     line.start()
-    while figures.state != "reconnecting":
+    while statistics.state != "reconnecting":
         time.sleep(0.01)
-    assert "trying again in 60 s" in figures.message
+    assert "trying again in 60 s" in statistics.message
     start = time.monotonic()
     line.stop()
     line.join()
@@ -206,14 +218,14 @@ def test_a_lost_camera_does_not_keep_us_from_ending(monkeypatch):
 
 
 def test_a_camera_that_hangs_does_not_keep_us_from_ending(monkeypatch):
-    monkeypatch.setattr(room, "HANG", 0.1)
+    monkeypatch.setattr(module, "HANG", 0.1)
     release = threading.Event()
 
     class Hangs(FakeSource):
         def read(self):
             release.wait(20)
 
-    line, sink, _, _ = make(lambda: Hangs(1), Networks())
+    line, sink, _, _ = make(Hangs(1), SlowPredictor())
     line.start()
     line.stop()
     line.join()
@@ -223,16 +235,16 @@ def test_a_camera_that_hangs_does_not_keep_us_from_ending(monkeypatch):
 
 def test_an_engine_that_is_being_built_does_not_keep_us_from_ending(monkeypatch):
     """A build takes minutes, and Ctrl-C or `docker stop` is not to wait for it."""
-    monkeypatch.setattr(room, "HANG", 0.1)
-    building, release, networks = threading.Event(), threading.Event(), Networks()
+    monkeypatch.setattr(module, "HANG", 0.1)
+    building, release, predictor = threading.Event(), threading.Event(), SlowPredictor()
 
     def build(size):
         building.set()
         release.wait(20)
-        return networks
+        return predictor
 
-    monkeypatch.setattr(networks, "open", build)
-    line, sink, _, _ = make(lambda: FakeSource(10000), networks)
+    monkeypatch.setattr(predictor, "open", build)
+    line, sink, _, _ = make(FakeSource(10000), predictor)
     line.start()
     assert building.wait(5)
     start = time.monotonic()
@@ -245,15 +257,15 @@ def test_an_engine_that_is_being_built_does_not_keep_us_from_ending(monkeypatch)
 
 @pytest.mark.parametrize("fails", ["open", "run", "draw", "show"])
 def test_what_fails_ends_all_and_is_raised(fails, monkeypatch):
-    networks = Networks(fail_at=3 if fails == "run" else None)
+    predictor = SlowPredictor(fail_at=3 if fails == "run" else None)
     source = FakeSource(10000)
 
     def complain(*arguments):
         raise JetsonError("it failed")
 
     if fails == "open":
-        monkeypatch.setattr(networks, "open", complain)
-    line, sink, _, _ = make(lambda: source, networks, draw=complain if fails == "draw" else lambda p, s, a: p)
+        monkeypatch.setattr(predictor, "open", complain)
+    line, sink, _, _ = make(source, predictor, draw=complain if fails == "draw" else lambda image, p, a: image)
     if fails == "show":
         monkeypatch.setattr(sink, "show", complain)
     line.start()
@@ -262,7 +274,7 @@ def test_what_fails_ends_all_and_is_raised(fails, monkeypatch):
         line.join()
     assert sink.closed
     assert source.closed
-    assert networks.closed == (fails != "open")
+    assert predictor.closed == (fails != "open")
 
 
 def test_a_sink_that_fails_to_close_keeps_no_other_from_it():
@@ -273,16 +285,16 @@ def test_a_sink_that_fails_to_close_keeps_no_other_from_it():
             raise JetsonError("cannot write ride.mp4")
 
     sinks, said = [Stubborn(), Collect(), Stubborn(), Collect()], []
-    networks = Networks()
+    predictor = SlowPredictor()
     source = FakeSource(5)
     line = Pipeline(
-        Feed(lambda: source, True),
-        networks.open,
-        lambda picture, seen, alpha: picture,
+        source,
+        predictor.open,
+        lambda image, predictions, alpha: image,
         sinks,
         Controls(["depth"]),
-        Figures(),
-        said.append,
+        Statistics(),
+        say=said.append,
     )
     line.start()
     assert line.wait(10)
@@ -294,36 +306,36 @@ def test_a_sink_that_fails_to_close_keeps_no_other_from_it():
 
 
 def test_one_thread_owns_the_engines():
-    networks = Networks()
-    line, sink, _, _ = make(lambda: FakeSource(20), networks)
+    predictor = SlowPredictor()
+    line, sink, _, _ = make(FakeSource(20), predictor)
     run(line)
-    assert networks.closed
-    assert len(networks.threads) == 1
-    assert threading.get_ident() not in networks.threads
-    assert not networks.threads & sink.threads
-    assert networks.size == (48, 64)
+    assert predictor.closed
+    assert len(predictor.threads) == 1
+    assert threading.get_ident() not in predictor.threads
+    assert not predictor.threads & sink.threads
+    assert predictor.size == (48, 64)
 
 
-def test_a_paused_picture_obeys_the_slider():
+def test_a_paused_frame_obeys_the_slider():
     drawn = []
 
-    def draw(picture, seen, alpha):
-        drawn.append((int(picture[0, 0, 0]), alpha))
-        return picture
+    def draw(image, predictions, alpha):
+        drawn.append((int(image[0, 0, 0]), alpha))
+        return image
 
-    line, _, figures, controls = make(lambda: FakeSource(100000), Networks(), draw=draw)
+    line, _, statistics, controls = make(FakeSource(100000), SlowPredictor(), draw=draw)
     line.start()
     while not drawn:
         time.sleep(0.01)
     controls.apply({"paused": True})
     time.sleep(0.3)  # what was on its way arrives
     still, count = drawn[-1], len(drawn)
-    captured = figures.captured
+    captured = statistics.captured
     controls.apply({"alpha": 0.25})
     while len(drawn) == count:
         time.sleep(0.01)
     assert drawn[-1] == (still[0], 0.25)
-    while figures.captured < captured + 5:  # the camera is read on, so that it is awake when we go on
+    while statistics.captured < captured + 5:  # the camera is read on, so that it is awake when we go on
         time.sleep(0.01)
     controls.apply({"paused": False})
     while drawn[-1][0] == still[0]:
@@ -336,12 +348,12 @@ def test_memory_stays_flat():
     """Frames of 300 kB, 3000 of them: what stays is a few of them."""
     import tracemalloc
 
-    line, _, figures, _ = make(lambda: FakeSource(3000, fps=1e5, size=(240, 416)), Networks())
+    line, _, statistics, _ = make(FakeSource(3000, fps=1e5, size=(240, 416)), SlowPredictor())
     line.start()
-    while figures.captured < 500:
+    while statistics.captured < 500:
         time.sleep(0.01)
     tracemalloc.start()
-    while figures.captured < 600:
+    while statistics.captured < 600:
         time.sleep(0.01)
     before = tracemalloc.get_traced_memory()[0]
     line.wait(30)
@@ -351,11 +363,11 @@ def test_memory_stays_flat():
     assert after - before < 2e6
 
 
-def test_figures_that_are_not_known_are_absent_not_zero():
-    figures = Figures().snapshot()
-    assert figures["latency_ms"] is None
-    assert figures["inference_fps"] is None
-    assert figures["shown_fps"] == 0
+def test_statistics_that_are_not_known_are_absent_not_zero():
+    statistics = Statistics().snapshot()
+    assert statistics["latency_ms"] is None
+    assert statistics["inference_fps"] is None
+    assert statistics["shown_fps"] == 0
 
 
 def test_percentiles_are_of_the_nearest_rank():

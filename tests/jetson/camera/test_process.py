@@ -53,7 +53,7 @@ def test_a_signal_ends_it_cleanly_with_whole_files(toys, tmp_path, number):
         assert not viewer.is_alive()
         text = camera.text()
     assert "Traceback" not in text
-    assert re.search(r"\d+ pictures shown, \d+ of \d+ dropped, 0 corrupt; at the end [\d.]+ FPS", text)
+    assert re.search(r"\d+ frames shown, \d+ of \d+ dropped, 0 corrupt; at the end [\d.]+ FPS", text)
     (name,) = os.listdir(str(tmp_path / "captures"))
     assert sorted(os.listdir(str(tmp_path))) == ["all.mp4", "captures", "log"]
     for path in (tmp_path / "all.mp4", tmp_path / "captures" / name):
@@ -78,7 +78,7 @@ def test_a_kill_leaves_nothing_half_written(toys, tmp_path):
 
 
 def test_a_csi_camera_that_stalls_is_opened_again(toys, tmp_path, monkeypatch):
-    """Half a second of pictures, then silence without an end, as when the daemon of CSI cameras hangs."""
+    """Half a second of frames, then silence without an end, as when the daemon of CSI cameras hangs."""
     if opencv_has("GStreamer"):
         pytest.skip("this OpenCV reads CSI cameras itself, without gst-launch-1.0")
     frames = "for i in 1 2 3 4 5 6 7 8; do head -c {} /dev/zero; sleep 0.05; done\n".format(64 * 48 * 3)
@@ -86,9 +86,9 @@ def test_a_csi_camera_that_stalls_is_opened_again(toys, tmp_path, monkeypatch):
     arguments = ["--source", "csi://0", "--mode", "64x48@20", "--port", 0]
     with Process(tmp_path, toys["depth"], *arguments) as camera:
         camera.wait_for("source: gst-launch-1.0 nvarguscamerasrc sensor-id=0 ")
-        camera.wait_for("no picture for 5 s from gst-launch-1.0 .*; trying again until it comes back")
+        camera.wait_for("no frame for 5 s from gst-launch-1.0 .*; trying again until it comes back")
         camera.wait_for("connected again")
-        state = ask(port_of(camera), "/figures")
+        state = ask(port_of(camera), "/statistics")
         assert (state["state"], state["reconnects"]) == ("running", 1)
         assert camera.end() == 0
     first, second = (tmp_path / "pids").read_text().split()
@@ -106,12 +106,12 @@ def test_a_network_camera_that_goes_away_and_comes_back(toys, tmp_path):
             port = port_of(camera)
             wait_running(port)
             first.end()
-            camera.wait_for("no more pictures from FFmpeg .*; trying again until it comes back")
+            camera.wait_for("no more frames from FFmpeg .*; trying again until it comes back")
             with rtsp_server.Camera(place):
                 camera.wait_for("connected again")
-                shown = ask(port, "/figures")["shown"]
+                shown = ask(port, "/statistics")["shown"]
                 time.sleep(1.0)
-                state = ask(port, "/figures")
+                state = ask(port, "/statistics")
                 assert state["shown"] > shown + 5
                 assert (state["state"], state["reconnects"]) == ("running", 1)
                 assert camera.end() == 0
@@ -122,10 +122,10 @@ def test_a_file_through_all_tasks_into_a_file(toys, tmp_path, video):
     arguments = ["--source", video, "--every-frame", "--no-web", "--out", "seen.avi"]
     with Process(tmp_path, *toys.values(), *arguments) as camera:
         assert camera.child.wait(60) == 0, camera.text()
-        assert "60 pictures shown, 0 of 60 dropped, 0 corrupt" in camera.text()
+        assert "60 frames shown, 0 of 60 dropped, 0 corrupt" in camera.text()
     frames, fps = frames_of(tmp_path / "seen.avi")
     assert (len(frames), fps) == (60, 30)
-    assert frames[0].shape == (192, 160, 3)  # depth below the camera's wide picture
+    assert frames[0].shape == (192, 160, 3)  # depth below the camera's wide frame
 
 
 def test_the_real_video_with_five_viewers(toys, tmp_path):
@@ -139,7 +139,7 @@ def test_the_real_video_with_five_viewers(toys, tmp_path):
         for thread in threads:
             thread.start()
         time.sleep(0.3)
-        state = ask(port, "/figures")
+        state = ask(port, "/statistics")
         for thread in threads:
             thread.join(60)
         assert [len(result) for result in results] == [20] * 5
@@ -165,7 +165,7 @@ def test_memory_is_flat_while_five_watch(toys, tmp_path):
         sizes = []
         for seconds in (3, 7):
             time.sleep(seconds)
-            ask(port, "/figures")
+            ask(port, "/statistics")
             with open("/proc/{}/status".format(camera.child.pid)) as file:
                 sizes.append(int(re.findall(r"VmRSS:\s+(\d+)", file.read())[0]) / 1024)
         assert camera.end() == 0
@@ -187,7 +187,7 @@ def test_memory_is_flat_while_five_watch(toys, tmp_path):
         (["--source", "test://", "--mode", "big"], 1, "Error: a camera's mode is like 1280x720"),
         (["--source", "test://", "--loop"], 2, "Error: --loop and --every-frame are for files"),
         (["--source", "test://", "--no-web"], 2, "Error: --no-web without --window or --out would show nothing"),
-        (["--source", "test://", "--box", "1,2"], 2, "'1,2' is not like 100,50,80,200"),
+        (["--source", "test://", "--box", "1,2"], 2, "'1,2' is not X,Y,WIDTH,HEIGHT such as 100,50,80,200"),
         (["--source", "test://", "--engine", "magic"], 2, "'magic' is not one of"),
         (["--source", "test://", "--res", "100", "--port", "0"], 1, "multiples of 32"),
         (["--source", "test://", "--precision", "int8", "--port", "0"], 1, "has no int8 file"),

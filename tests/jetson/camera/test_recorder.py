@@ -1,4 +1,4 @@
-"""Recordings play, at the speed of life; a full disk ends them with what they hold; nothing is half-written."""
+"""Recordings play at the speed of their capture; a full disk ends them, and what was recorded is kept."""
 
 import os
 import shutil
@@ -14,14 +14,14 @@ from fastnas.jetson.camera import recorder
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.recorder import Captures, DiskFull, Recording, Video, recover
 from fastnas.jetson.errors import JetsonError
-from tests.helpers.camera_parts import frames_of, picture
+from tests.helpers.camera_parts import frames_of, image
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
 def test_a_recording_plays(tmp_path, suffix):
     video = Video(str(tmp_path / ("a" + suffix)), 10.0)
     for number in range(20):
-        video.write(picture(10 * number), number / 10)
+        video.write(image(10 * number), number / 10)
     assert not (tmp_path / ("a" + suffix)).exists()
     assert video.close() == str(tmp_path / ("a" + suffix))
     frames, fps = frames_of(tmp_path / ("a" + suffix))
@@ -31,20 +31,20 @@ def test_a_recording_plays(tmp_path, suffix):
     assert os.listdir(str(tmp_path)) == ["a" + suffix]
 
 
-def test_slow_and_fast_pictures_play_at_the_speed_of_life(tmp_path):
+def test_slow_and_fast_frames_play_at_the_speed_of_their_capture(tmp_path):
     for name, count, rate in (("slow", 6, 3.0), ("fast", 60, 30.0)):
         video = Video(str(tmp_path / (name + ".avi")), 10.0)
         for number in range(count):
-            video.write(picture(number), 100 + number / rate)
+            video.write(image(number), 100 + number / rate)
         video.close()
         frames, _ = frames_of(tmp_path / (name + ".avi"))
         assert abs(len(frames) - 10 * (count - 1) / rate - 1) <= 1, name
 
 
-def test_with_every_each_picture_is_a_frame(tmp_path):
-    video = Video(str(tmp_path / "a.avi"), 10.0, every=True)
+def test_with_every_frame_each_is_one_frame(tmp_path):
+    video = Video(str(tmp_path / "a.avi"), 10.0, every_frame=True)
     for number in range(30):
-        video.write(picture(number), number * 0.4)
+        video.write(image(number), number * 0.4)
     video.close()
     assert len(frames_of(tmp_path / "a.avi")[0]) == 30
 
@@ -52,15 +52,15 @@ def test_with_every_each_picture_is_a_frame(tmp_path):
 def test_a_pause_is_cut_out(tmp_path):
     video = Video(str(tmp_path / "a.avi"), 10.0)
     for when in (0.0, 0.1, 0.2, 60.2, 60.3):
-        video.write(picture(1), when)
+        video.write(image(1), when)
     video.close()
     assert len(frames_of(tmp_path / "a.avi")[0]) == 5
 
 
-def test_pictures_of_another_size_are_fitted(tmp_path):
-    video = Video(str(tmp_path / "a.avi"), 10.0, every=True)
+def test_images_of_another_size_are_fitted(tmp_path):
+    video = Video(str(tmp_path / "a.avi"), 10.0, every_frame=True)
     for size in ((49, 65), (48, 128), (200, 64), (1, 1)):
-        video.write(picture(200, size), 0.0)
+        video.write(image(200, size), 0.0)
     video.close()
     frames, _ = frames_of(tmp_path / "a.avi")
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 4
@@ -76,7 +76,7 @@ def test_names_and_folders_that_cannot_be_recorded(tmp_path):
         Video(str(tmp_path / "file" / "a.mp4"), 10.0)
 
 
-def test_a_recording_without_pictures_is_no_file(tmp_path):
+def test_a_recording_without_frames_is_no_file(tmp_path):
     assert Video(str(tmp_path / "a.mp4"), 10.0).close() is None
     assert os.listdir(str(tmp_path)) == []
 
@@ -140,17 +140,17 @@ def test_a_full_disk_ends_a_recording_of_the_page_but_not_the_camera(tmp_path, m
     sink = Captures(str(tmp_path / "captures"), 10.0, controls, said.append)
     controls.apply({"recording": True})
     for number in range(10):
-        sink.show(picture(number), number / 10)
+        sink.show(image(number), number / 10)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=1 << 20))
     for number in range(10, 30):
-        sink.show(picture(number), number / 10)
+        sink.show(image(number), number / 10)
     assert not controls.recording
     assert "is full (1 MB left)" in said[0]
     (name,) = os.listdir(str(tmp_path / "captures"))
     assert said[1] == "recorded " + str(tmp_path / "captures" / name)
     assert 10 <= len(frames_of(tmp_path / "captures" / name)[0]) <= 16
     controls.apply({"snapshot": True})
-    sink.show(picture(1), 4.0)
+    sink.show(image(1), 4.0)
     assert "is full" in said[2]
     assert os.listdir(str(tmp_path / "captures")) == [name]
 
@@ -160,17 +160,17 @@ def test_snapshots_and_recordings_of_the_page(tmp_path):
 
     controls, said = Controls(["pose"]), []
     sink = Captures(str(tmp_path / "captures"), 10.0, controls, said.append)
-    sink.show(picture(50), 0.0)
+    sink.show(image(50), 0.0)
     assert not (tmp_path / "captures").exists()
     controls.apply({"snapshot": True})
-    sink.show(picture(120), 0.1)
-    sink.show(picture(180), 0.2)  # a wish is spent once
+    sink.show(image(120), 0.1)
+    sink.show(image(180), 0.2)  # a request is taken once
     (name,) = os.listdir(str(tmp_path / "captures"))
     saved: Any = cv2.imread(str(tmp_path / "captures" / name))
     assert abs(int(saved.mean()) - 120) < 3
     controls.apply({"recording": True})
-    sink.show(picture(1), 0.3)
-    sink.show(picture(2), 0.4)
+    sink.show(image(1), 0.3)
+    sink.show(image(2), 0.4)
     sink.close()  # the camera ends while it records
     assert sorted(os.path.splitext(each)[1] for each in os.listdir(str(tmp_path / "captures"))) == [".jpg", ".mp4"]
     assert said[0].startswith("snapshot ")
@@ -182,7 +182,7 @@ import sys, time
 import numpy as np
 from fastnas.jetson.camera.recorder import Video
 
-video = Video(sys.argv[1], 25.0, every=True)
+video = Video(sys.argv[1], 25.0, every_frame=True)
 for number in range(200):
     video.write(np.random.RandomState(number).randint(0, 256, (240, 320, 3)).astype(np.uint8), number / 25)
 print("recording", flush=True)

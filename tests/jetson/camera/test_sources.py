@@ -1,4 +1,4 @@
-"""One grammar of sources: what it takes and refuses, and what each does when pictures are corrupt or stop."""
+"""One grammar of sources: what it takes and refuses, and what each does when frames are corrupt or stop."""
 
 import os
 import shutil
@@ -13,17 +13,17 @@ from fastnas.jetson.camera import gstreamer, opencv
 from fastnas.jetson.camera.opencv import open_source, rtsp_options
 from fastnas.jetson.camera.sources import Address, Mode, SourceLost, parse_address, parse_mode
 from fastnas.jetson.errors import JetsonError
-from tests.helpers.camera_parts import REAL_VIDEO, fake_launcher, picture, write_video
+from tests.helpers.camera_parts import REAL_VIDEO, fake_launcher, image, write_video
 
 
 def read_all(source):
-    pictures = []
+    frames = []
     while True:
         found = source.read()
         if found is None:
             source.close()
-            return pictures
-        pictures.append(found)
+            return frames
+        frames.append(found)
 
 
 def test_the_grammar(tmp_path):
@@ -73,21 +73,21 @@ def test_modes():
             parse_mode(text)
 
 
-def test_a_video_gives_each_of_its_pictures_once(tmp_path):
+def test_a_video_gives_each_of_its_frames_once(tmp_path):
     source: Any = open_source(parse_address(write_video(tmp_path / "a.avi", 30)), Mode())
     assert source.fps == 20
-    pictures = read_all(source)
-    assert len(pictures) == 30
-    edges = [int(np.argmax(each[40, :, 0] > 150)) for each in pictures]
+    frames = read_all(source)
+    assert len(frames) == 30
+    edges = [int(np.argmax(each[40, :, 0] > 150)) for each in frames]
     assert all(abs(edge - 2 * number) <= 2 for number, edge in enumerate(edges))
 
 
 def test_the_real_video():
     if not os.path.exists(REAL_VIDEO):
         pytest.skip("the real video (../shared/data/video/bikes.mp4) is not on this machine")
-    pictures = read_all(open_source(parse_address(REAL_VIDEO), Mode()))
-    assert len(pictures) == 250
-    assert pictures[0].shape == (272, 640, 3)
+    frames = read_all(open_source(parse_address(REAL_VIDEO), Mode()))
+    assert len(frames) == 250
+    assert frames[0].shape == (272, 640, 3)
 
 
 def test_a_damaged_video_gives_what_can_be_read(tmp_path):
@@ -98,9 +98,9 @@ def test_a_damaged_video_gives_what_can_be_read(tmp_path):
         data[middle : middle + 3000] = os.urandom(3000)
         file.seek(0)
         file.write(data)
-    pictures = read_all(open_source(parse_address(path), Mode()))
-    assert 15 <= len(pictures) <= 30
-    assert all(each.shape == (96, 160, 3) for each in pictures)
+    frames = read_all(open_source(parse_address(path), Mode()))
+    assert 15 <= len(frames) <= 30
+    assert all(each.shape == (96, 160, 3) for each in frames)
 
 
 def test_a_file_that_is_no_video_is_refused(tmp_path):
@@ -114,8 +114,8 @@ def test_a_folder_in_the_order_of_names_without_what_is_corrupt(tmp_path):
     import cv2
 
     for number in (3, 1, 2):
-        cv2.imwrite(str(tmp_path / "{}.png".format(number)), picture(number))
-    (tmp_path / "1b.jpg").write_bytes(b"\xff\xd8 not a picture")
+        cv2.imwrite(str(tmp_path / "{}.png".format(number)), image(number))
+    (tmp_path / "1b.jpg").write_bytes(b"\xff\xd8 not an image")
     (tmp_path / "notes.txt").write_text("")
     source: Any = open_source(parse_address(str(tmp_path)), Mode())
     assert [int(each[0, 0, 0]) for each in read_all(source)] == [1, 2, 3]
@@ -123,24 +123,24 @@ def test_a_folder_in_the_order_of_names_without_what_is_corrupt(tmp_path):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(JetsonError, match="has no picture"):
+    with pytest.raises(JetsonError, match="has no image"):
         open_source(parse_address(str(tmp_path)), Mode())
 
 
 def test_the_pattern_moves_at_its_rate():
     source: Any = open_source(parse_address("test://"), Mode(160, 96, 50.0))
     start = time.monotonic()
-    pictures = [source.read() for _ in range(20)]
+    frames = [source.read() for _ in range(20)]
     assert 0.35 <= time.monotonic() - start < 2
-    assert pictures[0].shape == (96, 160, 3)
-    assert not np.array_equal(pictures[0], pictures[-1])
+    assert frames[0].shape == (96, 160, 3)
+    assert not np.array_equal(frames[0], frames[-1])
 
 
 class Unplugged:
-    """A V4L2 camera whose cable is pulled after three pictures, one of them empty."""
+    """A V4L2 camera whose cable is pulled after three frames, one of them empty."""
 
     def __init__(self):
-        self.answers = [(True, picture(1)), (True, np.empty((0, 0, 3), np.uint8)), (True, picture(2))]
+        self.answers = [(True, image(1)), (True, np.empty((0, 0, 3), np.uint8)), (True, image(2))]
 
     def isOpened(self):  # noqa: N802 - OpenCV's name
         return True
@@ -155,16 +155,16 @@ class Unplugged:
         self.answers = []
 
 
-def test_an_unplugged_camera_is_lost_and_a_corrupt_picture_is_counted():
+def test_an_unplugged_camera_is_lost_and_a_corrupt_frame_is_counted():
     source: Any = opencv.Capture(Unplugged(), "V4L2 /dev/video0", "v4l2")
     assert [int(source.read()[0, 0, 0]) for _ in range(2)] == [1, 2]
     assert source.corrupt == 1
-    with pytest.raises(SourceLost, match="no more pictures from V4L2 /dev/video0"):
+    with pytest.raises(SourceLost, match="no more frames from V4L2 /dev/video0"):
         source.read()
 
 
 def test_the_pipeline_of_a_csi_camera():
-    text = gstreamer.spell(gstreamer.argus_pipeline(1, 1920, 1080, 30.0))
+    text = gstreamer.argus_pipeline(1, Mode(1920, 1080, 30.0))
     assert text.startswith("nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1920,height=1080,")
     assert "framerate=30/1,format=NV12" in text
     assert text.endswith("video/x-raw,format=BGR")

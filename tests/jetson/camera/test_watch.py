@@ -7,19 +7,20 @@ from typing import Any
 
 import pytest
 
-from fastnas.jetson.camera import opencv, pipeline, watchdog
+from fastnas.jetson.camera import opencv, reopen, watchdog
 from fastnas.jetson.camera.controls import Controls
-from fastnas.jetson.camera.pipeline import Feed, Pipeline, Sink
+from fastnas.jetson.camera.pipeline import Pipeline, Sink
+from fastnas.jetson.camera.reopen import ReconnectingSource
 from fastnas.jetson.camera.sources import Address, Mode, SourceLost
-from fastnas.jetson.camera.stats import Figures
-from fastnas.jetson.camera.watchdog import Watch
+from fastnas.jetson.camera.stats import Statistics
+from fastnas.jetson.camera.watchdog import Watchdog
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.predictions import Predictions
 from tests.helpers.camera_parts import FakeSource, fake_launcher
 
 
 class Stalls(FakeSource):
-    """After `count` pictures its read blocks, until the test lets it go; it notes in which thread it was closed."""
+    """After `count` frames its read blocks, until the test lets it go; it notes in which thread it was closed."""
 
     def __init__(self, count):
         super().__init__(count)
@@ -42,12 +43,12 @@ def impatient(monkeypatch):
     monkeypatch.setattr(watchdog, "SILENCE", 0.2)
     monkeypatch.setattr(watchdog, "FIRST", 0.4)
     monkeypatch.setattr(watchdog, "CLOSING", 0.05)
-    monkeypatch.setattr(pipeline, "BACK_OFF", (0.01, 0.05))
+    monkeypatch.setattr(reopen, "BACK_OFF", (0.01, 0.05))
 
 
 def test_a_watched_source_gives_what_it_has_and_ends():
     source = FakeSource(5)
-    watched: Any = Watch(lambda: source)()
+    watched: Any = Watchdog(lambda: source)()
     assert (watched.pipeline, watched.fps) == ("fake", 200.0)
     assert [int(watched.read()[0, 0, 0]) for _ in range(5)] == [1, 2, 3, 4, 5]
     assert watched.read() is None
@@ -60,19 +61,19 @@ def test_what_goes_wrong_in_its_thread_is_raised_here():
         raise JetsonError("cannot open fake")
 
     with pytest.raises(JetsonError, match="cannot open fake"):
-        Watch(complain)()
-    watched = Watch(lambda: FakeSource(1, lost=True))()
+        Watchdog(complain)()
+    watched = Watchdog(lambda: FakeSource(1, lost=True))()
     watched.read()
-    with pytest.raises(SourceLost, match="no more pictures from fake"):
+    with pytest.raises(SourceLost, match="no more frames from fake"):
         watched.read()
 
 
 def test_a_stalled_camera_is_lost_and_left_to_its_thread():
     stalled = Stalls(2)
-    watched = Watch(lambda: stalled)()
+    watched = Watchdog(lambda: stalled)()
     watched.read(), watched.read()
     start = time.monotonic()
-    with pytest.raises(SourceLost, match=r"no picture for 0\.2 s from fake"):
+    with pytest.raises(SourceLost, match=r"no frame for 0\.2 s from fake"):
         watched.read()
     assert 0.2 <= time.monotonic() - start < 2
     watched.close()
@@ -89,7 +90,7 @@ def test_a_camera_that_never_opens_is_an_error():
         release.wait(30)
         return late
 
-    opener = Watch(open_late)
+    opener = Watchdog(open_late)
     with pytest.raises(JetsonError, match=r"was not open after 0\.4 s"):
         opener()
     release.set()
@@ -108,8 +109,8 @@ def test_threads_that_hang_are_few():
         made.append(Stalls(0))
         return made[-1]
 
-    opener = Watch(reopen)
-    for _ in range(watchdog.MOST_HANGING):
+    opener = Watchdog(reopen)
+    for _ in range(watchdog.MAX_HANGING):
         opener().close()
     with pytest.raises(JetsonError, match="the driver hangs"):
         opener()
@@ -124,8 +125,8 @@ def test_threads_that_hang_are_few():
         each.released.set()
 
 
-class Networks:
-    def __call__(self, picture, kinds):
+class NoPredictor:
+    def __call__(self, image, kinds):
         return Predictions()
 
     def close(self):
@@ -135,39 +136,39 @@ class Networks:
 class Count(Sink):
     shown = 0
 
-    def show(self, picture, captured):
+    def show(self, image, captured):
         self.shown += 1
 
 
 def make(open_source):
-    figures, sink, said = Figures(), Count(), []
-    networks: Any = Networks()
+    statistics, sink, said = Statistics(), Count(), []
+    predictor: Any = NoPredictor()
     line = Pipeline(
-        Feed(Watch(open_source), True),
-        lambda size: networks,
-        lambda picture, seen, alpha: picture,
+        ReconnectingSource(Watchdog(open_source), statistics, said.append),
+        lambda size: predictor,
+        lambda image, predictions, alpha: image,
         [sink],
         Controls(["depth"]),
-        figures,
-        said.append,
+        statistics,
+        say=said.append,
     )
-    return line, figures, sink, said
+    return line, statistics, sink, said
 
 
 def test_a_stalled_camera_comes_back(monkeypatch):
     """The reason is on the page and in the terminal; one that opens but gives nothing is not `connected again`."""
     answers = [Stalls(3), Stalls(0), FakeSource(5)]
     made: Any = list(answers)
-    line, figures, sink, said = make(lambda: answers.pop(0))
+    line, statistics, sink, said = make(lambda: answers.pop(0))
     line.start()
-    while figures.state != "reconnecting":
+    while statistics.state != "reconnecting":
         time.sleep(0.01)
-    assert "no picture for 0.2 s from fake; trying again in 0.01 s" in figures.message
+    assert "no frame for 0.2 s from fake; trying again in 0.01 s" in statistics.message
     assert line.wait(20)
     line.join()
-    assert said == ["no picture for 0.2 s from fake; trying again until it comes back", "connected again"]
-    assert figures.reconnects == 1
-    assert figures.captured == 8
+    assert said == ["no frame for 0.2 s from fake; trying again until it comes back", "connected again"]
+    assert statistics.reconnects == 1
+    assert statistics.captured == 8
     assert sink.shown > 0
     for each in made[:2]:
         each.released.set()
@@ -191,8 +192,8 @@ def test_a_silent_csi_pipeline_is_killed(tmp_path, monkeypatch):
     """A process can be ended, so its camera is free at once, even where it does not listen to SIGTERM."""
     script = "trap '' TERM\necho $$ > {}/pid\nwhile :; do sleep 0.1; done\n"
     fake_launcher(tmp_path, script.format(tmp_path), monkeypatch)
-    watched = Watch(lambda: opencv.open_source(Address("csi", "csi://0"), Mode()))()
-    with pytest.raises(SourceLost, match=r"no picture for 0\.4 s from gst-launch-1\.0 nvarguscamerasrc"):
+    watched = Watchdog(lambda: opencv.open_source(Address("csi", "csi://0"), Mode()))()
+    with pytest.raises(SourceLost, match=r"no frame for 0\.4 s from gst-launch-1\.0 nvarguscamerasrc"):
         watched.read()
     watched.close()
     watched.thread.join(5)
@@ -201,7 +202,7 @@ def test_a_silent_csi_pipeline_is_killed(tmp_path, monkeypatch):
 
 
 def test_a_driver_that_waits_before_each_failure_is_given_up_soon(monkeypatch):
-    """V4L2 in OpenCV waits ten seconds for each picture; ten of those are more than a minute."""
+    """V4L2 in OpenCV waits ten seconds for each frame; ten of those are more than a minute."""
     monkeypatch.setattr(opencv, "SILENCE", 0.1)
 
     class Slow:

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 
 from fastnas.jetson.camera.controls import Controls
-from fastnas.jetson.camera.stats import Figures
+from fastnas.jetson.camera.stats import Statistics
 from fastnas.jetson.camera.web import access, server
 from fastnas.jetson.camera.web.broadcast import Broadcast
-from fastnas.jetson.camera.web.server import Server, Site
+from fastnas.jetson.camera.web.server import Server
 from fastnas.jetson.errors import JetsonError
 from tests.helpers.camera_parts import watch
 
 
 class Camera:
-    """A server whose pictures come from the test."""
+    """A server whose frames come from the test."""
 
     def __init__(self, address="127.0.0.1", viewers=8):
-        self.broadcast, self.figures = Broadcast(viewers), Figures()
+        self.broadcast, self.statistics = Broadcast(viewers), Statistics()
         self.controls = Controls(["segmentation", "depth"])
-        self.server = Server(address, 0, lambda guard: Site("toy", self.broadcast, self.controls, self.figures, access))
+        self.server = Server(address, 0, "toy", self.broadcast, self.controls, self.statistics)
         self.port = self.server.server_port
         self.number = 0
 
@@ -41,10 +41,10 @@ class Camera:
 
     def show(self, size=(48, 64)):
         self.number += 1
-        self.figures.add_captured()
-        self.figures.add_shown(12.0)
-        picture = np.random.RandomState(self.number).randint(0, 256, size + (3,)).astype(np.uint8)
-        self.broadcast.show(picture, time.monotonic())
+        self.statistics.add_captured()
+        self.statistics.add_shown(12.0)
+        image = np.random.RandomState(self.number).randint(0, 256, size + (3,)).astype(np.uint8)
+        self.broadcast.show(image, time.monotonic())
 
     def ask(self, path, method="GET", body=None, host=None, **headers):
         """Status, headers and body of one request."""
@@ -81,8 +81,8 @@ def open_camera():
         ("/", "text/html; charset=utf-8", b"<!DOCTYPE html>"),
         ("/page.css", "text/css; charset=utf-8", b":root"),
         ("/page.js", "text/javascript; charset=utf-8", b'"use strict"'),
-        ("/picture.jpg", "image/jpeg", b"\xff\xd8"),
-        ("/figures", "application/json", b"{"),
+        ("/frame.jpg", "image/jpeg", b"\xff\xd8"),
+        ("/statistics", "application/json", b"{"),
         ("/health", "text/plain", b"ok"),
     ],
 )
@@ -121,11 +121,11 @@ def test_the_page_needs_nothing_from_elsewhere(camera):
 def test_no_path_reaches_a_file(camera, path):
     status, _, body = camera.ask(path)
     assert status == 404
-    assert body == b"there is nothing here\n"
+    assert body == b"not found\n"
 
 
 def test_the_stream(camera):
-    """Every picture once, as it comes, and its age is told."""
+    """Every frame once, as it comes, with its age."""
 
     def produce():
         for _ in range(40):
@@ -209,8 +209,8 @@ def test_viewers_are_bounded():
         while camera.broadcast.viewers < 2:
             time.sleep(0.01)
         status, _, body = camera.ask("/stream.mjpg")
-        assert (status, body) == (503, b"2 viewers are watching, which is the most\n")
-        assert camera.ask("/figures")[0] == 200
+        assert (status, body) == (503, b"2 viewers are connected, which is the limit\n")
+        assert camera.ask("/statistics")[0] == 200
         for stream in streams:
             stream.close()
         while camera.broadcast.viewers:  # a viewer who leaves makes room
@@ -218,7 +218,7 @@ def test_viewers_are_bounded():
             time.sleep(0.05)
 
 
-def test_a_viewer_who_leaves_a_paused_picture_makes_room(camera):
+def test_a_viewer_who_leaves_a_paused_frame_makes_room(camera):
     """Reloading the page of a camera that is paused, lost, or still building its engine must not use up the places."""
     stream = socket.create_connection(("127.0.0.1", camera.port))
     stream.sendall(b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -243,7 +243,7 @@ def test_connections_are_bounded(monkeypatch):
         for connection in idle:
             connection.close()
         time.sleep(0.3)
-        assert camera.ask("/figures")[0] == 200
+        assert camera.ask("/statistics")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_requests_that_make_no_sense(camera, data, status):
         connection.shutdown(socket.SHUT_WR)
         answer = connection.makefile("rb").read()
     assert status in answer.split(b"\r\n")[0]
-    assert camera.ask("/figures")[0] == 200
+    assert camera.ask("/statistics")[0] == 200
 
 
 def test_a_client_that_drips_is_cut_off(camera, monkeypatch):
@@ -289,7 +289,7 @@ def test_controls(camera):
     assert status == 200
     assert (state["task"], state["alpha"], state["paused"], state["state"]) == ("depth", 0.25, True, "paused")
     assert camera.controls.active() == ("depth",)
-    state = json.loads(camera.ask("/figures")[2].decode())
+    state = json.loads(camera.ask("/statistics")[2].decode())
     assert (state["task"], state["name"], state["tasks"]) == ("depth", "toy", ["all", "segmentation", "depth"])
 
 
@@ -339,14 +339,14 @@ def test_controls_of_our_own_page_are_taken(camera):
 def test_another_site_cannot_reach_a_loopback_camera_by_a_name_of_its_own(camera):
     """DNS rebinding: the name is theirs, the address is ours."""
     for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "10.0.0.7"):
-        assert camera.ask("/figures", Host=host)[0] == 403
+        assert camera.ask("/statistics", Host=host)[0] == 403
     for host in ("localhost", "LOCALHOST:9000", "[::1]:8080", "127.0.0.1"):
-        assert camera.ask("/figures", Host=host)[0] == 200
+        assert camera.ask("/statistics", Host=host)[0] == 200
 
 
 def test_another_page_cannot_embed_the_stream(camera):
     headers = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"}
-    assert camera.ask("/picture.jpg", **headers)[0] == 403
+    assert camera.ask("/frame.jpg", **headers)[0] == 403
     assert camera.ask("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
 
 
@@ -363,9 +363,9 @@ def test_every_other_address_needs_the_token(open_camera):
     with browser.open(open_camera.server.url(), timeout=10) as page:  # as printed
         assert page.status == 200
         assert b"<!DOCTYPE html>" in page.read()
-    for path in ("/", "/page.js", "/figures", "/picture.jpg", "/stream.mjpg", "/?token=", "/?token=wrong", "/nothing"):
+    for path in ("/", "/page.js", "/statistics", "/frame.jpg", "/stream.mjpg", "/?token=", "/?token=wrong", "/nothing"):
         assert open_camera.ask(path)[0] == 401, path
-    assert open_camera.ask("/figures?token=" + token)[0] == 401  # in the address of the page alone
+    assert open_camera.ask("/statistics?token=" + token)[0] == 401  # in the address of the page alone
     for headers in (
         {"Authorization": "Bearer wrong"},
         {"Authorization": "Basic " + token},
@@ -373,7 +373,7 @@ def test_every_other_address_needs_the_token(open_camera):
         {"Cookie": "{}=\u00e9".format(open_camera.server.guard.cookie)},
         {"Cookie": ";;=,"},
     ):
-        assert open_camera.ask("/figures", **headers)[0] == 401
+        assert open_camera.ask("/statistics", **headers)[0] == 401
     assert open_camera.control({"paused": True})[0] == 401
     assert not open_camera.controls.paused
     assert open_camera.ask("/health")[0] == 200
@@ -426,9 +426,9 @@ def test_the_token_opens_the_page_and_stays_as_a_cookie(open_camera):
     assert cookie == "fastnas_{}={}".format(open_camera.port, token)
     assert "HttpOnly" in rest
     assert "SameSite=Strict" in rest
-    assert open_camera.ask("/figures", Cookie="other=1; " + cookie)[0] == 200
+    assert open_camera.ask("/statistics", Cookie="other=1; " + cookie)[0] == 200
     assert open_camera.control({"paused": True}, Cookie=cookie)[0] == 200
-    assert open_camera.ask("/figures", Authorization="Bearer " + token)[0] == 200
+    assert open_camera.ask("/statistics", Authorization="Bearer " + token)[0] == 200
     assert len(watch(open_camera.port, 1, headers="Cookie: {}\r\n".format(cookie))) == 1
 
 
@@ -439,13 +439,13 @@ def test_two_servers_have_two_tokens():
 
 def test_a_port_that_is_taken(camera):
     with pytest.raises(JetsonError, match="Address already in use; try --port"):
-        Server("127.0.0.1", camera.port, None)
+        Server("127.0.0.1", camera.port, "toy", None, None, None)
 
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "no such name"])
 def test_an_address_that_is_not_ours(address):
     with pytest.raises(JetsonError, match="cannot serve on " + address):
-        Server(address, 0, None)
+        Server(address, 0, "toy", None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -457,11 +457,11 @@ def test_which_addresses_are_loopback(address, loopback):
     assert access.is_loopback(address) == loopback
 
 
-def test_no_picture_yet(monkeypatch):
+def test_no_frame_yet(monkeypatch):
     camera = Camera()
     with camera.server:
         assert camera.ask("/health")[0] == 503
-        assert json.loads(camera.ask("/figures")[2].decode())["state"] == "starting"
+        assert json.loads(camera.ask("/statistics")[2].decode())["state"] == "starting"
         monkeypatch.setattr(camera.broadcast, "newer", lambda than, timeout: None)
-        assert camera.ask("/picture.jpg")[0] == 503
+        assert camera.ask("/frame.jpg")[0] == 503
         camera.broadcast.close()
