@@ -11,7 +11,7 @@ import shutil
 import sys
 from typing import Any, Optional
 
-from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, version_of
+from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, check, version_of
 from fastnas.jetson.system.machine import Machine
 
 IN_CONTAINER = "start the container with docker/run.sh, or with --runtime nvidia"
@@ -29,16 +29,12 @@ def _check_driver(machine: Machine) -> Any:
     """Findings about libcuda; returns the CUDA version that it knows, or None."""
     library = _load("libcuda.so.1")
     if isinstance(library, str):
-        fix = "sudo apt-get install nvidia-l4t-cuda" if machine.l4t else "sudo ubuntu-drivers install"
-        fix = IN_CONTAINER if machine.in_container else fix
+        fix = _fix(machine, "sudo apt-get install nvidia-l4t-cuda", "sudo ubuntu-drivers install")
         yield Finding(FAIL if machine.l4t or machine.gpu else WARN, "CUDA driver", library, fix)
         return None
-    version = _ask(library.cuDriverGetVersion)
-    problem = library.cuInit(0)
-    if problem:
-        yield Finding(FAIL, "CUDA driver", "it does not start: error {}".format(problem), "sudo reboot")
-    else:
-        yield Finding(OK, "CUDA driver", "for CUDA up to {}".format(_spell(version)))
+    version, problem = _ask(library.cuDriverGetVersion), library.cuInit(0)
+    seen = "it does not start: error {}".format(problem) if problem else "for CUDA up to {}".format(_spell(version))
+    yield check(not problem, "CUDA driver", seen, "sudo reboot", FAIL)
     return version
 
 
@@ -52,27 +48,29 @@ def _check_runtime(machine: Machine, driver: Optional[int]) -> Findings:
             continue
         version = _ask(library.cudaRuntimeGetVersion)
         seen = "{} ({})".format(_spell(version), path)
-        if driver is not None and version // 1000 > driver // 1000:
+        newer = driver is not None and version // 1000 > driver // 1000
+        if driver is not None and newer:
             seen += " is newer than the driver, which knows CUDA {}".format(_spell(driver))
-            fix = "sudo apt-get install --reinstall nvidia-jetpack" if machine.l4t else "sudo ubuntu-drivers install"
-            yield Finding(FAIL, "CUDA runtime", seen, fix)
-        else:
-            yield Finding(OK, "CUDA runtime", seen)
+        install = "sudo apt-get install --reinstall nvidia-jetpack" if machine.l4t else "sudo ubuntu-drivers install"
+        yield check(not newer, "CUDA runtime", seen, install, FAIL)
         return
-    fix = "sudo apt-get install nvidia-jetpack" if machine.l4t else "pip install nvidia-cuda-runtime"
-    fix = IN_CONTAINER if machine.in_container else fix
+    fix = _fix(machine, "sudo apt-get install nvidia-jetpack", "pip install nvidia-cuda-runtime")
     yield Finding(FAIL if machine.l4t else WARN, "CUDA runtime", seen, fix)
+
+
+def _fix(machine: Machine, board: str, host: str) -> str:
+    """The command that installs a library; a container has those of its machine."""
+    return IN_CONTAINER if machine.in_container else board if machine.l4t else host
 
 
 def _check_pycuda(machine: Machine) -> Findings:
     """pycuda is compiled where it is installed, and loads only beside the CUDA that it was compiled with."""
-    old = machine.l4t is not None and machine.l4t.startswith("32.")
-    install = "pip3 install {}".format("'pycuda<=2022.1'" if old else "pycuda")
+    install = "pip3 install {}".format("'pycuda<=2022.1'" if machine.generation == 32 else "pycuda")
     if shutil.which("nvcc") is None:
         install = "export PATH=/usr/local/cuda/bin:$PATH && " + install
-    version, problem = version_of("pycuda")
+    version, seen = version_of("pycuda")
     if version is None:
-        yield Finding(FAIL, "pycuda", problem + ", without it TensorRT is not used", install)
+        yield Finding(FAIL, "pycuda", seen + ", without it TensorRT is not used", install)
         return
     try:
         import pycuda.driver as cuda
@@ -80,13 +78,13 @@ def _check_pycuda(machine: Machine) -> Findings:
         fix = install + " --force-reinstall --no-deps --no-cache-dir"
         yield Finding(FAIL, "pycuda", "{} does not load: {}".format(version, error), fix)
         return
-    built = ".".join(map(str, cuda.get_version()[:2]))
+    seen = "{}, compiled with CUDA {}".format(version, ".".join(map(str, cuda.get_version()[:2])))
     try:
         cuda.init()
     except cuda.Error as error:
-        yield Finding(FAIL, "pycuda", "{}, compiled with CUDA {}: {}".format(version, built, error), "sudo reboot")
+        yield Finding(FAIL, "pycuda", "{}: {}".format(seen, error), "sudo reboot")
     else:
-        yield Finding(OK, "pycuda", "{}, compiled with CUDA {}".format(version, built))
+        yield Finding(OK, "pycuda", seen)
 
 
 def _load(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a check of `fastnas doctor` says, and how packages are looked up without importing anything large."""
+"""A finding of `fastnas doctor`, and the versions of packages, looked up without importing anything large."""
 
 import glob
 import os
@@ -10,9 +10,13 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 
 class Finding(NamedTuple):
-    """One line: how it stands, what was looked at, what was seen, and the command that fixes it, if any.
+    """One line of the report.
 
-    `ok`, `warn` (it works, but worse than it could) or `fail` (something will not work).
+    Attributes:
+        status: `ok`, `warn` (it works, but worse than it could) or `fail` (something will not work).
+        what: was looked at.
+        seen: there.
+        fix: the command that fixes it, or empty.
     """
 
     status: str
@@ -24,14 +28,20 @@ class Finding(NamedTuple):
 Findings = Iterator[Finding]
 
 
+def check(good: object, what: str, seen: str, fix: str = "", otherwise: str = WARN) -> Finding:
+    """`ok` without a fix if `good`, else a finding with the status `otherwise` and the fix."""
+    return Finding(OK, what, seen) if good else Finding(otherwise, what, seen, fix)
+
+
 def version_of(module: str) -> Tuple[Optional[str], str]:
-    """The version of a small module by importing it, or None and what went wrong."""
+    """The version of a small module by importing it, or None; and the version, or the reason why there is none."""
     try:
         found = __import__(module)
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == module
         return None, "is not installed" if missing else "does not load: {}".format(error)
-    return str(getattr(found, "__version__", None) or getattr(found, "VERSION_TEXT", "unknown version")), ""
+    version = str(getattr(found, "__version__", None) or getattr(found, "VERSION_TEXT", "unknown version"))
+    return version, version
 
 
 def distribution_version(name: str) -> Optional[str]:

@@ -57,6 +57,11 @@ class Machine:
         return "{}.{}".format(*found.groups()) if found else None
 
     @property
+    def generation(self) -> Optional[int]:
+        """The major L4T release, such as 32, or None where this is no Jetson."""
+        return None if self.l4t is None else int(self.l4t.split(".")[0])
+
+    @property
     def jetpack(self) -> Optional[str]:
         """The JetPack that the L4T release belongs to, or None."""
         if self.l4t is None:
