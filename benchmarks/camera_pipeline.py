@@ -35,7 +35,7 @@ from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference.draw import draw
 from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size
 from fastnas.jetson.inference.preprocess import Preprocessor
-from fastnas.jetson.options import RESOLUTION, EngineOptions
+from fastnas.jetson.options import EngineOptions, parse_size
 
 VIEWERS = """
 import re, socket, sys, threading
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifacts", nargs="+")
     parser.add_argument("--source", default="test://")
-    parser.add_argument("--res", type=RESOLUTION)
+    parser.add_argument("--res", type=parse_size)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="fp32", inferences=["fp32", "fp16", "int8"])
     parser.add_argument("--threads", type=int, default=1)

@@ -11,55 +11,60 @@ Size = Tuple[int, int]
 
 LARGEST = 16384
 
+
+def parse_size(text: str) -> Size:
+    """`512` (square) or `360x480` (height x width) as (H, W).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match = re.match(r"(\d+)(?:x(\d+))?\Z", text, re.ASCII)
+    height, width = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (0, 0)
+    if not 1 <= height <= LARGEST or not 1 <= width <= LARGEST:
+        raise ValueError("{!r} is not a size in pixels such as 512 or 360x480 (height x width)".format(text))
+    return height, width
+
+
+def parse_sweep(text: str) -> List[Size]:
+    """`128:1024:128` as the square sizes 128, 256, ..., 1024; the last is included if the steps reach it.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    match = re.match(r"(\d+):(\d+):(\d+)\Z", text, re.ASCII)
+    first, last, step = (int(number) for number in match.groups()) if match else (0, 0, 0)
+    if not 1 <= first <= last <= LARGEST or step < 1:
+        raise ValueError("{!r} is not FIRST:LAST:STEP in pixels such as 128:1024:128".format(text))
+    return [(side, side) for side in range(first, last + 1, step)]
+
+
 if TYPE_CHECKING:
-    SizeParameter = click.ParamType[Size]
-    SizesParameter = click.ParamType[List[Size]]
+    ParamType = click.ParamType[Any]
 else:  # click 8.0 knows no type parameters
-    SizeParameter = SizesParameter = click.ParamType
+    ParamType = click.ParamType
 
 
-class Resolution(SizeParameter):
-    """An image size: `512` is square, `360x480` is height x width."""
+class Parsed(ParamType):
+    """The type of an option whose text a function reads; its ValueError is the error of wrong usage."""
 
-    name = "size"
-
-    def get_metavar(self, param: click.Parameter, ctx: Optional[click.Context] = None) -> str:
-        """The placeholder in the help."""
-        return "SIZE|HxW"
-
-    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Size:
-        """Text -> (height, width) in pixels."""
-        if isinstance(value, tuple):
-            return value
-        match = re.match(r"(\d+)(?:x(\d+))?\Z", str(value), re.ASCII)
-        height, width = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (0, 0)
-        if not 1 <= height <= LARGEST or not 1 <= width <= LARGEST:
-            self.fail("{!r} is not a size in pixels such as 512 or 360x480 (height x width)".format(value), param, ctx)
-        return height, width
-
-
-class Sweep(SizesParameter):
-    """Square sizes: `128:1024:128` is 128, 256, ..., 1024. The last is included if the steps reach it."""
-
-    name = "sweep"
+    def __init__(self, metavar: str, parse: Callable[[str], Any]) -> None:
+        self.name = metavar
+        self._parse = parse
 
     def get_metavar(self, param: click.Parameter, ctx: Optional[click.Context] = None) -> str:
         """The placeholder in the help."""
-        return "FIRST:LAST:STEP"
+        return self.name
 
-    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> List[Size]:
-        """Text -> (height, width) in pixels, ascending."""
-        if isinstance(value, list):
-            return value
-        match = re.match(r"(\d+):(\d+):(\d+)\Z", str(value), re.ASCII)
-        first, last, step = (int(number) for number in match.groups()) if match else (0, 0, 0)
-        if not 1 <= first <= last <= LARGEST or step < 1:
-            self.fail("{!r} is not FIRST:LAST:STEP in pixels such as 128:1024:128".format(value), param, ctx)
-        return [(side, side) for side in range(first, last + 1, step)]
+    def convert(self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]) -> Any:
+        """Read a text; a default that is no text stays as it is."""
+        try:
+            return self._parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-RESOLUTION = Resolution()
-SWEEP = Sweep()
+RESOLUTION = Parsed("SIZE|HxW", parse_size)
+SWEEP = Parsed("FIRST:LAST:STEP", parse_sweep)
 
 ENGINES = ("auto", "tensorrt", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt")
 

@@ -1,4 +1,4 @@
-"""A TensorRT engine's inputs and outputs by name, over both generations of its interface."""
+"""A TensorRT engine's inputs and outputs by name: bindings up to TensorRT 8.4, tensors from 8.5 on."""
 
 from typing import Any, Dict, List, Tuple
 
@@ -6,9 +6,12 @@ import numpy as np
 
 from fastnas.jetson.errors import JetsonError
 
+TYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "INT8": "int8", "UINT8": "uint8"}
+"""NumPy's types by TensorRT's names; its own `nptype` fails on old releases with NumPy from 1.24 on."""
+
 
 class Tensors:
-    """Names, shapes, types and addresses: of bindings, and from TensorRT 8.5 on of tensors."""
+    """Names, shapes, types and addresses of an engine's inputs and outputs."""
 
     def __init__(self, trt: Any, engine: Any, context: Any) -> None:
         self._trt, self._engine, self._context = trt, engine, context
@@ -32,27 +35,20 @@ class Tensors:
 
     def set_input_shape(self, name: str, shape: Tuple[int, ...]) -> None:
         """Fix the input's shape, for an engine that would take others."""
-        if self._modern:
-            self._context.set_input_shape(name, shape)
-        else:
-            self._context.set_binding_shape(self._names.index(name), shape)
+        self._call(self._context, "set_input_shape", "set_binding_shape", name, shape)
 
     def shape(self, name: str) -> List[int]:
-        """A tensor's shape, as the input's decides it."""
-        if self._modern:
-            return list(self._context.get_tensor_shape(name))
-        return list(self._context.get_binding_shape(self._names.index(name)))
+        """A tensor's shape, which depends on the input's."""
+        return list(self._call(self._context, "get_tensor_shape", "get_binding_shape", name))
 
     def dtype(self, name: str) -> Any:
-        """A tensor's NumPy type. TensorRT's own `nptype` fails on old releases with NumPy from 1.24 on."""
-        if self._modern:
-            kind = self._engine.get_tensor_dtype(name)
-        else:
-            kind = self._engine.get_binding_dtype(self._names.index(name))
-        return np.dtype(_numpy_types(self._trt)[kind])
+        """A tensor's NumPy type."""
+        kind = self._call(self._engine, "get_tensor_dtype", "get_binding_dtype", name)
+        known = self._trt.DataType
+        return np.dtype(next(TYPES[name] for name in TYPES if getattr(known, name, None) == kind))
 
     def bind(self, addresses: Dict[str, int], stream: int) -> Any:
-        """The function that enqueues one pass on `stream`; True if TensorRT took it."""
+        """The function that enqueues one pass on `stream`; it returns True if TensorRT took it."""
         context = self._context
         if self._modern:
             for name, address in addresses.items():
@@ -61,8 +57,8 @@ class Tensors:
         bindings = [addresses[name] for name in self._names]
         return lambda: context.execute_async_v2(bindings, stream)
 
-
-def _numpy_types(trt: Any) -> Dict[Any, Any]:
-    names = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT8": np.int8, "UINT8": np.uint8}
-    names["INT64"] = np.int64
-    return {getattr(trt.DataType, name): kind for name, kind in names.items() if hasattr(trt.DataType, name)}
+    def _call(self, target: Any, modern: str, old: str, name: str, *rest: Any) -> Any:
+        """A method by the tensor's name, or its predecessor by the binding's index."""
+        if self._modern:
+            return getattr(target, modern)(name, *rest)
+        return getattr(target, old)(self._names.index(name), *rest)
