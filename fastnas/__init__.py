@@ -1,6 +1,6 @@
 """fastnas: compact networks for dense prediction, found by search and measured on NVIDIA Jetson boards.
 
-The names below are the library's face; `import fastnas` itself imports none of what stands behind them.
+The names below are the public API; each is imported when it is first used.
 
     import fastnas
 

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 FLUSH_EVERY = 10.0
-"""Seconds after which a figure reaches the disk at the latest, where others follow it."""
+"""Seconds between flushes to disk."""
 
 
 class EventWriter:
-    """Figures by step, in a new file of `folder/tensorboard`.
+    """Writes scalars by step to a new file of `folder/tensorboard`, without a thread.
 
-    `SummaryWriter` of PyTorch hands every event to a thread of its own, through a queue: Ctrl-C in its midst can
-    leave the queue locked, and the program then waits for ever where it closes the writer. This one writes at once.
+    `SummaryWriter` of PyTorch passes events to a thread through a queue: Ctrl-C can leave the queue locked, and closing
+    the writer then never returns.
 
     Args:
         folder: of the run.
-        purge_step: TensorBoard forgets what earlier files say of this step and later ones.
+        purge_step: TensorBoard discards the events of earlier files from this step on.
 
     Raises:
-        OSError: here or in any method: the file cannot be written.
+        OSError: here and in every method: the file cannot be written.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -40,19 +40,19 @@ class EventWriter:
             self._write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
-        """One point of the curve `tag`."""
+        """Add one point of the curve `tag`."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
 
     def flush(self) -> None:
-        """Bring everything to the disk."""
+        """Write everything to disk."""
         self._records.flush()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Bring everything to the disk and end the file."""
+        """Write everything to disk and close the file."""
         self._records.close()
 
     def _write(self, event: Any) -> None:

@@ -1,4 +1,4 @@
-"""Figures that the paper publishes, to print beside ours and never instead of them."""
+"""Results published in the paper, to print beside ours and never instead of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tensors on disk, whole or not at all.
+"""Atomic writes of tensors.
 
-They are serialised in memory first: torch's and safetensors' own writers do not tell a full disk in Python's way.
+They are serialised in memory first: torch's and safetensors' own writers do not raise OSError on a full disk.
 """
 
 from __future__ import annotations

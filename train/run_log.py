@@ -18,7 +18,7 @@ from fastnas.data import DenseDataset
 from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.events import EventWriter
 from fastnas.jetson.files import atomic_path
-from fastnas.tasks.base import Picture, TaskHead
+from fastnas.tasks.base import Pixels, TaskHead
 from fastnas.train.loop import Observer, Progress, Row
 
 PICTURES = 4
@@ -103,7 +103,7 @@ class RunLog(Observer):
             tile(columns).save(temporary, format="PNG")
 
 
-def truth_and_prediction(head: TaskHead, sample: dict[str, Any], logits: Tensor) -> tuple[Picture, Picture]:
+def truth_and_prediction(head: TaskHead, sample: dict[str, Any], logits: Tensor) -> tuple[Pixels, Pixels]:
     """Both drawn on their image, without its padding.
 
     Args:

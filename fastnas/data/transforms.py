@@ -2,7 +2,7 @@
 
 Every geometric change is one affine matrix, and `warp` alone moves a sample by it: image, mask, depth, keypoints and
 box together, each sampled once. The transforms below only choose the matrix; they are `torchvision.transforms.v2`
-transforms and, like those, draw from torch's global random state.
+transforms and, like those, sample from torch's global random state.
 
 Coordinates: the centre of the pixel in column x and row y is (x, y), so keypoints live in [-0.5, W - 0.5]; boxes are
 measured on pixel edges, in [0, W], as torchvision has both. Matrices are float64 [3, 3] and map (x, y, 1).
@@ -44,7 +44,7 @@ def train_transform(
     Args:
         task: a pose is cropped around its person, the others anywhere.
         size: the crop (segmentation, depth) or the network's input (pose).
-        scale: the range of zoom factors, drawn evenly.
+        scale: the range of zoom factors, sampled uniformly.
         rotation: largest rotation either way, degrees (pose alone).
         mirror: mirror every second sample.
     """
@@ -212,7 +212,7 @@ def collate(samples: Sequence[Tensors]) -> Tensors:
 
 
 def denormalise(image: Tensor) -> Tensor:
-    """The uint8 RGB image [..., 3, H, W] that was normalised to `image`, for pictures."""
+    """The uint8 RGB image [..., 3, H, W] that was normalised to `image`."""
     mean, std = image.new_tensor(MEAN)[:, None, None], image.new_tensor(STD)[:, None, None]
     return ((image * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 

@@ -1,7 +1,7 @@
-"""What the paper's tables compare with, on the same encoders: DeepLab-v3, Light-Weight RefineNet, simple pose.
+"""Baselines of the paper's tables, on the same encoders: DeepLab-v3, Light-Weight RefineNet, simple pose.
 
-Shapes: N batch, C channels, K task channels (`outputs`), H and W of the respective feature. A baseline has the face of
-every `Network`; in training mode its result is a list of one.
+Shapes: N batch, C channels, K task channels (`outputs`), H and W of the respective feature. A baseline is a `Network`;
+in training mode its result is a list of one tensor.
 """
 
 from __future__ import annotations

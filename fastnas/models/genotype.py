@@ -3,7 +3,7 @@
 The text form is the paper's (Sect. 3.4 and Figs 10-12): `[[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], ...]]`.
 This file is the only place that knows the encoding:
 
-- three connection pairs; pair k draws from the four encoder outputs (0..3, shallow to deep) and the sums of the pairs
+- three connection pairs; pair k reads the four encoder outputs (0..3, shallow to deep) and the sums of the pairs
   before it (4, 5);
 - the cell: one operation on its input (index 0) gives index 1; branch k = 1, 2, 3 is `[p, q, a, b]`: operation a on
   index p gives u, operation b on index q gives v, and w = u + v; they join the pool as 3k-1, 3k, 3k+1.
@@ -118,7 +118,7 @@ class Genotype:
 
     @classmethod
     def random(cls, generator: random.Random) -> Genotype:
-        """A genotype drawn with each of the 19 decisions uniform."""
+        """A genotype whose 19 decisions are sampled uniformly."""
         return cls.from_decisions([generator.randrange(choices) for choices in decision_choices()])
 
     def canonical(self) -> Genotype:
@@ -139,13 +139,13 @@ def is_genotype_text(text: str) -> bool:
 def connection_structures() -> Iterator[Connections]:
     """Every distinct connection structure, once, in canonical form: 1,225 of them.
 
-    The 14,400 ordered sequences of draws hold each structure several times: with the members of each pair unordered
+    The 14,400 ordered sequences of indices hold each structure several times: with the members of each pair unordered
     3,150 remain, and with independent blocks renumbered 1,225. The paper's footnote 1 estimates 120; see
     `docs/design.md` for how that number arises.
     """
     ranges = [range(choices) for choices in decision_choices()[: 2 * BLOCKS]]
-    for draws in itertools.product(*ranges):
-        connections = tuple((draws[i], draws[i + 1]) for i in range(0, len(draws), 2))
+    for indices in itertools.product(*ranges):
+        connections = tuple(zip(indices[::2], indices[1::2], strict=True))
         if connections == min(_equal_connections(connections)):
             yield connections
 
@@ -173,12 +173,12 @@ def _equal_cells(cell: Cell) -> Iterator[Cell]:
             yield (cell[0], *renamed)  # type: ignore[misc]
 
 
-def _orders(draws: Sequence[Sequence[int]], adds: Callable[[int], tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
-    """The orders of the items in which each comes after those whose results it draws."""
-    for order in itertools.permutations(range(len(draws))):
+def _orders(reads: Sequence[Sequence[int]], adds: Callable[[int], tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    """The orders of the items in which each comes after those whose results it reads."""
+    for order in itertools.permutations(range(len(reads))):
         place = {old: new for new, old in enumerate(order)}
-        owner = {index: item for item in range(len(draws)) for index in adds(item)}
-        if all(place[owner[i]] < place[item] for item in order for i in draws[item] if i in owner):
+        owner = {index: item for item in range(len(reads)) for index in adds(item)}
+        if all(place[owner[i]] < place[item] for item in order for i in reads[item] if i in owner):
             yield order
 
 

@@ -1,4 +1,4 @@
-"""Encoder and decoder together: the one shape that every network of fastnas has, baselines included."""
+"""Encoder and decoder: the class of every network of fastnas, baselines included."""
 
 from __future__ import annotations
 

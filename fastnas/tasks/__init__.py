@@ -1,7 +1,7 @@
-"""What a network is asked for: classes per pixel, joints of a person, or metres per pixel.
+"""The tasks of networks: a class for every pixel, the joints of a person, or the depth of every pixel.
 
-A task is a small frozen value. A dataset has one, a model file stores one, and heads, losses, metrics and pictures are
-chosen by its `kind`. Nothing here imports torch.
+A task is a small frozen value. A dataset has one, a model file stores one, and its `kind` selects head, loss, metrics
+and drawing. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -14,24 +14,40 @@ from typing import Any, ClassVar
 from fastnas.errors import FastnasError
 
 IGNORE = 255
-"""The class id of pixels that take part in no loss and no metric."""
+"""The class id of pixels that losses and metrics ignore."""
 
 Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class _Task:
+    """What all tasks share.
+
+    Attributes:
+        kind: its name.
+        head_std: standard deviation of the initial weights of classifiers; None for Xavier's.
+    """
+
+    kind: ClassVar[str]
+    head_std: ClassVar[float | None] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as JSON values, read back by `task_from_dict`."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Segmentation(_Task):
     """One of K classes for every pixel.
 
     Attributes:
         classes: K names; the index is the class id in masks.
-        colours: K RGB colours (0..255) for pictures.
+        colours: K RGB colours (0..255) for drawings.
     """
 
     classes: tuple[str, ...]
     colours: tuple[Colour, ...]
     kind: ClassVar[str] = "segmentation"
-    head_std: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= IGNORE:
@@ -49,19 +65,15 @@ class Segmentation:
         """Channels of the network's output: K."""
         return len(self.classes)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The task as JSON values, read back by `task_from_dict`."""
-        return {"kind": self.kind, **asdict(self)}
-
 
 @dataclass(frozen=True)
-class Pose:
-    """The place of J joints of one person.
+class Pose(_Task):
+    """The positions of J joints of one person.
 
     Attributes:
-        joints: J names, e.g. `"right_ankle"`.
-        skeleton: pairs of joint indices (from 0) that pictures connect.
-        mirror: J indices; in a mirrored image joint j is where joint `mirror[j]` was: left and right exchanged.
+        joints: J names, such as `"right_ankle"`.
+        skeleton: pairs of joint indices (from 0) that drawings connect.
+        mirror: J indices: in a mirrored image joint j is where joint `mirror[j]` was, left and right exchanged.
     """
 
     joints: tuple[str, ...]
@@ -88,13 +100,9 @@ class Pose:
         """Channels of the network's output: J heatmaps."""
         return len(self.joints)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The task as JSON values, read back by `task_from_dict`."""
-        return {"kind": self.kind, **asdict(self)}
-
 
 @dataclass(frozen=True)
-class Depth:
+class Depth(_Task):
     """The distance of every pixel along the viewing axis.
 
     Attributes:
@@ -105,7 +113,6 @@ class Depth:
     minimum: float
     maximum: float
     kind: ClassVar[str] = "depth"
-    head_std: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minimum < self.maximum < math.inf:
@@ -117,10 +124,6 @@ class Depth:
     def outputs(self) -> int:
         """Channels of the network's output: one."""
         return 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """The task as JSON values, read back by `task_from_dict`."""
-        return {"kind": self.kind, **asdict(self)}
 
 
 Task = Segmentation | Pose | Depth
@@ -150,5 +153,5 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
 
 
 def _frozen(value: Any) -> Any:
-    """JSON's lists as tuples, all the way down."""
+    """Nested lists as tuples."""
     return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value

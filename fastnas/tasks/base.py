@@ -1,7 +1,7 @@
 """The interface that every task implements for training, search, evaluation and visualisation.
 
 `fastnas.tasks.registry.head_for(task)` turns the small value that names a task (`fastnas.tasks`) into a `TaskHead`:
-all that is done with a network's output, the logits [N, K, h, w] at the decoder's resolution.
+everything that is computed from a network's output, the logits [N, K, h, w] at the decoder's resolution.
 
     head = head_for(dataset.task)
     loss = head.loss(logits, batch)                      # upsampling to the target happens inside
@@ -9,7 +9,7 @@ all that is done with a network's output, the logits [N, K, h, w] at the decoder
     for batch in loader:
         metrics.update(network(batch["image"]), batch)
     values = metrics.compute()                           # {"mean_iou": 0.78, ...}
-    name, value, higher_is_better = head.score(values)   # the one figure that picks the best epoch
+    name, value, higher_is_better = head.score(values)   # the metric that picks the best epoch
     pixels = head.draw(image, head.decode(logits, size)[0])      # uint8 RGB with a legend
 
 Shapes: N batch, K outputs, J joints, H and W the input's sides, h and w the output's.
@@ -30,11 +30,12 @@ Batch = Mapping[str, Any]
 """What `fastnas.data.transforms.collate` makes; a single sample has the same keys."""
 
 Size = tuple[int, int]
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
+"""A drawing: uint8 RGB [height, width, 3]."""
 
 
 class Score(NamedTuple):
-    """The figure by which models of a task are ranked."""
+    """The metric by which models of a task are ranked."""
 
     name: str
     value: float
@@ -42,31 +43,31 @@ class Score(NamedTuple):
 
 
 class Metrics(ABC):
-    """A task's metrics, fed batch by batch. The order and the size of the batches do not matter."""
+    """Metrics of a task, accumulated over batches; independent of the order and size of the batches."""
 
     def __init__(self, decode: Callable[[Tensor, Size], Tensor]) -> None:
         self.decode = decode
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Count the network's output [N, K, h, w] for `batch`."""
+        """Accumulate the logits [N, K, h, w] for `batch`."""
         height, width = batch["image"].shape[-2:]
         self.add(self.decode(logits, (height, width)), batch)
 
     @abstractmethod
     def add(self, prediction: Tensor, batch: Batch) -> None:
-        """Count what `TaskHead.decode` made of a batch."""
+        """Accumulate the predictions of `TaskHead.decode` for `batch`."""
 
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Count what `other`, of the same kind, has seen too: how processes join their shares of a dataset."""
+        """Add the counts of `other`, of the same class: so processes join their shares of a dataset."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Every figure so far; NaN where nothing that it measures was seen."""
+        """Every metric so far; NaN where no sample had its labels."""
 
 
 class TaskHead(ABC):
-    """What is done with a network's output: loss, decoding, metrics, pictures."""
+    """Loss, decoding, metrics and drawing for the output of a network."""
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -82,7 +83,7 @@ class TaskHead(ABC):
 
     @abstractmethod
     def truth(self, sample: Batch) -> Tensor:
-        """A sample's label in the form that `decode` gives to one image, for `draw`."""
+        """The label of a sample, in the form of one prediction of `decode`, for `draw`."""
 
     def mirror(self, logits: Tensor) -> Tensor:
         """Logits of mirrored images as logits of the images themselves, and back."""
@@ -90,15 +91,15 @@ class TaskHead(ABC):
 
     @abstractmethod
     def metrics(self) -> Metrics:
-        """The task's metrics, still empty."""
+        """New metrics of the task."""
 
     @abstractmethod
     def score(self, values: Mapping[str, float]) -> Score:
-        """The figure of `Metrics.compute` that ranks models."""
+        """The metric of `Metrics.compute` that ranks models."""
 
     @abstractmethod
-    def draw(self, image: Tensor, prediction: Tensor) -> Picture:
-        """A prediction or truth shown on its image, uint8 RGB [3, H, W]: RGB [height, width, 3] with a legend."""
+    def draw(self, image: Tensor, prediction: Tensor) -> Pixels:
+        """A prediction or label drawn on its image, uint8 RGB [3, H, W]; the result has a legend."""
 
 
 def flip_test(network: Callable[[Tensor], Tensor], images: Tensor, head: TaskHead) -> Tensor:

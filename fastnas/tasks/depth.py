@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastnas.tasks import Depth
-from fastnas.tasks.base import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
+from fastnas.tasks.base import Batch, Metrics, Pixels, Score, Size, TaskHead, upsample
 from fastnas.tasks.visualise import draw
 
 
@@ -52,7 +52,7 @@ class DepthHead(TaskHead):
         """Linear RMSE, metres: less is better."""
         return Score("rmse", values["rmse"], False)
 
-    def draw(self, image: Tensor, prediction: Tensor) -> Picture:
+    def draw(self, image: Tensor, prediction: Tensor) -> Pixels:
         """The image beside its depth in colours, with a scale in metres."""
         return draw(image, prediction, self.task)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastnas.tasks import Pose
-from fastnas.tasks.base import Batch, Picture, Score, Size, TaskHead, upsample
+from fastnas.tasks.base import Batch, Pixels, Score, Size, TaskHead, upsample
 from fastnas.tasks.pose_metrics import PoseMetrics
 from fastnas.tasks.visualise import draw
 
@@ -57,7 +57,7 @@ class PoseHead(TaskHead):
         name = next((name for name in ("PCKh@0.5", "AP") if name in values), "PCK@0.2")
         return Score(name, values.get(name, math.nan), True)
 
-    def draw(self, image: Tensor, prediction: Tensor) -> Picture:
+    def draw(self, image: Tensor, prediction: Tensor) -> Pixels:
         """The skeleton over the image; joints of low confidence are left out."""
         return draw(image, prediction, self.task)
 

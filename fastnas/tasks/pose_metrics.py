@@ -28,7 +28,7 @@ GROUPS = {
     "knee": {"knee"},
     "ankle": {"ankle"},
 }
-"""Words in joints' names by the groups of MPII's table. Pelvis and thorax are in none and, as there, do not count."""
+"""Groups of MPII's table -> words in joints' names. As there, pelvis and thorax are in no group and do not count."""
 
 SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107,
@@ -42,7 +42,7 @@ OTHER_SIGMA = 0.079
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonResult:
     """One person's joints in pixels of the image as loaded: predicted [J, 3] and true [J, 2]."""
 
     predicted: Tensor
@@ -57,12 +57,12 @@ class Person:
 
 
 class PoseMetrics(Metrics):
-    """Every person seen so far, judged at the end."""
+    """Metrics over all people, computed at the end."""
 
     def __init__(self, task: Pose, decode: Callable[[Tensor, Size], Tensor]) -> None:
         super().__init__(decode)
         self.joints = task.joints
-        self.people: list[Person] = []
+        self.people: list[PersonResult] = []
 
     def add(self, prediction: Tensor, batch: Batch) -> None:
         """Keep joints [N, J, 3] beside `keypoints` [N, J, 2]; `to_image` [N, 2, 3] takes both to the loaded image."""
@@ -72,32 +72,32 @@ class PoseMetrics(Metrics):
         true, visible = _move(to_image, batch["keypoints"].cpu()), batch["visible"].cpu()
         unknown = {"head_size": math.nan, "area": math.nan, "image_id": -1}
         extras = (batch[key].tolist() if key in batch else [value] * len(true) for key, value in unknown.items())
-        self.people += [Person(*person) for person in zip(predicted, true, visible, *extras, strict=True)]
+        self.people += [PersonResult(*person) for person in zip(predicted, true, visible, *extras, strict=True)]
 
     def merge(self, other: PoseMetrics) -> None:
         """Add the other's people."""
         self.people += other.people
 
     def compute(self) -> dict[str, float]:
-        """Fractions of 1; a figure is there if the labels have what it needs.
+        """Fractions of 1, those for which the labels suffice.
 
         Returns:
             `PCKh@0.5` and `PCKh@0.1` if heads are measured, `PCK@0.2` if there are shoulders and hips: the share of
             joints within that part of the head's size or the torso's length, and `.../GROUP` for each group of joints.
             `AP`, `AP50`, `AP75`, `APm`, `APl` and `AR` by COCO's rules if every person's area is known.
         """
-        figures: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         if not self.people:
-            return figures
+            return metrics
         heads = torch.tensor([person.head_size for person in self.people])
         if heads.isfinite().any():
-            figures |= self._pck("PCKh", heads, 0.5) | self._pck("PCKh", heads, 0.1)
+            metrics |= self._pck("PCKh", heads, 0.5) | self._pck("PCKh", heads, 0.1)
         torsos = torch.stack([torso_length(self.joints, person.true, person.visible) for person in self.people])
         if torsos.isfinite().any():
-            figures |= self._pck("PCK", torsos, 0.2)
+            metrics |= self._pck("PCK", torsos, 0.2)
         if all(person.area > 0 for person in self.people):
-            figures |= average_precision(self.people, [sigma(joint) for joint in self.joints])
-        return figures
+            metrics |= average_precision(self.people, [sigma(joint) for joint in self.joints])
+        return metrics
 
     def _pck(self, name: str, unit: Tensor, limit: float) -> dict[str, float]:
         """The share of joints within `limit` of each person's `unit` [people], NaN where that person does not count.
@@ -114,12 +114,12 @@ class PoseMetrics(Metrics):
             for group, words in GROUPS.items()
         }
         scored = sorted(j for members in groups.values() for j in members) or list(range(len(self.joints)))
-        figures = {f"{name}@{limit}": hits_by_joint[scored].sum() / count_by_joint[scored].sum()}
+        metrics = {f"{name}@{limit}": hits_by_joint[scored].sum() / count_by_joint[scored].sum()}
         shares = hits_by_joint / count_by_joint
-        figures |= {
+        metrics |= {
             f"{name}@{limit}/{group}": shares[members].nanmean() for group, members in groups.items() if members
         }
-        return {key: float(value) for key, value in figures.items()}
+        return {key: float(value) for key, value in metrics.items()}
 
 
 def torso_length(joints: Sequence[str], points: Tensor, visible: Tensor) -> Tensor:
@@ -131,8 +131,8 @@ def torso_length(joints: Sequence[str], points: Tensor, visible: Tensor) -> Tens
     return torch.tensor(math.nan)
 
 
-def average_precision(people: Sequence[Person], sigmas: Sequence[float]) -> dict[str, float]:
-    """COCO's figures for people found in their true boxes, from the object keypoint similarity with `sigmas` [J].
+def average_precision(people: Sequence[PersonResult], sigmas: Sequence[float]) -> dict[str, float]:
+    """COCO's metrics for people found in their true boxes, from the object keypoint similarity with `sigmas` [J].
 
     A prediction's score is the mean confidence of its joints above 0.2. People of the same `image_id` compete for the
     same truth, as in COCO; those of unknown image are alone in theirs.
@@ -165,14 +165,16 @@ def average_precision(people: Sequence[Person], sigmas: Sequence[float]) -> dict
             "annotations": truth,
         }
         coco.createIndex()
-        judge: Any = COCOeval(coco, coco.loadRes(found), iouType="keypoints")
-        judge.params.kpt_oks_sigmas = np.array(sigmas)
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
+        evaluation: Any = COCOeval(coco, coco.loadRes(found), iouType="keypoints")
+        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
     names = ("AP", "AP50", "AP75", "APm", "APl", "AR")
     # COCO writes -1 where no person is of that size.
-    return {name: float(value) if value >= 0 else math.nan for name, value in zip(names, judge.stats[:6], strict=True)}
+    return {
+        name: float(value) if value >= 0 else math.nan for name, value in zip(names, evaluation.stats[:6], strict=True)
+    }
 
 
 def sigma(joint: str) -> float:

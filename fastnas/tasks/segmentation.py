@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastnas.tasks import IGNORE, Segmentation
-from fastnas.tasks.base import Batch, Metrics, Picture, Score, Size, TaskHead, upsample
+from fastnas.tasks.base import Batch, Metrics, Pixels, Score, Size, TaskHead, upsample
 from fastnas.tasks.visualise import draw
 
 
@@ -42,7 +42,7 @@ class SegmentationHead(TaskHead):
         """Mean IoU."""
         return Score("mean_iou", values["mean_iou"], True)
 
-    def draw(self, image: Tensor, prediction: Tensor) -> Picture:
+    def draw(self, image: Tensor, prediction: Tensor) -> Pixels:
         """The classes' colours over the image, and a legend of those that occur."""
         return draw(image, prediction, self.task)
 
@@ -84,11 +84,11 @@ class SegmentationMetrics(Metrics):
         true = self.confusion.sum(1).double()[first:]
         predicted = self.confusion.sum(0).double()[first:]
         iou, accuracy = hits / (true + predicted - hits), hits / true
-        figures = {
+        metrics = {
             "mean_iou": iou.nanmean(),
             "frequency_weighted_iou": (iou.nan_to_num() * true).sum() / true.sum(),
             "mean_accuracy": accuracy.nanmean(),
             "pixel_accuracy": hits.sum() / true.sum(),
         }
-        figures |= {f"iou/{name}": value for name, value in zip(self.classes[first:], iou, strict=True)}
-        return {name: float(value) for name, value in figures.items()}
+        metrics |= {f"iou/{name}": value for name, value in zip(self.classes[first:], iou, strict=True)}
+        return {name: float(value) for name, value in metrics.items()}

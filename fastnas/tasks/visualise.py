@@ -12,13 +12,13 @@ from fastnas.jetson.inference import draw as drawing
 from fastnas.tasks import Task
 
 if TYPE_CHECKING:
-    from fastnas.tasks.base import Picture
+    from fastnas.tasks.base import Pixels
 
 MIN_SIDE = 480
 """Smaller images are enlarged until their longer side has this many pixels, so that legends are readable."""
 
 
-def draw(image: Tensor, prediction: Tensor, task: Task) -> Picture:
+def draw(image: Tensor, prediction: Tensor, task: Task) -> Pixels:
     """A prediction or label of one image, drawn on it or beside it.
 
     Args:
