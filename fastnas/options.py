@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,11 +24,40 @@ def _present(_: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def accelerator(name: str) -> Callable[[Command], Command]:
-    """The option, called `name`, of where tensors are computed: `auto`, `cpu` or `cuda`."""
-    choices = click.Choice(["auto", "cpu", "cuda"])
+ACCELERATOR = click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    callback=_present,
+    help="Where tensors are computed; auto takes a CUDA GPU where there is one.",
+)
+
+
+def set_option(group: str, what: str) -> Callable[[Command], Command]:
+    """The option `--set NAME=VALUE`, which may be given several times; `--set help` lists the names and exits.
+
+    Args:
+        group: of the settings that it changes, as `module:class`; imported when the list is asked for.
+        what: the settings, for the help.
+    """
+
+    def listed(context: click.Context, param: click.Parameter, assignments: tuple[str, ...]) -> tuple[str, ...]:
+        if "help" in assignments:
+            from fastnas.config import describe
+
+            module, name = group.split(":")
+            click.echo("\n".join(describe(getattr(importlib.import_module(module), name))))
+            context.exit()
+        return assignments
+
     return click.option(
-        name, type=choices, default="auto", show_default=True, callback=_present, help="Where it is computed."
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=listed,
+        help=f"Change {what}; --set help lists names, types and defaults.",
     )
 
 
@@ -44,14 +74,14 @@ def keep_settings(changeable: Collection[str]) -> None:
             raise click.UsageError(f"--resume continues a run as it was begun: leave out {param.opts[0]}")
 
 
-def lasting(path: str) -> str:
-    """A folder or file as a run's settings keep it, so that it is found from any working directory."""
+def absolute(path: str) -> str:
+    """A file or folder as settings keep it, so that a run can be resumed from any working directory."""
     return str(Path(path).expanduser().absolute())
 
 
-def lasting_file(source: str) -> str:
+def absolute_file(source: str) -> str:
     """A file likewise; anything else, such as `imagenet` or `torchvision/NAME`, as it is."""
-    return lasting(source) if Path(source).expanduser().is_file() else source
+    return absolute(source) if Path(source).expanduser().is_file() else source
 
 
 ENCODER = click.option(

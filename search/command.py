@@ -11,20 +11,31 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from fastnas.errors import FastnasError
-from fastnas.options import accelerator, keep_settings, lasting, lasting_file
+from fastnas.options import ACCELERATOR, absolute, absolute_file, keep_settings, set_option
 
 if TYPE_CHECKING:
     import torch
 
     from fastnas.search.driver import Workers
+    from fastnas.search.history import Run
     from fastnas.search.settings import SearchSettings
 
 SYNTHETIC_HOURS = 8 / 60
 OTHER_CANDIDATES = 500
 CHANGEABLE = (
-    "resume", "candidates", "hours", "address", "ray_cpus", "ray_gpus", "device", "workers", "cache", "as_json",
+    "resume", "candidates", "hours", "address", "ray_cpus", "ray_gpus", "accelerator", "workers", "cache", "as_json",
 )  # fmt: skip
-"""Parameters that a resumed search may have others of: its budget, and the machine it goes on with."""
+"""Parameters that a resumed search may change: its budget, and those of the machine."""
+SETTING = {
+    "data": "data", "root": "root", "task": "task", "seed": "seed", "candidates": "candidates", "hours": "hours",
+    "strategy": "policy.strategy", "stop_rule": "stop.rule", "encoder": "evaluation.encoder",
+    "encoder_weights": "evaluation.encoder_weights", "teacher": "evaluation.teacher",
+    "precision": "evaluation.precision", "polyak": "evaluation.polyak", "auxiliary": "evaluation.auxiliary",
+    "distillation": "evaluation.distillation", "max_parameters": "limits.parameters", "max_madds": "limits.madds",
+    "max_latency": "limits.latency", "latency_host": "limits.latency_host", "target_latency": "limits.target_latency",
+    "resolution": "limits.resolution",
+}  # fmt: skip
+"""Parameter -> the setting that it changes."""
 
 
 class Duration(click.ParamType[float]):
@@ -43,9 +54,15 @@ class Duration(click.ParamType[float]):
 
 @click.command(short_help="Find an architecture.")
 @click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
-@click.option("--root", type=click.Path(), help="Folder of the dataset.")
-@click.option("--task", type=click.Choice(["segmentation", "pose", "depth"]), help="Where the dataset has several.")
-@click.option("--strategy", type=click.Choice(["ppo", "reinforce", "random"]), help="How candidates are proposed: ppo.")
+@click.option("--root", type=absolute, metavar="DIR", help="Folder of the dataset.")
+@click.option(
+    "--task", type=click.Choice(["segmentation", "pose", "depth"]), help="Where the dataset has labels for several."
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["ppo", "reinforce", "random"]),
+    help="How architectures are proposed; by default ppo.",
+)
 @click.option(
     "--preset",
     "preset_name",
@@ -53,33 +70,59 @@ class Duration(click.ParamType[float]):
     help="Sizes of crops, batches and networks; by default paper, and tiny for synthetic.",
 )
 @click.option(
-    "--candidates", type=click.IntRange(1), help=f"Stop after so many; {OTHER_CANDIDATES} if no budget is set."
+    "--candidates",
+    type=click.IntRange(1),
+    help=f"Stop after so many candidates; {OTHER_CANDIDATES} if no budget is set.",
 )
 @click.option("--time", "hours", type=Duration(), help="Stop after this time, such as 10m or 4d; 8m for synthetic.")
 @click.option("--encoder", help="Backbone; timm/NAME takes one of timm's; by default mobilenet_v2.")
 @click.option(
     "--encoder-weights",
+    type=absolute_file,
+    metavar="imagenet|FILE|scenes|none",
     help="imagenet (download), a file, scenes (a minute of training on the generated scenes), or none (random). "
     "By default imagenet, and scenes for synthetic.",
 )
-@click.option("--teacher", help="Distil in stage 1 from MODEL.safetensors, MODEL.onnx or torchvision/NAME.")
-@click.option("--stop-rule", type=click.Choice(["paper", "public", "never"]), help="Which candidates end early: paper.")
-@click.option("--no-polyak", is_flag=True, help="Judge the last weights, not their running average.")
-@click.option("--no-aux", is_flag=True, help="Train without auxiliary cells.")
-@click.option("--no-distillation", is_flag=True, help="Do not use the teacher.")
+@click.option(
+    "--teacher",
+    type=absolute_file,
+    metavar="MODEL",
+    help="Knowledge distillation in stage 1 from MODEL.safetensors, MODEL.onnx or torchvision/NAME.",
+)
+@click.option(
+    "--stop-rule",
+    type=click.Choice(["paper", "public", "never"]),
+    help="Which candidates are stopped after stage 1; by default paper.",
+)
+@click.option(
+    "--no-polyak", "polyak", flag_value=False, default=None, help="Evaluate the final weights instead of their EMA."
+)
+@click.option("--no-aux", "auxiliary", flag_value=False, default=None, help="Train without auxiliary heads.")
+@click.option(
+    "--no-distillation", "distillation", flag_value=False, default=None, help="Train without the teacher's loss."
+)
 @click.option("--max-parameters", type=click.FloatRange(0), help="Refuse architectures of more, in millions.")
-@click.option("--max-madds", type=click.FloatRange(0), help="Refuse architectures of more multiply-adds, in G.")
+@click.option("--max-madds", type=click.FloatRange(0), help="Refuse architectures of more multiply-adds, in G (10^9).")
 @click.option("--max-latency", type=click.FloatRange(0), help="Refuse slower ones (ONNX Runtime, this machine), in ms.")
 @click.option("--latency-host", metavar="USER@JETSON[:PORT]", help="Measure latency there instead, over SSH, in fp16.")
-@click.option("--target-latency", type=click.FloatRange(0.001), help="Trade accuracy for latency around it, in ms.")
+@click.option(
+    "--target-latency",
+    type=click.FloatRange(0.001),
+    help="Lower the reward of architectures slower than this, and raise that of faster ones; in ms.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16"]),
-    help="Of what is trained; by default bf16 where this machine computes natively in it.",
+    help="bf16 is mixed precision, the default where this machine has it in hardware.",
 )
-@click.option("--res", type=click.IntRange(32), help="Side of the image that costs are for, in pixels: 512.")
-@click.option("--seed", type=click.IntRange(0), help="Of everything random: 0.")
-@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change any setting of settings.json.")
+@click.option(
+    "--res",
+    "resolution",
+    type=click.IntRange(32),
+    help="Side of the square input that multiply-adds and latency are for, in pixels; by default 512.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of all randomness; by default 0.")
+@set_option("fastnas.search.settings:SearchSettings", "a setting of settings.json")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; by default runs/search.")
 @click.option(
     "--resume",
@@ -100,14 +143,16 @@ class Duration(click.ParamType[float]):
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
-    help="GPUs per evaluation; 0.5 puts two on one.",
+    help="GPUs per evaluation; 0.5 runs two on one GPU.",
 )
-@accelerator("--device")
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Loader processes of stage 2.")
+@ACCELERATOR
+@click.option(
+    "--workers", type=click.IntRange(0), default=0, show_default=True, help="Data loader processes of stage 2."
+)
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
-    help="Folder of stored encoder outputs; by default $FASTNAS_CACHE, or ~/.cache/fastnas.",
+    help="Folder of cached encoder outputs; by default $FASTNAS_CACHE, or ~/.cache/fastnas.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 def search(
@@ -116,17 +161,19 @@ def search(
     address: str | None,
     ray_cpus: float,
     ray_gpus: float,
-    device: str,
+    accelerator: str,
     workers: int,
     cache: Path | None,
     as_json: bool,
+    preset_name: str | None,
+    assignments: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Find an architecture.
 
-    Candidates are trained just enough to judge them: the decoder alone on stored encoder outputs, then, for those that
-    do well, everything for an epoch. A controller learns from the rewards what to propose next. The run folder can be
-    killed at any moment and continued.
+    A candidate is trained for a short time and evaluated: the decoder alone on cached encoder outputs, then, if its
+    reward is high enough, the whole network for an epoch. A controller learns from the rewards what to propose next.
+    The search can be killed at any moment and resumed.
 
     \b
     fastnas search                                     generated scenes, about ten minutes on a laptop
@@ -147,14 +194,15 @@ def search(
     from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views, best_record
     from fastnas.search.report.page import training_command, write_report
 
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    cuda = accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available())
+    device = torch.device("cuda" if cuda else "cpu")
     if resume is not None:
         keep_settings(CHANGEABLE)
         run = Run.resume(resume)
         if options["candidates"] is not None or options["hours"] is not None:
             run.extend(options["candidates"], options["hours"])
     else:
-        run = Run.start(out or Path("runs/search"), _settings(options, chosen))
+        run = Run.start(out or Path("runs/search"), _settings(options, preset_name, assignments, device))
     settings, folder = run.settings, cache or cache_root()
     console = Console(highlight=False, stderr=as_json)
     with ExitStack() as stack:
@@ -163,7 +211,7 @@ def search(
         terminal = stack.enter_context(Terminal(console))
         board = stack.enter_context(TensorBoard(run.folder, run.records))
         views = Views(*([JsonLines()] if as_json else []), terminal, board)
-        evaluator = prepare(settings, cache=folder, device=chosen, workers=workers, notify=views.preparing)
+        evaluator = prepare(settings, cache=folder, device=device, workers=workers, notify=views.preparing)
 
         def count(genotype: Any) -> dict[str, float]:
             return costs(genotype, evaluator.images.task, settings.evaluation.encoder, settings.limits, folder)
@@ -179,7 +227,7 @@ def search(
         driver.go_on()
     best = best_record(run.records)
     if best is None:
-        raise FastnasError(f"no candidate of {run.folder} could be judged; its history.jsonl gives the reasons")
+        raise FastnasError(f"no candidate of {run.folder} was evaluated; its history.jsonl gives the reasons")
     if as_json:
         click.echo(json.dumps({"event": "end", "run": str(run.folder), "best": json.loads(best.to_json())}))
     console.print(
@@ -192,8 +240,8 @@ def search(
     console.print(f"next: {training_command(run.folder, settings)}", soft_wrap=True)
 
 
-def _headline(run: Any) -> str:
-    """What begins, and what everyone should know of its encoder."""
+def _headline(run: Run) -> str:
+    """Strategy, data and budget of the search, with a warning where the encoder's weights make rewards unreliable."""
     settings = run.settings
     how, lines = settings.evaluation, []
     budget = [f"{settings.candidates} candidates"] if settings.candidates else []
@@ -204,51 +252,40 @@ def _headline(run: Any) -> str:
     )
     if how.encoder_weights == "none":
         lines.append(
-            "WARNING: the encoder starts at random and stays frozen in stage 1, so rewards say little of what a "
-            "trained one would give. Use --encoder-weights imagenet, or a file."
+            "WARNING: the encoder has random weights and stays frozen in stage 1, so rewards say little about those "
+            "with a trained encoder. Use --encoder-weights imagenet, or a file."
         )
     if how.encoder_weights == "scenes":
         lines.append(
             f"encoder: {how.encoder}, trained for a minute on generated scenes: enough to try a search out without a "
-            "download. For results that mean something use --encoder-weights imagenet."
+            "download. For reliable rewards use --encoder-weights imagenet."
         )
     if how.distillation and not how.teacher:
-        lines.append("no --teacher is given: stage 1 goes without distillation")
+        lines.append("no --teacher is given: stage 1 trains without knowledge distillation")
     return "\n".join(lines)
 
 
-def _settings(options: dict[str, Any], device: torch.device) -> SearchSettings:
+def _settings(
+    options: dict[str, Any], preset_name: str | None, assignments: tuple[str, ...], device: torch.device
+) -> SearchSettings:
     """The settings that the options describe, for training on a device."""
     from fastnas.config import changed, override
     from fastnas.search.presets import preset
 
     synthetic = options["data"] == "synthetic"
-    weights = options["encoder_weights"] or ("scenes" if synthetic else "imagenet")
-    given = {
-        "data": options["data"], "root": options["root"] and lasting(options["root"]), "task": options["task"],
-        "seed": options["seed"],
-        "candidates": options["candidates"], "hours": options["hours"],
-        "policy.strategy": options["strategy"], "stop.rule": options["stop_rule"],
-        "evaluation.encoder": options["encoder"],
-        "evaluation.precision": options["precision"] or _native_precision(device),
-        "evaluation.encoder_weights": lasting_file(weights),
-        "evaluation.teacher": options["teacher"] and lasting_file(options["teacher"]),
-        "evaluation.polyak": False if options["no_polyak"] else None,
-        "evaluation.auxiliary": False if options["no_aux"] else None,
-        "evaluation.distillation": False if options["no_distillation"] else None,
-        "limits.parameters": options["max_parameters"], "limits.madds": options["max_madds"],
-        "limits.latency": options["max_latency"], "limits.target_latency": options["target_latency"],
-        "limits.latency_host": options["latency_host"], "limits.resolution": options["res"],
-    }  # fmt: skip
-    if options["candidates"] is None and options["hours"] is None:
+    given = {SETTING[name]: value for name, value in options.items() if value is not None}
+    if given.keys().isdisjoint(("candidates", "hours")):
         given |= {"hours": SYNTHETIC_HOURS} if synthetic else {"candidates": OTHER_CANDIDATES}
-    settings = preset(options["preset_name"] or ("tiny" if synthetic else "paper"))
-    settings = changed(settings, {name: value for name, value in given.items() if value is not None})
-    return override(settings, options["assignments"])
+    defaults = {
+        "evaluation.precision": _native_precision(device),
+        "evaluation.encoder_weights": "scenes" if synthetic else "imagenet",
+    }
+    settings = preset(preset_name or ("tiny" if synthetic else "paper"))
+    return override(changed(settings, defaults | given), assignments)
 
 
 def _native_precision(device: torch.device) -> str:
-    """`bf16` where a device has it in hardware: faster, and the rewards are as good (docs/results.md); else `fp32`."""
+    """`bf16` where a device has it in hardware: faster, with rewards as good (docs/results.md); else `fp32`."""
     import torch
 
     if device.type == "cuda":

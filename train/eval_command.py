@@ -11,7 +11,7 @@ import click
 
 from fastnas.errors import FastnasError
 from fastnas.jetson.options import RESOLUTION
-from fastnas.options import accelerator
+from fastnas.options import ACCELERATOR
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def _scales(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ..
 @click.option("--pictures", type=click.Path(file_okay=False, path_type=Path), help="Folder for a picture per image.")
 @click.option("--limit", type=click.IntRange(0), default=0, help="Only so many images, evenly spread; 0 for all.")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loader processes.")
-@accelerator("--accelerator")
+@ACCELERATOR
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate_command(
     model: Path,

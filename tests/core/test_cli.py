@@ -145,8 +145,8 @@ def test_examples_in_the_help_stay_one_a_line(name: str) -> None:
         (("train", "arch0", "--devices", "0"), "neither a number of processes"),
         (("train", "arch0", "--devices", "all"), "neither a number of processes"),
         (("eval", "model.safetensors", "--accelerator", "gpu7"), "'gpu7' is not one of"),
-        (("search", "--device", "gpu7", "--out", "never"), "'gpu7' is not one of"),
-        (("search", "--device", "cuda", "--out", "never"), "no CUDA GPU"),
+        (("search", "--accelerator", "gpu7", "--out", "never"), "'gpu7' is not one of"),
+        (("search", "--accelerator", "cuda", "--out", "never"), "no CUDA GPU"),
     ],
 )
 def test_devices_that_are_not_there_are_refused_before_anything_begins(

@@ -322,7 +322,7 @@ def test_candidates_are_trained_in_what_the_machine_has(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has: str, precision: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
-    common = ["search", "--device", "cpu", "--encoder-weights", str(tmp_path / "absent.pth"), "--out"]
+    common = ["search", "--accelerator", "cpu", "--encoder-weights", str(tmp_path / "absent.pth"), "--out"]
     CliRunner().invoke(main, [*common, str(tmp_path / "own")])
     CliRunner().invoke(main, [*common, str(tmp_path / "asked"), "--precision", "fp32"])
     assert SearchSettings.load(tmp_path / "own").evaluation.precision == precision

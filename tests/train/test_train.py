@@ -159,7 +159,7 @@ def test_what_stops_the_first_process_stops_all_with_one_reason(tmp_path: Path) 
     assert "Traceback" not in done.stderr
 
 
-def test_data_that_shows_nothing_to_measure_is_said(tmp_path: Path) -> None:
+def test_data_without_labels_to_evaluate_on_is_an_error(tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "image.png")
     Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
     (tmp_path / "dataset.json").write_text('{"kind": "segmentation", "classes": ["a", "b"]}')
@@ -169,7 +169,7 @@ def test_data_that_shows_nothing_to_measure_is_said(tmp_path: Path) -> None:
     arguments = ["train", *SMALL[:5], *data, "--workers", "0", "--accelerator", "cpu", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
-    assert "folder shows nothing that mean_iou could be measured on" in result.stderr
+    assert "folder has no labels that mean_iou could be computed from" in result.stderr
 
 
 def test_the_split_to_train_on_is_not_the_one_to_evaluate(tmp_path: Path) -> None:
