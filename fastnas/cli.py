@@ -31,7 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry("fastnas.train.command:train", "Train a network fully."),
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),
     "export": Entry("fastnas.deploy.command:export", "Write a network as an optimised, checked ONNX artifact."),
-    "data": Entry("fastnas.data.command:data", "Check datasets."),
+    "data": Entry("fastnas.data.command:data", "Check, show and import datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
     "camera": Entry("fastnas.jetson.camera.command:camera", "Show live segmentation, depth or pose of a camera."),
     "doctor": Entry("fastnas.jetson.commands:doctor", "Say what this machine has, lacks, and how to fix it."),

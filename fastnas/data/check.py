@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ import numpy as np
 from fastnas.data import describe, open_dataset
 from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.info import MissingData
+from fastnas.data.progress import Track
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE, Pose, Segmentation
-
-Track = Callable[[Iterable[int], str], Iterable[int]]
-"""Yields the indices and shows a progress bar with the title."""
 
 
 @dataclass
@@ -74,7 +71,7 @@ def check_dataset(
     root: Path | None,
     task: str | None = None,
     decode: int | None = 100,
-    track: Track = lambda indices, title: indices,
+    track: Track = lambda things, title: things,
 ) -> Report:
     """Read the headers of every sample, and decode some samples.
 

@@ -1,13 +1,14 @@
-"""`fastnas data`: checks of datasets before they are trained on."""
+"""`fastnas data`: datasets from labelling tools, checks and drawings of datasets before they are trained on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from fastnas.data.importing.command import import_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,10 @@ SHOWN = 10
 
 @click.group()
 def data() -> None:
-    """Check datasets."""
+    """Check, show and import datasets."""
+
+
+data.add_command(import_command)
 
 
 @data.command()
@@ -35,17 +39,11 @@ def check(name: str, root: Path | None, task: str | None, decode_all: bool, as_j
     Exit code 1 when there are no samples, or something is broken.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from fastnas.data.check import check_dataset
+    from fastnas.data.progress import shown_progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
-
-        def track(indices: Iterable[int], title: str) -> Iterable[int]:
-            return progress.track(indices, description=title)
-
+    with shown_progress() as track:
         report = check_dataset(name, root, task, decode=None if decode_all else 100, track=track)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
@@ -53,6 +51,31 @@ def check(name: str, root: Path | None, task: str | None, decode_all: bool, as_j
         _print(report, Console(highlight=False, soft_wrap=True))
     if not report.ok:
         raise SystemExit(1)
+
+
+@data.command()
+@click.argument("name", metavar="DATASET")
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
+@click.option("--task", help="segmentation, pose or depth, where the dataset has several.")
+@click.option("--split", default="train", show_default=True, help="The part of the dataset.")
+@click.option("--out", type=click.Path(path_type=Path), help="The PNG to write; DATASET-SPLIT.png where not given.")
+@click.option("--count", type=click.IntRange(1, 60), default=6, show_default=True, help="How many samples to draw.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was drawn as JSON.")
+def show(
+    name: str, root: Path | None, task: str | None, split: str, out: Path | None, count: int, as_json: bool
+) -> None:
+    """Draw samples of DATASET with their labels on one sheet, spread evenly over the split."""
+    from fastnas.data import open_dataset
+    from fastnas.data.show import draw_sheet
+
+    target = out or Path(f"{name}-{split}.png")
+    dataset = open_dataset(name, root, split, task)
+    drawn = draw_sheet(dataset, target.expanduser(), count)
+    if as_json:
+        values = {"dataset": name, "split": split, "samples": len(dataset), "out": str(target), "drawn": drawn}
+        click.echo(json.dumps(values, indent=2))
+    else:
+        click.echo(f"{len(drawn)} of {len(dataset)} samples of {name} {split} drawn in {target}")
 
 
 def _print(report: Report, console: Console) -> None:
