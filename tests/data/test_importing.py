@@ -22,14 +22,25 @@ from fastnas.data.importing.formats.masks import guess_classes
 from fastnas.data.importing.near_duplicates import Frame, choose_validation, difference_hash, group_frames
 from fastnas.data.importing.shapes import Bitmap, Outline, Runs
 from fastnas.errors import FastnasError
+from fastnas.tasks import Pose, Segmentation
 from tests.helpers import exports
 from tests.helpers.exports import CLASSES, NAMES, TRAIN, VAL, H, W, dump, photo, save, text
 
 
+def samples(root: Path, split: str = "train") -> list[Any]:
+    dataset = open_dataset("folder", root, split=split)
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def task(root: Path) -> Segmentation:
+    found = open_dataset("folder", root).task
+    assert isinstance(found, Segmentation)
+    return found
+
+
 def masks(root: Path, split: str = "train") -> dict[str, np.ndarray]:
     """The mask of every sample by the last part of its name."""
-    dataset = open_dataset("folder", root, split=split)
-    return {sample["name"].rpartition("/")[2]: sample["mask"].numpy() for sample in dataset}
+    return {sample["name"].rpartition("/")[2]: sample["mask"].numpy() for sample in samples(root, split)}
 
 
 def all_masks(root: Path, summary: Summary) -> dict[str, np.ndarray]:
@@ -60,7 +71,7 @@ def test_an_export_becomes_the_masks_that_were_drawn(name: str, tmp_path: Path) 
     if name not in ("labelme", "cvat", "supervisely", "masks"):  # they have no splits
         assert {key.partition("_jpg")[0] for key in masks(out)} == set(TRAIN)
         assert {key.partition("_jpg")[0] for key in masks(out, "val")} == set(VAL)
-    classes = open_dataset("folder", out).task.classes
+    classes = task(out).classes
     if name == "voc":
         assert (classes[7], classes[14], len(classes)) == ("car", "motorbike", 21)
     elif name == "masks":
@@ -73,7 +84,7 @@ def test_an_export_becomes_the_masks_that_were_drawn(name: str, tmp_path: Path) 
 def test_colours_of_the_tool_are_kept(name: str, tmp_path: Path) -> None:
     exports.MAKE[name](tmp_path / "source")
     import_dataset(tmp_path / "source", tmp_path / "out")
-    assert open_dataset("folder", tmp_path / "out").task.colours == ((0, 0, 0), *exports.COLOURS)
+    assert task(tmp_path / "out").colours == ((0, 0, 0), *exports.COLOURS)
 
 
 @pytest.mark.parametrize("table", ["lines", "labelmap"])
@@ -96,6 +107,7 @@ def test_keypoints_become_people(tmp_path: Path) -> None:
     summary = import_dataset(tmp_path / "source", tmp_path / "out")
     assert (summary.dataset, summary.images, summary.dropped) == ("keypoints", {"train": 4, "val": 1}, [])
     dataset = open_dataset("keypoints", tmp_path / "out", split="val")
+    assert isinstance(dataset.task, Pose)
     assert dataset.task.joints == exports.JOINTS
     assert dataset.task.skeleton == ((0, 1), (0, 2))
     assert dataset.task.mirror == (0, 2, 1)
@@ -253,7 +265,7 @@ def test_photos_are_upright_with_labels_as_shown(tmp_path: Path) -> None:
     save(photo("lake").transpose(Image.Transpose.ROTATE_90), path, exif=exif, quality=95)
     summary = import_dataset(tmp_path / "source", tmp_path / "out")
     assert summary.turned == 1
-    sample = next(s for s in open_dataset("folder", tmp_path / "out") if s["name"].endswith("lake"))
+    sample = next(s for s in samples(tmp_path / "out") if s["name"].endswith("lake"))
     np.testing.assert_array_equal(sample["mask"].numpy(), exports.ids("lake"))
     shown = sample["image"].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(shown - np.asarray(photo("lake")).astype(int)).mean() < 6
@@ -622,7 +634,8 @@ def test_damaged_people_are_left_out(changed: dict[str, Any], fault: str, tmp_pa
 def mutated(value: Any, chance: random.Random) -> Any:
     """A JSON value with one of its parts replaced by something that does not belong there."""
     value = copy.deepcopy(value)
-    place, key = None, None
+    place: Any = None
+    key: Any = None
     inner = value
     while isinstance(inner, (dict, list)) and inner and chance.random() < 0.9:
         place, key = inner, chance.choice(list(inner)) if isinstance(inner, dict) else chance.randrange(len(inner))
@@ -718,9 +731,9 @@ def test_more_than_ten_lines_are_counted(tmp_path: Path) -> None:
     assert "left out: 12 in all (--json lists them)" in result.output
 
 
-@pytest.mark.parametrize("task", ["segmentation", "depth", "pose"])
-def test_show_draws_synthetic_scenes(task: str, tmp_path: Path) -> None:
-    command = ["data", "show", "synthetic", "--task", task, "--out", str(tmp_path / "sheet.png"), "--count", "4"]
+@pytest.mark.parametrize("kind", ["segmentation", "depth", "pose"])
+def test_show_draws_synthetic_scenes(kind: str, tmp_path: Path) -> None:
+    command = ["data", "show", "synthetic", "--task", kind, "--out", str(tmp_path / "sheet.png"), "--count", "4"]
     result = CliRunner().invoke(main, [*command, "--json"])
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["drawn"]) == 4
