@@ -158,3 +158,10 @@ def test_devices_that_are_not_there_are_refused_before_anything_begins(
     assert result.exit_code == 2
     assert complaint in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("command", "name"), [("train", "decoder.lr"), ("search", "evaluation.stage1_batch")])
+def test_set_help_lists_the_settings(command: str, name: str) -> None:
+    result = run(command, "--set", "help")
+    assert result.exit_code == 0
+    assert f"{name} (" in result.stdout

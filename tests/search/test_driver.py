@@ -302,6 +302,7 @@ def test_a_real_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_pa
         (["--time", "soon"], "'soon' is not a time such as 90s"),
         (["--set", "evaluation.colour=1"], "setting evaluation.colour does not exist"),
         (["--set", "colour"], "'colour' is not NAME=VALUE"),
+        (["--data", "camvid", "--set", "root=2024"], "CamVid: 2024 is not there"),
         (["--set", "policy.clip=7"], "setting policy.clip must be a number >= 0 and <= 1, not 7"),
         (["--resume", "absent"], "is not a run folder"),
         (["--resume", "absent", "--strategy", "random"], "continues a run as it was begun: leave out --strategy"),
