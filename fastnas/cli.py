@@ -34,7 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "data": Entry("fastnas.data.command:data", "Check, show and import datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
     "camera": Entry("fastnas.jetson.camera.command:camera", "Show live segmentation, depth or pose of a camera."),
-    "doctor": Entry("fastnas.jetson.commands:doctor", "Say what this machine has, lacks, and how to fix it."),
+    "doctor": Entry("fastnas.jetson.commands:doctor", "Check this machine, and name the command for each problem."),
     "demo": Entry("fastnas.demo.command:demo", "Run everything that is here, end to end, in minutes."),
 }
 

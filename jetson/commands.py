@@ -115,11 +115,11 @@ def jetson_bench(
     context.exit(REGRESSED if any(change.regressed for change in changes) else UNRELIABLE if unreliable else 0)
 
 
-@main.command("doctor", short_help="Say what this machine has, lacks, and how to fix it.")
-@click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
+@main.command("doctor", short_help="Check this machine, and name the command for each problem.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Say what this machine has, what is missing, and the command that fixes it. Exits with 1 if something fails."""
+    """List what this machine has, what is missing, and the command that fixes it. Exits with 1 if something fails."""
     from fastnas.jetson.system.doctor import examine, to_text
     from fastnas.jetson.system.findings import FAIL
     from fastnas.jetson.system.machine import Machine

@@ -1,1 +1,1 @@
-"""The benchmark: measurement protocol, report, and measuring over SSH."""
+"""The benchmark: measurement, report, and measuring over SSH."""

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import tempfile
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List
+from typing import Any, Iterator, List
 
+from fastnas.jetson.engine.base import Log
 from fastnas.jetson.errors import JetsonError
 
 HIGHEST_MODE = "0"
@@ -16,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def pinned_clocks(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
+def pinned_clocks(wanted: bool, log: Log) -> Iterator[None]:
     """With `wanted`: power mode 0 and `jetson_clocks`, read back; restored at the end, on errors and on signals.
 
     Raises:
@@ -40,7 +41,7 @@ def pinned_clocks(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
             if _power_mode() != HIGHEST_MODE:
                 raise JetsonError("the board did not take power mode {}; some modes need a reboot".format(HIGHEST_MODE))
             _run(["jetson_clocks"])
-            say("clocks pinned (power mode {}, before {})".format(HIGHEST_MODE, mode))
+            log("clocks pinned (power mode {}, before {})".format(HIGHEST_MODE, mode))
             yield
         finally:
             # A second signal must not leave the board half restored.
@@ -50,7 +51,7 @@ def pinned_clocks(wanted: bool, say: Callable[[str], None]) -> Iterator[None]:
             if mode != _power_mode():
                 _run(["nvpmodel", "-m", mode])
             _run(["jetson_clocks", "--restore", stored])
-            say("clocks restored")
+            log("clocks restored")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         for number, handler in previous.items():
@@ -66,7 +67,7 @@ def _power_mode() -> str:
     """The current mode's number: the last line of `nvpmodel -q`."""
     found = re.findall(r"^(\d+)\s*$", _run(["nvpmodel", "-q"]), re.MULTILINE)
     if not found:
-        raise JetsonError("nvpmodel -q does not say the power mode")
+        raise JetsonError("nvpmodel -q does not print the power mode")
     return str(found[-1])
 
 

@@ -27,7 +27,7 @@ from fastnas.jetson.files import PACKAGE, sha256_of
 from fastnas.jetson.sidecar import FILE_NAME, load
 
 FOLDER = '"${FASTNAS_CACHE:-$HOME/.cache/fastnas}"/remote'
-"""The shell's word for the folder on the board; as `files.cache_root` has it there."""
+"""The folder on the board, as its shell reads it: under `files.cache_root`."""
 PYTHON = "python3"
 CONNECTION_LOST = 255
 COPY_TRIES = 3
@@ -108,7 +108,7 @@ class Board:
 
 @contextmanager
 def connect(host: str, port: int) -> Iterator[Board]:
-    """A board for the length of a `with`; a lost connection becomes a line that says what to do."""
+    """A board for the length of a `with`; a lost connection becomes a JetsonError with advice."""
     if shutil.which("ssh") is None:
         raise JetsonError("ssh is not installed; run: sudo apt-get install openssh-client")
     # In /tmp, for the path of a socket may have 104 characters at most.
@@ -150,13 +150,13 @@ def measure_there(
         images = _images(folder) if folder else {}
         _copy(board, dict(_files(workloads), **images), log)
         report = "report-{}.json".format(uuid.uuid4().hex)
-        words = [PYTHON, "-m", "fastnas.jetson", "measure", json.dumps(_request(workloads, settings, images))]
-        words += ["--report", report] + ["--pin-clocks"] * pin_clocks
+        command = [PYTHON, "-m", "fastnas.jetson", "measure", json.dumps(_request(workloads, settings, images))]
+        command += ["--report", report] + ["--pin-clocks"] * pin_clocks
         enter = "cd {} && ".format(FOLDER)
         try:
             # On Python 3.6 click refuses to run without a locale that knows UTF-8.
             variables = "PYTHONPATH=. PYTHONUNBUFFERED=1 LC_ALL=C.UTF-8 "
-            board.watch(enter + "exec env " + variables + " ".join(map(shlex.quote, words)), log)
+            board.watch(enter + "exec env " + variables + " ".join(map(shlex.quote, command)), log)
             text = board.run(enter + "cat " + report)
         finally:
             with suppress(ConnectionError, JetsonError):  # the error that is already on its way matters more
@@ -174,7 +174,7 @@ def _request(workloads: Sequence[Workload], settings: Settings, images: Dict[str
 def read_request(text: str) -> Tuple[Sequence[Workload], Settings, Optional[str]]:
     """Read `_request`'s values: workloads, settings, and the folder of images or None."""
     values = json.loads(text)
-    workloads = [Workload(load(folder), (height, width), word) for folder, (height, width), word in values["workloads"]]
+    workloads = [Workload(load(folder), (height, width), name) for folder, (height, width), name in values["workloads"]]
     return workloads, Settings.from_dict(values["settings"]), values["images"]
 
 

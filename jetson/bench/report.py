@@ -104,14 +104,14 @@ def to_table(report: Dict[str, Any]) -> str:
     heads = ("network", "size", "engine", "ms (mean ± std)") + percentiles + ("FPS", "end to end", "FPS", "")
     cells = [heads]  # type: List[Tuple[str, ...]]
     for row in rows:
-        ms, whole = row["ms"]["compute"], row["ms"]["end_to_end"]
+        ms, total = row["ms"]["compute"], row["ms"]["end_to_end"]
         values = ["{:.2f}".format(ms[name]) for name in percentiles]
         values[-1] += "?" if ms["count"] < 1000 else ""
         name = _network(row) + ("" if row["trained"] else " (untrained)")
         cells.append(
             (name, "{}x{}".format(*row["size"]), row["engine"]["engine"], _mean_std(ms["mean"], ms["std"]))
             + tuple(values)
-            + ("{:.1f}".format(row["fps"]["inference"]), _mean_std(whole["mean"], whole["std"]))
+            + ("{:.1f}".format(row["fps"]["inference"]), _mean_std(total["mean"], total["std"]))
             + ("{:.1f}".format(row["fps"]["end_to_end"]), "unreliable" if row["reasons"] else "")
         )
     stages = [("stage, mean ms",) + STAGES]  # type: List[Tuple[str, ...]]
@@ -234,8 +234,8 @@ class Change(NamedTuple):
         """The change as a line of text."""
         if self.ratio is None:
             return "{}: not in the earlier report".format(self.name)
-        word = "REGRESSED" if self.regressed else "ok"
-        return "{}: {:.3f} of the earlier median, {}".format(self.name, self.ratio, word)
+        status = "REGRESSED" if self.regressed else "ok"
+        return "{}: {:.3f} of the earlier median, {}".format(self.name, self.ratio, status)
 
 
 def compare(new: Dict[str, Any], old: Dict[str, Any]) -> List[Change]:

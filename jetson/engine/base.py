@@ -97,7 +97,7 @@ class Engine:
         wanted = batch + (height // sidecar.output.stride, width // sidecar.output.stride)
         if sidecar.output.decode == "peaks":
             wanted = planes + (3,)
-        message = "{}: the graph's output is {}, the sidecar says {}; export it again"
+        message = "{}: the graph's output is {}, the sidecar has {}; export it again"
         if tuple(shape) != wanted:
             raise JetsonError(message.format(sidecar.name, list(shape), list(wanted)))
         if sidecar.output.decode != "labels" and np.dtype(dtype) != np.float32:

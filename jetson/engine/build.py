@@ -52,12 +52,12 @@ class BuildOrder(NamedTuple):
 
     def trtexec(self) -> str:
         """The command of NVIDIA's own tool that builds the same."""
-        words = ["trtexec", "--onnx=" + self.onnx, "--saveEngine=" + self.engine]
-        words.append("--shapes={}:{}".format(self.input, "x".join(map(str, self.shape))))
-        words.append(("--memPoolSize=workspace:{}" if self.pools else "--workspace={}").format(self.workspace_mb))
-        words += ["--" + flag.lower() for flag in self.flags] + ["--stronglyTyped"] * self.typed
-        words += [] if self.dla is None else ["--useDLACore={}".format(self.dla), "--allowGPUFallback"]
-        return " ".join(map(shlex.quote, words))
+        command = ["trtexec", "--onnx=" + self.onnx, "--saveEngine=" + self.engine]
+        command.append("--shapes={}:{}".format(self.input, "x".join(map(str, self.shape))))
+        command.append(("--memPoolSize=workspace:{}" if self.pools else "--workspace={}").format(self.workspace_mb))
+        command += ["--" + flag.lower() for flag in self.flags] + ["--stronglyTyped"] * self.typed
+        command += [] if self.dla is None else ["--useDLACore={}".format(self.dla), "--allowGPUFallback"]
+        return " ".join(map(shlex.quote, command))
 
 
 class BuildError(Exception):
@@ -108,7 +108,7 @@ def make_logger(trt: Any) -> Any:
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.last_error = "it does not say why"
+            self.last_error = "no reason is given"
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
@@ -169,7 +169,7 @@ def _save_timings(config: Any, path: Optional[str]) -> None:
 
 
 def main(arguments: List[str]) -> int:
-    """Build as the JSON of a `BuildOrder` says; the reason of a failure is the last line of stderr."""
+    """Build from the JSON of a `BuildOrder`; the reason of a failure is the last line of stderr."""
     try:
         # The kernel ends this process with its parent, so that no forgotten build keeps a board's memory.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)

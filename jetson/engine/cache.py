@@ -1,7 +1,7 @@
 """Built engines, kept under everything that decides whether an engine still fits, with the reason for every rebuild.
 
 An engine works only with the TensorRT and the GPU that built it. The cache is the folder `engines` of
-`files.cache_root`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, which says what it was built from
+`files.cache_root`: `NAME-KEY.engine` and, written after it, `NAME-KEY.json`, with what it was built from
 and, once compared, how far its output is from its graph's.
 """
 

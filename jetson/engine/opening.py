@@ -30,7 +30,7 @@ def target_of(engine: str) -> str:
 def precisions(artifact: Artifact, engine: str) -> List[str]:
     """The precisions of an artifact that an engine (not `auto`) may run, in the order of `PRECISIONS`.
 
-    TensorRT up to 10 makes fp16 of the fp32 file; a later one says when it opens the artifact that it needs a file.
+    TensorRT up to 10 makes fp16 of the fp32 file; TensorRT 11 needs a file, and refuses when the engine is opened.
     """
     target = target_of(engine)
     found = {file.precision for file in artifact.sidecar.files if target in file.targets}

@@ -46,14 +46,14 @@ class OnnxRuntimeEngine(Engine):
         """Allocate and bind the arrays; names and types must be the sidecar's."""
         sidecar, session = self._artifact.sidecar, self._session
         given, asked = session.get_inputs()[0], session.get_outputs()[0]
-        for kind, found, said in (
+        for kind, found, expected in (
             ("input", given.name, sidecar.input.name),
             ("output", asked.name, sidecar.output.name),
         ):
-            if found != said:
-                raise JetsonError("{}: the {} is {!r}, the sidecar says {!r}".format(path, kind, found, said))
+            if found != expected:
+                raise JetsonError("{}: the {} is {!r}, the sidecar has {!r}".format(path, kind, found, expected))
         if _TYPES.get(given.type) != np.dtype(sidecar.input.dtype):
-            raise JetsonError("{}: the input is {}, the sidecar says {}".format(path, given.type, sidecar.input.dtype))
+            raise JetsonError("{}: the input is {}, the sidecar has {}".format(path, given.type, sidecar.input.dtype))
         self.input = np.zeros(sidecar.input.shape(self._size), sidecar.input.dtype)
         try:
             self.output = np.ascontiguousarray(session.run([asked.name], {given.name: self.input})[0])

@@ -163,7 +163,7 @@ class TensorRTEngine(Engine):
         self.input.fill(0)
 
     def _compare(self, cache: EngineCache, path: str, onnx: str, precision: str, log: Log) -> None:
-        """Check that a new engine computes what its graph says; one that does not is not kept."""
+        """Compare a new engine with its graph; one that differs is not kept."""
         found = verify.difference(self, self._artifact.sidecar, self._size, onnx, log)
         if found is not None:
             if found > verify.ALLOWED[precision]:

@@ -28,10 +28,10 @@ class Tensors:
             JetsonError: they differ.
         """
         if sorted(self._names) != sorted([given, asked]):
-            message = "the engine has the tensors {}, the sidecar says {} and {}"
+            message = "the engine has the tensors {}, the sidecar has {} and {}"
             raise JetsonError(message.format(", ".join(self._names), given, asked))
         if self.dtype(given) != np.dtype(dtype):
-            raise JetsonError("the engine's input is {}, the sidecar says {}".format(self.dtype(given), dtype))
+            raise JetsonError("the engine's input is {}, the sidecar has {}".format(self.dtype(given), dtype))
 
     def set_input_shape(self, name: str, shape: Tuple[int, ...]) -> None:
         """Fix the input's shape, for an engine that would take others."""

@@ -95,7 +95,7 @@ class Machine:
 
     @property
     def swap_mb(self) -> Optional[float]:
-        """The size of all swap, or None where /proc does not say."""
+        """The size of all swap, or None where /proc does not have it."""
         total = self.sensors.meminfo().get("SwapTotal")
         return None if total is None else total / 1024
 
@@ -127,7 +127,7 @@ class Machine:
         }
 
     def title(self) -> str:
-        """One line for people."""
+        """The machine in one line, for reports."""
         if self.module is not None and self.l4t is not None:
             mode = self.power_mode or "power mode unknown"
             return "{}, L4T {} (JetPack {}), {}".format(self.module, self.l4t, self.jetpack, mode)

@@ -82,7 +82,7 @@ class Sensors:
         return max((clock for clock in clocks if clock is not None), default=None)
 
     def memory_mb(self) -> Optional[float]:
-        """Memory in use on the whole machine; the GPU of a Jetson uses the same."""
+        """Memory in use on the machine; the GPU of a Jetson shares it."""
         meminfo = self.meminfo()
         total, available = meminfo.get("MemTotal"), meminfo.get("MemAvailable")
         return None if total is None or available is None else (total - available) / 1024

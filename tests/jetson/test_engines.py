@@ -451,9 +451,9 @@ def test_an_engine_runs_only_in_its_own_thread(toys):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"input": ("picture", "NCHW", (0, 0, 0), (1, 1, 1))}, "the input is 'image', the sidecar says 'picture'"),
-        ({"input": ("image", "NHWC", (0, 0, 0), (1, 1, 1))}, r"the input is tensor\(float\), the sidecar says uint8"),
-        ({"output": ("output", "logits", 8)}, r"output is \[1, 3, 8, 8\], the sidecar says \[1, 3, 4, 4\]"),
+        ({"input": ("picture", "NCHW", (0, 0, 0), (1, 1, 1))}, "the input is 'image', the sidecar has 'picture'"),
+        ({"input": ("image", "NHWC", (0, 0, 0), (1, 1, 1))}, r"the input is tensor\(float\), the sidecar has uint8"),
+        ({"output": ("output", "logits", 8)}, r"output is \[1, 3, 8, 8\], the sidecar has \[1, 3, 4, 4\]"),
     ],
 )
 def test_a_graph_that_is_not_what_the_sidecar_says_is_refused(toys, change, text):
