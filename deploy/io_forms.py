@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from fastnas.deploy.graph.ir import Affine, ArgMax, Builder, Bytes, Graph, Input, Node, Peaks, Resize, rewrite
+from fastnas.jetson.inference.decode import peak_step
 
 Layout = Literal["NCHW", "NHWC"]
 Head = Literal["plain", "upsampled", "labels", "peaks"]
@@ -41,7 +42,7 @@ def give(graph: Graph, head: Head, layout: Layout = "NCHW") -> Graph:
     Upsampling and arg-max are much faster in ONNX Runtime with a pixel's channels side by side. TensorRT 8 is not known
     to resize that way, so it is done where bytes as input (`NHWC`) leave out TensorRT anyway.
 
-    Peaks, one for each channel, are found in the output as it is: upsampled, they would lie between the same cells.
+    Peaks, one for each channel, are found in the output as it is: the decoder works between cells.
     """
     if head == "plain":
         return graph
@@ -50,7 +51,7 @@ def give(graph: Graph, head: Head, layout: Layout = "NCHW") -> Graph:
         build.add(node.op, *node.inputs, name=name)
     output, stride = graph.output, graph.shapes[graph.output].stride
     if head == "peaks":
-        return Graph(build.nodes, build.add(Peaks(), output, name="joints"))
+        return Graph(build.nodes, build.add(Peaks(peak_step(stride)), output, name="joints"))
     if head == "labels" and layout == "NHWC":
         return Graph(build.nodes, build.add(ArgMax(stride), output, name="labels"))
     if stride > 1:

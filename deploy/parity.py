@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from fastnas.deploy.io_forms import Head
 from fastnas.deploy.onnx.writer import OUTPUT
 from fastnas.errors import FastnasError, MissingPackage, first_line
+from fastnas.jetson.inference.decode import peak_step
 
 FloatArray = NDArray[np.float32]
 
@@ -91,7 +92,8 @@ def compare(
         if found.shape != wanted:
             raise FastnasError(f"the ONNX graph gives {list(found.shape)}, the network {list(wanted)}")
         if head == "peaks":
-            agreements.append(_as_high(found, expected))
+            stride = image.shape[2] // expected.shape[2]
+            agreements.append(_as_high(found, expected, peak_step(stride)))
             found, expected = found[..., 2], expected.max((2, 3))
         else:
             classes = found if head == "labels" else found.argmax(1)
@@ -175,13 +177,17 @@ def reference(network: nn.Module, image: Tensor, head: Head = "plain") -> FloatA
     return result
 
 
-def _as_high(found: FloatArray, heatmaps: FloatArray) -> float:
-    """The share of peaks [1, J, 3] in cells as high as the highest, but for rounding: of equals, any will do."""
-    column, row = (np.rint(found[0, :, place]).astype(int) for place in (0, 1))
-    inside = (row >= 0) & (row < heatmaps.shape[2]) & (column >= 0) & (column < heatmaps.shape[3])
-    heights = heatmaps[0, np.arange(found.shape[1]), row * inside, column * inside]
+def _as_high(found: FloatArray, heatmaps: FloatArray, step: int) -> float:
+    """The share of peaks [1, J, 3] beside a cell as high as the highest, but for rounding: of equals, any will do.
+
+    The decoder moves a peak by `step / 2` cells at most.
+    """
+    x, y = found[0, :, 0, None, None], found[0, :, 1, None, None]
+    rows, columns = np.indices(heatmaps.shape[2:])
+    beside = (abs(columns - x) <= step / 2 + 1e-3) & (abs(rows - y) <= step / 2 + 1e-3)
+    heights = np.where(beside, heatmaps[0], -np.inf).max((1, 2))
     allowed = TOLERANCE * float(np.abs(heatmaps).max())
-    return float(np.mean(inside & (heights >= heatmaps[0].max((1, 2)) - allowed)))
+    return float(np.mean(heights >= heatmaps[0].max((1, 2)) - allowed))
 
 
 def open_session(model: bytes, threads: int = 0, size: tuple[int, int] | None = None) -> Any:

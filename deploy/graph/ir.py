@@ -162,7 +162,9 @@ class ArgMax:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Column, row and height of the largest value of each channel, [1, J, 3]: see `onnx_peaks`."""
+    """Column, row and height of each channel's peak, [1, J, 3]; `step`, in cells, as in `deploy.onnx.peaks`."""
+
+    step: int
 
 
 @dataclass(frozen=True)

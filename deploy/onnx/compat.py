@@ -21,7 +21,7 @@ NEWEST_IR = 8
 ALLOWED = frozenset(
     {
         "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear",
-        "GatherElements", "GlobalAveragePool", "Greater", "HardSigmoid", "Less", "MatMul", "MaxPool", "Mul",
+        "Div", "GatherElements", "GlobalAveragePool", "HardSigmoid", "Log", "MatMul", "MaxPool", "Mul",
         "QuantizeLinear", "ReduceMax", "Relu", "Reshape", "Resize", "Sigmoid", "Sub", "Transpose",
     }
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The peaks of heatmaps as ONNX operators that TensorRT 8.0 parses.
+"""The decoder of heatmaps as ONNX operators that TensorRT 8.0 parses.
 
-They give what `fastnas.jetson.inference.decode.joints` finds outside.
+They compute what `fastnas.jetson.inference.decode.joints` does, but for the stride.
 
 Shapes: J joints, h and w the heatmaps' size, which stays open.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from onnx import TensorProto
 
 from fastnas.deploy.onnx.nodes import Nodes
+from fastnas.jetson.inference.decode import FLATTEST, LOWEST
 
 PREFIX = "peaks/"
 """Of the names of all operators here."""
@@ -18,12 +19,22 @@ PREFIX = "peaks/"
 _X, _Y = 3, 2
 """The axes."""
 
+_LARGEST = 65504.0
+"""A bound that is never met, but finite in fp16 too: Clip wants one."""
 
-def write_peaks(nodes: Nodes, heatmaps: str, joints: int, out: str) -> None:
-    """[1, J, h, w] -> [1, J, 3]: x and y in cells, moved a quarter towards the higher neighbour, and the height.
+
+def write_peaks(nodes: Nodes, heatmaps: str, joints: int, step: int, out: str) -> None:
+    """[1, J, h, w] -> [1, J, 3]: x and y in cells, between cells by the parabola, and the value of the highest cell.
 
     The first row with a peak, then the first peak in that row: the same as the first of all cells in reading order.
-    Cells and quarters are exact in fp16 up to 512 cells; pixels would not be, so whoever reads them applies the stride.
+    Typed fp16 files keep these operators in float32: beyond 64 cells fp16 would round places to 1/16 of a cell.
+
+    Args:
+        nodes: where the operators go.
+        heatmaps: name of the value.
+        joints: J.
+        step: cells between the three points of a parabola, see `decode.peak_step`.
+        out: name of the result.
     """
     rows = nodes.reduce_max(heatmaps, [_X], f"{PREFIX}rows")
     y = _first_largest(nodes, rows, _Y, "y")
@@ -31,7 +42,7 @@ def write_peaks(nodes: Nodes, heatmaps: str, joints: int, out: str) -> None:
     x = _first_largest(nodes, row, _X, "x")
     column = _line(nodes, heatmaps, x, _X, "column")
     places = [
-        _between_cells(nodes, line, index, axis, joints, name)
+        _between_cells(nodes, line, index, axis, joints, step, name)
         for line, index, axis, name in ((row, x, _X, "x"), (column, y, _Y, "y"))
     ]
     height = nodes.emit("GatherElements", [row, x], f"{PREFIX}height", axis=_X)
@@ -63,30 +74,34 @@ def _known(nodes: Nodes, heatmaps: str, axis: int, value: int) -> str:
     return nodes.emit("Clip", [name, bound, bound], f"{name}/{value}")
 
 
-def _between_cells(nodes: Nodes, line: str, index: str, axis: int, joints: int, name: str) -> str:
-    """The index along a line as a number, a quarter nearer to the higher of its two neighbours; an end stays."""
-    kernel = (1, 3) if axis == _X else (3, 1)
-    pads = [0, 1] * 2 if axis == _X else [1, 0] * 2
+def _between_cells(nodes: Nodes, line: str, index: str, axis: int, joints: int, step: int, name: str) -> str:
+    """The index along a line as a number, moved to the top of the parabola through the logarithms; not at the ends."""
+    length = 2 * step + 1
+    kernel = (1, length) if axis == _X else (length, 1)
+    pads = [0, step] * 2 if axis == _X else [step, 0] * 2
 
-    def convolve(x: str, taps: tuple[float, ...], bias: float, groups: int, made: str) -> str:
-        weight = np.tile(np.array(taps, np.float32).reshape(1, 1, *kernel), (groups, 1, 1, 1))
-        inputs = [nodes.constant(f"{PREFIX}{name}/{made}/weight", weight)]
+    def combine(x: str, taps: tuple[float, float, float], bias: float, groups: int, made: str) -> str:
+        """Each value with those `step` before and after it, as a convolution."""
+        made = f"{PREFIX}{name}/{made}"
+        weight = np.zeros((groups, 1, length), np.float32)
+        weight[..., ::step] = taps
+        inputs = [nodes.constant(f"{made}/weight", weight.reshape(groups, 1, *kernel))]
         if bias:
-            inputs.append(nodes.constant(f"{PREFIX}{name}/{made}/bias", np.full(groups, bias, np.float32)))
-        attributes = {"kernel_shape": list(kernel), "pads": pads, "group": groups}
-        return nodes.emit("Conv", [x, *inputs], f"{PREFIX}{name}/{made}", **attributes)
+            inputs.append(nodes.constant(f"{made}/bias", np.full(groups, bias, np.float32)))
+        return nodes.emit("Conv", [x, *inputs], made, kernel_shape=list(kernel), pads=pads, group=groups)
 
-    rise = convolve(line, (-1, 0, 1), 0, joints, "rise")
-    zero = nodes.constant("clip/0", np.array(0, np.float32))
-    signs = []
-    for kind in ("Greater", "Less"):
-        met = nodes.emit(kind, [rise, zero], f"{PREFIX}{name}/{kind.lower()}")
-        signs.append(nodes.emit("Cast", [met], f"{PREFIX}{name}/{kind.lower()}/number", to=TensorProto.FLOAT))
-    sign = nodes.emit("Sub", signs, f"{PREFIX}{name}/sign")
-    # A quarter inside, where there are two neighbours, and nothing at the ends.
-    quarter = convolve(_known(nodes, line, 5 - axis, 1), (0.25, 0, 0.25), -0.25, 1, "neighbours")
-    quarter = nodes.emit("Relu", [quarter], f"{PREFIX}{name}/quarter")
-    moves = nodes.emit("Mul", [sign, quarter], f"{PREFIX}{name}/moves")
+    def at_least(x: str, least: float, made: str) -> str:
+        bounds = [nodes.constant(f"clip/{value:g}", np.array(value, np.float32)) for value in (least, _LARGEST)]
+        return nodes.emit("Clip", [x, *bounds], f"{PREFIX}{name}/{made}")
+
+    logs = nodes.emit("Log", [at_least(line, LOWEST, "positive")], f"{PREFIX}{name}/logs")
+    rise = combine(logs, (-step / 2, 0, step / 2), 0, joints, "rise")
+    curvature = at_least(combine(logs, (-1, 2, -1), 0, joints, "curvature"), FLATTEST, "curved")
+    top = nodes.emit("Div", [rise, curvature], f"{PREFIX}{name}/top")
+    # One where both points are inside the map, and zero elsewhere.
+    inside = combine(_known(nodes, line, 5 - axis, 1), (1, 0, 1), -1, 1, "neighbours")
+    inside = nodes.emit("Relu", [inside], f"{PREFIX}{name}/inside")
+    moves = nodes.emit("Mul", [top, inside], f"{PREFIX}{name}/moves")
     move = nodes.emit("GatherElements", [moves, index], f"{PREFIX}{name}/move", axis=axis)
     cell = nodes.emit("Cast", [index], f"{PREFIX}{name}/cell", to=TensorProto.FLOAT)
     return nodes.emit("Add", [cell, move], f"{PREFIX}{name}/place")

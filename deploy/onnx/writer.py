@@ -106,8 +106,8 @@ class Writer(Nodes):
                 self.pool(node.op, x, out)
             case Spread(stride):
                 self.emit("Mul", [x[0], self.plane(stride)], out)
-            case Peaks():
-                write_peaks(self, x[0], self.graph.shapes[node.inputs[0]].channels, out)
+            case Peaks(step):
+                write_peaks(self, x[0], self.graph.shapes[node.inputs[0]].channels, step, out)
             case Bytes():
                 self.emit("Transpose", x, f"{out}/planes", perm=[0, 3, 1, 2])
                 self.emit("Cast", [f"{out}/planes"], out, to=TensorProto.FLOAT)

@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from fastnas.deploy.onnx.peaks import PREFIX
+
 HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 
 _SINGLE_INPUTS = {("Resize", 2)}
@@ -41,7 +43,7 @@ class _Converter:
     def convert(self) -> onnx.ModelProto:
         outputs = {value.name for value in self.model.graph.output}
         for node in self.model.graph.node:
-            kind = SINGLE if node.name in self.keep else HALF
+            kind = SINGLE if node.name in self.keep or _places_joints(node) else HALF
             inputs = [self.read(node, place, name, kind) for place, name in enumerate(node.input)]
             (output,) = node.output
             made = self.types[output]
@@ -157,6 +159,11 @@ def value_types(model: onnx.ModelProto) -> dict[str, int]:
         value.name: value.type.tensor_type.elem_type
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
+
+
+def _places_joints(node: onnx.NodeProto) -> bool:
+    """Whether an operator computes on places in heatmaps, which fp16 would round to a fraction of a cell."""
+    return any(name.startswith(PREFIX) for name in (*node.input, *node.output))
 
 
 def _suffix(kind: int) -> str:

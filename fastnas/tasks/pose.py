@@ -1,4 +1,4 @@
-"""Human pose: one heatmap per joint, its peak found between pixels, joints drawn as a skeleton."""
+"""Human pose: one heatmap per joint, decoded to points between its pixels; joints drawn as a skeleton."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fastnas.jetson.inference.decode import SIGMA, joints
 from fastnas.tasks import Pose
 from fastnas.tasks.base import Batch, Pixels, Score, Size, TaskHead, upsample
 from fastnas.tasks.pose_metrics import PoseMetrics
 from fastnas.tasks.visualise import draw
 
 STRIDE = 4
-"""Pixels of the input per pixel of a heatmap."""
-SIGMA = 2
-"""Width of the target's Gaussian, pixels of the heatmap."""
+"""Pixels of the input per pixel of a target heatmap."""
 
 
 class PoseHead(TaskHead):
@@ -36,9 +35,12 @@ class PoseHead(TaskHead):
         return (error * weight).sum() / weight.sum().clamp(min=1)
 
     def decode(self, logits: Tensor, size: Size) -> Tensor:
-        """Joints [N, J, 3]: x and y in pixels of the input, and the heatmap's value at the peak as confidence."""
-        peaks = find_peaks(upsample(logits, _heatmap_size(size)))
-        return torch.cat([(peaks[..., :2] + 0.5) * STRIDE - 0.5, peaks[..., 2:]], -1)
+        """Joints [N, J, 3]: x and y in pixels of the input, and the heatmap's value at the peak as confidence.
+
+        The decoder is that of the device, on heatmaps of the network's own stride.
+        """
+        found = joints(logits.float().cpu().numpy(), round(size[0] / logits.shape[2]))
+        return torch.from_numpy(found).to(logits.device)
 
     def truth(self, sample: Batch) -> Tensor:
         """The labelled joints [J, 3], confidence 1 where visible and 0 elsewhere."""
@@ -63,43 +65,15 @@ class PoseHead(TaskHead):
 
 
 def gaussians(points: Tensor, size: Size) -> Tensor:
-    """Target heatmaps [N, J, h, w] with a Gaussian of height 1 at each of `points` [N, J, 2] (x, y), not rounded."""
-    height, width = size
+    """Target heatmaps [N, J, h, w] with a Gaussian of height 1 at each of `points` [N, J, 2] (x, y), not rounded.
+
+    Its standard deviation is that which the decoder expects, `fastnas.jetson.inference.decode.SIGMA`.
+    """
+    (height, width), sigma = size, SIGMA / STRIDE
     columns = torch.arange(width, device=points.device) - points[..., :1]
     rows = torch.arange(height, device=points.device) - points[..., 1:]
-    across, down = (torch.exp(-(offset**2) / (2 * SIGMA**2)) for offset in (columns, rows))
+    across, down = (torch.exp(-(offset**2) / (2 * sigma**2)) for offset in (columns, rows))
     return down[..., :, None] * across[..., None, :]
-
-
-def find_peaks(heatmaps: Tensor) -> Tensor:
-    """The peak of each heatmap [N, J, h, w], between pixels.
-
-    The logarithm of a Gaussian is a parabola, so the parabola through the highest pixel and the pixels SIGMA away on
-    both sides has its top at the Gaussian's centre. This is the idea of DARK (Zhang et al., "Distribution-aware
-    coordinate representation for human pose estimation", 2020) along each axis. On the exact target it is exact, where
-    the common quarter of a pixel towards the higher neighbour leaves an error of 0.2 pixels RMS; the wide step keeps
-    it steady on noisy heatmaps and on those upsampled from a coarser output.
-
-    Returns:
-        [N, J, 3]: x, y, and the highest pixel's value.
-    """
-    height, width = heatmaps.shape[-2:]
-    value, index = heatmaps.flatten(2).max(-1)
-    row, column = index // width, index % width
-    logs = heatmaps.clamp(min=1e-3).log().flatten(2)
-
-    def offset(place: Tensor, last: int, step: int) -> Tensor:
-        """From the highest pixel to the parabola's top along one axis; 0 where the parabola would leave the map."""
-        before, peak, after = (
-            logs.gather(2, (index + shift).clamp(0, height * width - 1)[..., None])[..., 0]
-            for shift in (-SIGMA * step, 0, SIGMA * step)
-        )
-        top = SIGMA * (after - before) / (2 * (2 * peak - before - after)).clamp(min=1e-6)
-        return torch.where((place >= SIGMA) & (place <= last - SIGMA), top.clamp(-1, 1), 0.0)
-
-    x = column + offset(column, width - 1, 1)
-    y = row + offset(row, height - 1, width)
-    return torch.stack([x, y, value], -1)
 
 
 def _heatmap_size(size: Size) -> Size:

@@ -1,22 +1,37 @@
-"""From the network's output to class ids, joints or metres."""
+"""From the network's output to class ids, joints or metres.
 
-from typing import Any, Callable
+Training, evaluation, the camera and the exported `peaks` all decode heatmaps as `joints` does.
+
+Shapes: N batch, K classes, J joints, h and w the output's height and width.
+"""
+
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
-from fastnas.jetson.sidecar import Output
+if TYPE_CHECKING:
+    from fastnas.jetson.sidecar import Output
 
 Decoder = Callable[[np.ndarray], Any]
 
+SIGMA = 8
+"""Standard deviation, in pixels of the input, of the Gaussians that heatmaps are trained to show."""
 
-def decoder_for(output: Output) -> Decoder:
+LOWEST = 1e-3
+"""Lower values of a heatmap count as this one: their logarithm is noise, or does not exist."""
+
+FLATTEST = 1e-3
+"""Least curvature of a peak, as a share of the Gaussian's: rounding errors would move flatter ones."""
+
+
+def decoder_for(output: "Output") -> Decoder:
     """The function that reads an output array: `labels`, `joints` or `metres`, as the sidecar's `decode` says."""
     if output.decode in ("logits", "labels"):
         return labels
     if output.decode == "heatmaps":
-        return lambda array: joints(array, output.stride)
+        return lambda array: joints(array, output.stride)[0]
     if output.decode == "peaks":
-        return lambda array: to_pixels(array[0], output.stride)
+        return lambda array: to_pixels(array, output.stride)[0]
     return metres
 
 
@@ -26,28 +41,42 @@ def labels(array: np.ndarray) -> np.ndarray:
     return ids.astype(np.uint8)
 
 
-def joints(array: np.ndarray, stride: int) -> np.ndarray:
-    """Joints, float32 [J, 3] of (x, y, score), x and y in pixels of the input, of heatmaps [1, J, h, w].
+def joints(heatmaps: np.ndarray, stride: int) -> np.ndarray:
+    """Joints, float32 [N, J, 3] of (x, y, score), x and y in pixels of the input, of heatmaps [N, J, h, w].
 
-    A peak is moved a quarter of a cell towards its higher neighbour, as is the custom with heatmaps of stride 4.
+    The logarithm of a Gaussian is a parabola, so along each axis the parabola through the highest cell and the cells
+    `peak_step` before and after it has its top at the Gaussian's centre (the idea of DARK: Zhang et al.,
+    "Distribution-aware coordinate representation for human pose estimation", 2020). At the edge of the map, where one
+    of the two is missing, the joint is at the highest cell. The score is that cell's value.
     """
-    maps = array[0]
-    count, height, width = maps.shape
-    peaks = maps.reshape(count, -1).argmax(1)
-    found = np.empty((count, 3), np.float32)
-    for joint, peak in enumerate(peaks):
-        y, x = divmod(int(peak), width)
-        row, column = maps[joint, y], maps[joint, :, x]
-        shift_x = np.sign(row[x + 1] - row[x - 1]) / 4 if 0 < x < width - 1 else 0.0
-        shift_y = np.sign(column[y + 1] - column[y - 1]) / 4 if 0 < y < height - 1 else 0.0
-        found[joint] = x + shift_x, y + shift_y, row[x]
-    return to_pixels(found, stride)
+    batch, count, height, width = heatmaps.shape
+    maps = heatmaps.reshape(batch * count, height * width)
+    highest, step = maps.argmax(1), peak_step(stride)
+    cells = np.stack(np.divmod(highest, width)[::-1], 1)
+    inside = (cells >= step) & (cells < (width - step, height - step))
+    # Of every map the cells left, above, right and below, and the highest itself: one look-up for all.
+    shifts = np.array((-step, -step * width, step, step * width, 0))
+    around = (np.arange(len(maps)) * maps.shape[1] + highest)[:, None] + shifts
+    values = maps.ravel().take(around, mode="clip")
+    logs = np.log(np.maximum(values, LOWEST))
+    before, after, peak = logs[:, :2], logs[:, 2:4], logs[:, 4:]
+    top = (after - before) * (step / 2) / np.maximum(2 * peak - before - after, FLATTEST)
+    found = np.concatenate((cells + inside * top, values[:, 4:]), 1)
+    return to_pixels(found.reshape(batch, count, 3), stride)
+
+
+def peak_step(stride: int) -> int:
+    """Cells from a peak to the two points that its parabola goes through: the Gaussian's standard deviation.
+
+    Nearer points differ less and are spoilt more by noise; farther ones are low and may be outside the map.
+    """
+    return max(round(SIGMA / stride), 1)
 
 
 def to_pixels(peaks: np.ndarray, stride: int) -> np.ndarray:
-    """Joints with x and y in pixels of the input, of peaks [J, 3] of (x, y, score) in cells of that many pixels."""
+    """Joints with x and y in pixels of the input, of peaks [N, J, 3] of (x, y, score) in cells of `stride` pixels."""
     found = np.array(peaks, np.float32)
-    found[:, :2] = (found[:, :2] + 0.5) * stride - 0.5
+    found[..., :2] = (found[..., :2] + 0.5) * stride - 0.5
     return found
 
 
