@@ -40,11 +40,6 @@ class Controls:
             requested, self._snapshot = self._snapshot, False
             return requested
 
-    def stop_recording(self) -> None:
-        """The recording ended by itself."""
-        with self._lock:
-            self.recording = False
-
     def apply(self, changes: Any) -> None:
         """Change `task`, `alpha`, `paused` or `recording`, or request a `snapshot` (true), as in the object `changes`.
 

@@ -157,7 +157,7 @@ class Captures(Sink):
                 self.close()
         except FastnasError as error:
             self._say(str(error))
-            self._controls.stop_recording()
+            self._controls.apply({"recording": False})
             self.close()
 
     def close(self) -> None:

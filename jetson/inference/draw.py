@@ -49,33 +49,26 @@ def draw(
         frame: uint8 [H, W, 3].
         tasks: tasks by kind (`segmentation`, `depth`, `pose`), each with the fields that it has in the sidecar.
         segmentation: class ids, uint8 [h, w]; 255 is ignored.
-        depth: metres, float32 [h, w].
-        pose: joints, float32 [J, 3] of (x, y, score) in pixels of the frame.
+        depth: metres, float32 [h, w]; grey where it is not positive or NaN.
+        pose: joints, float32 [J, 3] of (x, y, score) in pixels of the frame; below `MIN_SCORE` they are left out.
         box: of the pose network's crop.
         alpha: opacity of the classes' colours, 0 to 1.
     """
     canvas = frame.copy()
     legend: Entries = []
     if segmentation is not None:
-        canvas, legend = draw_classes(canvas, segmentation, tasks["segmentation"], alpha)
+        canvas, legend = _draw_classes(canvas, segmentation, tasks["segmentation"], alpha)
     if pose is not None:
-        legend = legend + draw_skeleton(canvas, pose, tasks["pose"], box)
-    draw_legend(canvas, legend)
+        legend = legend + _draw_skeleton(canvas, pose, tasks["pose"], box)
+    _draw_legend(canvas, legend)
     if depth is None:
         return canvas
-    panel = draw_depth(depth, tasks["depth"], canvas.shape[:2])
+    panel = _draw_depth(depth, tasks["depth"], canvas.shape[:2])
     return np.concatenate([canvas, panel], 0 if canvas.shape[1] >= WIDE * canvas.shape[0] else 1)
 
 
-def draw_classes(frame: np.ndarray, ids: np.ndarray, task: Dict[str, Any], alpha: float) -> Tuple[np.ndarray, Entries]:
-    """The frame blended with the classes' colours, and the legend's entries.
-
-    Args:
-        frame: uint8 [H, W, 3].
-        ids: class ids, uint8 [h, w]; where there is no such class, the frame shows.
-        task: with `classes` and `colours` (R, G, B).
-        alpha: opacity of the colours, 0 to 1.
-    """
+def _draw_classes(frame: np.ndarray, ids: np.ndarray, task: Dict[str, Any], alpha: float) -> Tuple[np.ndarray, Entries]:
+    """The frame blended with the classes' colours, and the legend's entries."""
     colours = [(c[2], c[1], c[0]) for c in task["colours"]]
     opacity = np.zeros((256, 1), np.float32)
     opacity[: len(colours), 0] = [0.0 if name.lower() in UNPAINTED else alpha for name in task["classes"]]
@@ -92,18 +85,8 @@ def draw_classes(frame: np.ndarray, ids: np.ndarray, task: Dict[str, Any], alpha
     return cv2.add(cv2.multiply(frame, keep, scale=1 / 255), paint), entries
 
 
-def draw_skeleton(canvas: np.ndarray, joints: np.ndarray, task: Dict[str, Any], box: Optional[Box]) -> Entries:
-    """Draw joints and bones in the colours of the body's sides, and the corners of the crop.
-
-    Args:
-        canvas: uint8 [H, W, 3], drawn on.
-        joints: float32 [J, 3] of (x, y, score) in pixels of the canvas; below `MIN_SCORE` they are left out.
-        task: with `joints` and `skeleton`.
-        box: of the crop, or None.
-
-    Returns:
-        The legend's entries.
-    """
+def _draw_skeleton(canvas: np.ndarray, joints: np.ndarray, task: Dict[str, Any], box: Optional[Box]) -> Entries:
+    """Draw joints and bones in the colours of the body's sides, and the corners of the crop; the legend's entries."""
     sides = [_side(name) for name in task["joints"]]
     thickness = max(2, canvas.shape[1] // 240)
     visible = joints[:, 2] >= MIN_SCORE
@@ -125,14 +108,8 @@ def draw_skeleton(canvas: np.ndarray, joints: np.ndarray, task: Dict[str, Any], 
     return [(name, colour) for name, colour in (("left side", LEFT), ("right side", RIGHT)) if colour in sides]
 
 
-def draw_depth(metres: np.ndarray, task: Dict[str, Any], size: Tuple[int, int]) -> np.ndarray:
-    """Depth as an image of `size` (H, W): near is yellow, far is dark blue, by the logarithm, with a scale.
-
-    Args:
-        metres: float32 [h, w]; grey where it is not positive or NaN.
-        task: with `minimum` and `maximum` in metres.
-        size: of the result.
-    """
+def _draw_depth(metres: np.ndarray, task: Dict[str, Any], size: Tuple[int, int]) -> np.ndarray:
+    """Depth as an image of `size` (H, W) with a scale: near is yellow, far is dark blue, by the logarithm."""
     near, far = max(task["minimum"], task["maximum"] / 20), task["maximum"]
 
     def share(values: Any) -> Any:
@@ -140,7 +117,7 @@ def draw_depth(metres: np.ndarray, task: Dict[str, Any], size: Tuple[int, int]) 
 
     missing = ~(metres > 0)
     shades = (255 * (1 - share(np.where(missing, far, metres)))).astype(np.uint8)
-    panel = _colour_map(cv2.resize(shades, size[::-1], interpolation=cv2.INTER_LINEAR))
+    panel = cv2.applyColorMap(cv2.resize(shades, size[::-1], interpolation=cv2.INTER_LINEAR), cv2.COLORMAP_VIRIDIS)
     if missing.any():
         mask = cv2.resize(missing.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
         panel[mask > 0] = GREY
@@ -149,7 +126,8 @@ def draw_depth(metres: np.ndarray, task: Dict[str, Any], size: Tuple[int, int]) 
     if size[1] - left > size[1] // 2:  # no room for a scale
         return panel
     _shade(panel, (left - width, top // 2, size[1] - width // 2, size[0] - top // 2))
-    panel[top:bottom, left : left + width] = _colour_map(np.linspace(255, 0, bottom - top).astype(np.uint8)[:, None])
+    bar = np.linspace(255, 0, bottom - top).astype(np.uint8)[:, None]
+    panel[top:bottom, left : left + width] = cv2.applyColorMap(bar, cv2.COLORMAP_VIRIDIS)
     last = -size[0]
     for tick in TICKS:
         y = int(top + share(tick) * (bottom - top - 1))
@@ -160,7 +138,7 @@ def draw_depth(metres: np.ndarray, task: Dict[str, Any], size: Tuple[int, int]) 
     return panel
 
 
-def draw_legend(canvas: np.ndarray, entries: Entries) -> None:
+def _draw_legend(canvas: np.ndarray, entries: Entries) -> None:
     """Draw names with their colours in columns in the lower half of the canvas, at the left; as many as fit."""
     height, width = canvas.shape[:2]
     text = _Text((height, width))
@@ -206,11 +184,6 @@ class _Text:
         return int(width), int(height)
 
 
-def _colour_map(shades: np.ndarray) -> np.ndarray:
-    """Viridis, whose lightness is monotonic."""
-    return cv2.applyColorMap(shades, cv2.COLORMAP_VIRIDIS)
-
-
 def _shade(canvas: np.ndarray, box: Tuple[int, int, int, int]) -> None:
     """Darken a rectangle, so that text on it is readable on any frame."""
     left, top, right, bottom = (max(value, 0) for value in box)
@@ -228,8 +201,8 @@ def _draw_corners(canvas: np.ndarray, box: Box, thickness: int) -> None:
     reach = max(min(right - left, bottom - top) // 8, 4)
     for x, across in ((left, reach), (right, -reach)):
         for y, down in ((top, reach), (bottom, -reach)):
-            cv2.line(canvas, (x, y), (x + across, y), WHITE, thickness, cv2.LINE_AA)
-            cv2.line(canvas, (x, y), (x, y + down), WHITE, thickness, cv2.LINE_AA)
+            corner = np.array([(x + across, y), (x, y), (x, y + down)], np.int32)
+            cv2.polylines(canvas, [corner], False, WHITE, thickness, cv2.LINE_AA)
 
 
 def _side(joint: str) -> Colour:

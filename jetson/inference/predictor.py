@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
+from fastnas.jetson.engine.base import Engine
 from fastnas.jetson.engine.opening import default_precision, open_engine, resolve_engine
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.decode import decoder_for
@@ -76,38 +77,18 @@ def input_size(artifact: Artifact, asked: Optional[Size], frame: Size) -> Size:
 
 
 class TaskPredictor:
-    """One artifact, opened in this thread for one input size.
+    """One artifact, opened in this thread for an input of `size` (H, W)."""
 
-    Attributes:
-        size: (H, W) of the input.
-        milliseconds: inference time of the last frame.
-    """
-
-    def __init__(
-        self,
-        artifact: Artifact,
-        size: Size,
-        precision: str,
-        options: InferenceOptions,
-        progress: Callable[[str], None],
-    ) -> None:
+    def __init__(self, artifact: Artifact, size: Size, engine: Engine) -> None:
         self.size = size
-        self.milliseconds = 0.0
-        self._engine = open_engine(artifact, size, precision, options.engine, progress)
+        self.engine = engine
         self._prepare = Preprocessor(artifact.sidecar.input, size)
         self._decode = decoder_for(artifact.sidecar.output)
 
     def __call__(self, frame: np.ndarray) -> Any:
         """Class ids, metres or joints of a frame (see `decode`), copied from the engine's memory."""
-        self._prepare(frame, self._engine.input)
-        output = self._engine.run()
-        assert self._engine.stages is not None
-        self.milliseconds = self._engine.stages.inference
-        return np.array(self._decode(output))
-
-    def close(self) -> None:
-        """Free the engine."""
-        self._engine.close()
+        self._prepare(frame, self.engine.input)
+        return np.array(self._decode(self.engine.run()))
 
 
 class Predictor:
@@ -138,7 +119,9 @@ class Predictor:
                 asked = options.pose_size if kind == "pose" else options.size
                 precision = options.precision or default_precision(artifact, engine)
                 size = input_size(artifact, asked, frame)
-                self._predictors[kind] = TaskPredictor(artifact, size, precision, options, progress)
+                self._predictors[kind] = TaskPredictor(
+                    artifact, size, open_engine(artifact, size, precision, options.engine, progress)
+                )
                 progress("{}: {} at {}x{}, {} in {}".format(kind, spec.name, *size + (precision, engine)))
                 if kind == "segmentation":
                     self._people = people_classes(spec.task["classes"])
@@ -162,7 +145,8 @@ class Predictor:
                 found["pose"], found["box"] = self._pose(predictor, frame, box)
             else:
                 found[kind] = predictor(frame)
-            milliseconds += predictor.milliseconds
+            assert predictor.engine.stages is not None
+            milliseconds += predictor.engine.stages.inference
         return Predictions(milliseconds=milliseconds, **found)
 
     def __enter__(self) -> "Predictor":
@@ -174,7 +158,7 @@ class Predictor:
     def close(self) -> None:
         """Free the engines, the last first: CUDA contexts are a stack."""
         for predictor in reversed(list(self._predictors.values())):
-            predictor.close()
+            predictor.engine.close()
 
     def _pose(self, predictor: TaskPredictor, frame: np.ndarray, box: Box) -> Tuple[np.ndarray, Box]:
         """The joints of the person in a box, and the box of the crop."""

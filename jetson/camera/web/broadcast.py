@@ -26,6 +26,7 @@ class Broadcast(Sink):
     Attributes:
         viewers: how many are connected.
         max_viewers: how many may be.
+        closed: whether there are no more images.
     """
 
     def __init__(self, max_viewers: int) -> None:
@@ -38,12 +39,7 @@ class Broadcast(Sink):
         self._image: Optional[np.ndarray] = None
         self._captured = 0.0
         self._jpeg: Optional[Jpeg] = None
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether there are no more images."""
-        return self._closed
+        self.closed = False
 
     def show(self, image: np.ndarray, captured: float) -> None:
         """See `Sink.show`."""
@@ -54,13 +50,13 @@ class Broadcast(Sink):
     def close(self) -> None:
         """See `Sink.close`."""
         with self._change:
-            self._closed = True
+            self.closed = True
             self._change.notify_all()
 
     def newer(self, than: int, timeout: float) -> Optional[Jpeg]:
         """The newest image if its number is larger than `than`, waiting for one; None after `timeout` seconds."""
         with self._change:
-            if self._number <= than and not self._closed:
+            if self._number <= than and not self.closed:
                 self._change.wait(timeout)
             if self._number <= than:
                 return None

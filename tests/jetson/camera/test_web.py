@@ -313,6 +313,10 @@ def test_controls_that_cannot_be(camera, body):
     assert camera.controls.snapshot() == before
 
 
+def test_a_refused_control_has_the_reason(camera):
+    assert camera.control({"alpha": 7})[2] == b"control.alpha must be from 0 to 1\n"
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -430,6 +434,16 @@ def test_the_token_opens_the_page_and_stays_as_a_cookie(open_camera):
     assert open_camera.control({"paused": True}, Cookie=cookie)[0] == 200
     assert open_camera.ask("/statistics", Authorization="Bearer " + token)[0] == 200
     assert len(watch(open_camera.port, 1, headers="Cookie: {}\r\n".format(cookie))) == 1
+
+
+def test_the_cookie_is_the_token_whatever_the_address_says(open_camera):
+    """A request with the right cookie may have any other text as its token: it must not get into a header."""
+    guard = open_camera.server.guard
+    cookie = "{}={}".format(guard.cookie, guard.token)
+    status, headers, _ = open_camera.ask("/?token=x%0D%0AX-Other:%20y", Cookie=cookie)
+    assert status == 200
+    assert headers["Set-Cookie"].partition(";")[0] == cookie
+    assert "X-Other" not in headers
 
 
 def test_two_servers_have_two_tokens():
