@@ -2,10 +2,10 @@
 
     python benchmarks/scaling_simulation.py runs/search --workers 1,100,1000 --candidates 2000 --mean 350
 
-Only the training of candidates is simulated: how long it takes is drawn from the evaluations that a run folder has
-recorded, scaled to `--mean` seconds; what it earns is a toy reward, read off the genotype, that PPO can learn. Time is
-virtual: it goes on while the driver works, by the seconds that this really takes, and leaps while the driver waits.
-So the driver's own speed limits the simulated cluster as it would limit a real one.
+Only the training of candidates is simulated: its times are sampled from the evaluations that a run folder has recorded,
+scaled to a mean of `--mean` seconds; its rewards are a toy function of the genotype that PPO can learn. Time is
+virtual: it passes at real speed while the driver works, and is skipped while the driver waits. So the driver's own
+speed limits the simulated cluster as it would limit a real one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import numpy as np
 from fastnas.models.genotype import Genotype
 from fastnas.search.driver import Job, Outcome, Search
 from fastnas.search.evaluation.evaluator import Evaluation
-from fastnas.search.history import Record, Run, read_records
+from fastnas.search.history import Run, read_records
+from fastnas.search.progress import Views
 from fastnas.search.rng import generator
 from fastnas.search.settings import PolicySettings, SearchSettings
 
@@ -60,15 +61,15 @@ class SimulatedCluster:
 
     def submit(self, job: Job) -> None:
         self._driver_worked()
-        chance = generator(self.seed, "simulation", job.proposal.number)
-        result = Evaluation(toy_reward(job.genotype) + float(chance.normal(0, 0.03)))
-        seconds = float(chance.choice(self.times.stage1))
-        if self.times.stage2 and job.rule.continues(result.stage1, job.proposal.number, job.progress):
+        rng = generator(self.seed, "simulation", job.candidate.number)
+        result = Evaluation(toy_reward(job.candidate.genotype) + float(rng.normal(0, 0.03)))
+        seconds = float(rng.choice(self.times.stage1))
+        if self.times.stage2 and job.rule.continues(result.stage1, job.candidate.number, job.progress):
             result.stage2 = result.stage1 + 0.05
-            seconds += float(chance.choice(self.times.stage2))
+            seconds += float(rng.choice(self.times.stage2))
         result.seconds = {"evaluation": round(seconds, 3)}
         self.busy += seconds
-        heapq.heappush(self._heap, (self.clock + seconds, job.proposal.number, Outcome(job.proposal, result)))
+        heapq.heappush(self._heap, (self.clock + seconds, job.candidate.number, Outcome(job, result)))
         self._since = time.perf_counter()
 
     def next(self) -> Outcome:
@@ -77,16 +78,6 @@ class SimulatedCluster:
         self.clock = max(self.clock, end)
         self._since = time.perf_counter()
         return outcome
-
-
-class Quiet:
-    """A view that looks away."""
-
-    def preparing(self, what: str, done: int, count: int) -> None: ...
-
-    def stage(self, number: int, genotype: Genotype, stage: str) -> None: ...
-
-    def finished(self, record: Record) -> None: ...
 
 
 def toy_reward(genotype: Genotype) -> float:
@@ -100,7 +91,7 @@ def simulate(workers: int, times: Times, policy: PolicySettings, candidates: int
     settings = SearchSettings(candidates=candidates, seed=seed, policy=policy)
     with tempfile.TemporaryDirectory() as folder, Run.start(folder, settings) as run:
         cluster = SimulatedCluster(workers, times, seed)
-        Search(run, cluster, Quiet()).go_on()
+        Search(run, cluster, Views()).go_on()
         records = run.records
         size = (Path(folder) / "history.jsonl").stat().st_size
     staleness = [record.staleness for record in records]
@@ -115,7 +106,7 @@ def simulate(workers: int, times: Times, policy: PolicySettings, candidates: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run folder whose evaluation times are drawn from")
+    parser.add_argument("run", type=Path, help="run folder whose evaluation times are sampled")
     parser.add_argument("--workers", default="1,10,100,1000", help="numbers of workers, separated by commas")
     parser.add_argument("--batch", default="8", help="results per update, separated by commas")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the controller")

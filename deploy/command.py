@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fastnas.data import default_task
 from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE
-from fastnas.options import CHANNELS, ENCODER, SEP_REPEATS, USUAL_TASK
+from fastnas.options import CHANNELS, ENCODER, NETWORK, SEP_REPEATS, USUAL_TASK
 
 if TYPE_CHECKING:
     from fastnas.deploy.export import Exported
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Write a network as an optimised, checked ONNX artifact.")
-@click.argument("network", metavar="NAME|MODEL|GENOTYPE")
+@click.argument("network", metavar="NAME|MODEL|GENOTYPE", type=NETWORK)
 @click.option(
     "--res",
     "resolution",

@@ -10,7 +10,7 @@ from torch import nn
 
 import fastnas
 from fastnas.config import override
-from fastnas.search.driver import Here, Search
+from fastnas.search.driver import LocalWorker, Search
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
 from fastnas.search.presets import preset
@@ -38,11 +38,11 @@ def main() -> None:
     settings = override(preset("tiny"), [*changes, "evaluation.stage1_epochs=1"])
     with Run.start(folder, settings) as run:
         evaluator = prepare(settings, cache=folder / "cache")
-        Search(run, Here(evaluator, Views()), Views()).go_on()
+        Search(run, LocalWorker(evaluator, Views()), Views()).go_on()
     for record in run.records:
-        first, *branches = record.genotype.cell
+        first, *branches = record.candidate.genotype.cell
         uses = [first, *(operation for branch in branches for operation in branch[2:])].count(index)
-        print(f"candidate {record.proposal.number}: reward {record.reward:.3f}, {uses} of 7 operations are sep7x7")
+        print(f"candidate {record.candidate.number}: reward {record.reward:.3f}, {uses} of 7 operations are sep7x7")
 
 
 if __name__ == "__main__":

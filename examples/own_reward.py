@@ -10,7 +10,7 @@ from pathlib import Path
 import fastnas
 from fastnas.config import override
 from fastnas.search.costs import costs
-from fastnas.search.driver import Here, Search
+from fastnas.search.driver import LocalWorker, Search
 from fastnas.search.evaluation.evaluator import Evaluation
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
@@ -43,9 +43,12 @@ def main() -> None:
             encoder = settings.evaluation.encoder
             return costs(genotype, evaluator.images.task, encoder, settings.limits, folder / "cache")
 
-        Search(run, Here(evaluator, Views()), Views(), cost, reward).go_on()
+        Search(run, LocalWorker(evaluator, Views()), Views(), cost, reward).go_on()
     for record in run.records:
-        print(f"candidate {record.proposal.number}: {record.scores['latency']:.1f} ms, reward {record.reward:.3f}")
+        if record.reward is None:
+            print(f"candidate {record.candidate.number} {record.status}: {record.reason}")
+        else:
+            print(f"candidate {record.candidate.number}: {record.scores['latency']:.1f} ms, reward {record.reward:.3f}")
 
 
 if __name__ == "__main__":

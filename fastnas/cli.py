@@ -26,7 +26,7 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry("fastnas.show.command:show", "Describe, count and draw a network."),
     "search": Entry("fastnas.search.command:search", "Find an architecture."),
     "report": Entry(
-        "fastnas.search.report.command:report", "Show searches on one page: rewards, best networks, what helped."
+        "fastnas.search.report.command:report", "Show searches on one page: rewards, best networks, comparisons."
     ),
     "train": Entry("fastnas.train.command:train", "Train a network fully."),
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),

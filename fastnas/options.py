@@ -14,6 +14,27 @@ from fastnas.tasks import TASKS
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class NetworkText(click.ParamType[str]):
+    """A network by its text, for `ModelSpec`: `best@RUN` becomes the genotype of the best candidate of a search.
+
+    Any other text stays as it is. The folder RUN may be of a search that runs.
+    """
+
+    name = "network"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Text -> text without `best@`."""
+        text = str(value)
+        if not text.startswith("best@"):
+            return text
+        # By name, for the core imports no room: only a command that is given a run needs the reader of its history.
+        history = importlib.import_module("fastnas.search.history")
+        return str(history.read_best(text.removeprefix("best@")).candidate.genotype)
+
+
+NETWORK = NetworkText()
+
+
 def _present(_: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse a GPU that is not there before anything is begun."""
     if value == "cuda":

@@ -18,6 +18,10 @@ class Unsupported(JetsonError):
     """This device cannot do it, whatever the user does; others may."""
 
 
+class ConnectionLost(JetsonError):
+    """The connection to a board broke, or could not be made; what is asked of the board next would fail as well."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a library's error; its type's name where the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -188,10 +188,10 @@ def search(
 
     from fastnas.jetson.files import cache_root
     from fastnas.search.costs import costs
-    from fastnas.search.driver import Here, Search
+    from fastnas.search.driver import LocalWorker, Search
     from fastnas.search.evaluation.prepare import prepare
-    from fastnas.search.history import Run
-    from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views, best_record
+    from fastnas.search.history import Run, best_record
+    from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views
     from fastnas.search.report.page import training_command, write_report
 
     cuda = accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available())
@@ -217,11 +217,11 @@ def search(
             return costs(genotype, evaluator.images.task, settings.evaluation.encoder, settings.limits, folder)
 
         if address is None:
-            where: Workers = Here(evaluator, views)
+            where: Workers = LocalWorker(evaluator, views)
         else:
-            from fastnas.search.ray_workers import Cluster
+            from fastnas.search.ray_workers import RayWorkers
 
-            where = stack.enter_context(Cluster(evaluator, views, address, cpus=ray_cpus, gpus=ray_gpus))
+            where = stack.enter_context(RayWorkers(evaluator, views, address, cpus=ray_cpus, gpus=ray_gpus))
         driver = Search(run, where, views, count)
         terminal.search = driver
         driver.go_on()
@@ -232,7 +232,7 @@ def search(
         click.echo(json.dumps({"event": "end", "run": str(run.folder), "best": json.loads(best.to_json())}))
     console.print(
         f"{len(run.records)} candidates in {run.folder}; best reward {best.reward:.3f}, candidate "
-        f"{best.proposal.number}:\n{best.genotype}",
+        f"{best.candidate.number}:\n{best.candidate.genotype}",
         soft_wrap=True,
     )
     page, _ = write_report((run.folder,))

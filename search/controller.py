@@ -16,13 +16,13 @@ from fastnas.errors import FastnasError
 from fastnas.models.genotype import decision_choices
 
 
-class Decided(NamedTuple):
-    """What the controller decided, or thinks of what was decided (N sequences, S decisions each).
+class Decisions(NamedTuple):
+    """Sampled or scored sequences of decisions (N sequences, S decisions each).
 
     Attributes:
         actions: int64 [N, S], the choice made at each step.
         log_probs: [N, S], the log-probability of each choice given those before it; their sum is the sequence's.
-        entropies: [N, S], the entropy in nats of the distribution each choice was drawn from.
+        entropies: [N, S], the entropy in nats of the distribution of each choice.
     """
 
     actions: Tensor
@@ -53,13 +53,13 @@ class Controller(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, actions: Tensor | None = None, *, noise: Tensor | None = None) -> Decided:
-        """Score `actions`, or draw them from `noise`; one pass over the whole batch either way.
+    def forward(self, actions: Tensor | None = None, *, noise: Tensor | None = None) -> Decisions:
+        """Score `actions`, or sample them from `noise`; one pass over the whole batch either way.
 
         Args:
             actions: int64 [N, S], the decisions to score.
-            noise: float [N, S] in [0, 1), one number per decision to draw (by the inverse of its distribution), so that
-                a draw is a pure function of weights and noise. Exactly one of the two is given.
+            noise: float [N, S] in [0, 1), uniform random numbers, from which each decision is sampled by inverse
+                transform, so that a sample is a pure function of weights and noise. Exactly one of the two is given.
 
         Raises:
             FastnasError: an action is not one of its step's choices, or the shape is wrong.
@@ -81,18 +81,18 @@ class Controller(nn.Module):
             if actions is not None:
                 action = actions[:, step]
             else:
-                action = _draw(logs.detach().exp(), given[:, step])
+                action = _sample(logs.detach().exp(), given[:, step])
             chosen.append(action)
             log_probs.append(logs.gather(1, action[:, None])[:, 0])
             entropies.append(-(logs.exp() * logs).sum(dim=1))
             if step < len(self.embeddings):
                 inputs = self.embeddings[step](action)
-        return Decided(torch.stack(chosen, 1), torch.stack(log_probs, 1), torch.stack(entropies, 1))
+        return Decisions(torch.stack(chosen, 1), torch.stack(log_probs, 1), torch.stack(entropies, 1))
 
 
-def _draw(probs: Tensor, noise: Tensor) -> Tensor:
+def _sample(probs: Tensor, noise: Tensor) -> Tensor:
     """Choices int64 [N] by inverting the cumulative distribution of probs [N, K] at noise [N]."""
     cumulative = probs.double().cumsum(dim=1)
-    # Scaled by the total, which rounding leaves a little off one, noise never reaches beyond the last choice.
+    # Rounding leaves the total a little off 1: scaled by it, noise never reaches beyond the last choice.
     target = noise.double() * cumulative[:, -1]
     return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0].clamp_(max=probs.shape[1] - 1)

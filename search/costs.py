@@ -1,4 +1,4 @@
-"""What an architecture costs: limits on it, its weight in the reward, and the Pareto front of accuracy and cost.
+"""The costs of an architecture: limits on them, their weight in the reward, and the Pareto front of reward and cost.
 
 Costs are those of the network that would be deployed, as `fastnas train` makes it by default (64 channels, separable
 operations repeated twice), not of the smaller one that the search trains.
@@ -6,8 +6,9 @@ operations repeated twice), not of the smaller one that the search trains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from fastnas.models.counts import count
 from fastnas.models.genotype import Genotype
@@ -20,13 +21,49 @@ from fastnas.tasks import Task
 Costs = dict[str, float]
 
 
+class Unit(NamedTuple):
+    """How a cost is printed.
+
+    Attributes:
+        label: its name.
+        symbol: its unit.
+        size: one of that unit, in the unit of `costs`.
+    """
+
+    label: str
+    symbol: str
+    size: float
+
+    def __str__(self) -> str:
+        return f"{self.label}, {self.symbol}"
+
+
+UNITS = {
+    "parameters": Unit("parameters", "M", 1e6),
+    "madds": Unit("multiply-adds", "G", 1e9),
+    "latency": Unit("latency", "ms", 1.0),
+}
+"""Every cost by name, the names of their limits in `LimitSettings` too."""
+
+
 def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, cache: Path) -> Costs:
-    """What a candidate costs once deployed: always counted, which takes a moment; measured only where it is asked for.
+    """The costs of a candidate once deployed; latency is measured only where a limit or the reward needs it.
+
+    Args:
+        genotype: in canonical form, so that equal networks share one measurement.
+        task: what the network predicts.
+        encoder: by name.
+        limits: resolution and, for the latency, where it is measured.
+        cache: folder that keeps measured latencies.
 
     Returns:
-        `parameters`; `madds`, multiply-adds of one image; `latency`, milliseconds, if a limit or the reward needs it.
+        `parameters`; `madds`, multiply-adds of one image; `latency` in milliseconds.
+
+    Raises:
+        CandidateFailed: the latency of this candidate cannot be measured.
+        FastnasError: no latency can be measured, of whatever candidate.
     """
-    spec = ModelSpec(str(genotype.canonical()), task, encoder)
+    spec = ModelSpec(str(genotype), task, encoder)
     counts = count(blueprint(spec), (limits.resolution, limits.resolution))
     found: Costs = {"parameters": float(counts.parameters), "madds": float(counts.multiply_adds)}
     if limits.latency is not None or limits.target_latency is not None:
@@ -35,41 +72,42 @@ def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, c
 
 
 def refusal(found: Costs, limits: LimitSettings) -> str | None:
-    """The first limit that is exceeded, in words; None if there is none."""
-    bounds = (
-        ("parameters", limits.parameters, 1e6, "million parameters"),
-        ("madds", limits.madds, 1e9, "G multiply-adds"),
-        ("latency", limits.latency, 1.0, "ms"),
-    )
-    for name, bound, unit, words in bounds:
-        if bound is not None and found[name] > bound * unit:
-            return f"{found[name] / unit:.2f} {words}, more than {bound:g}"
+    """The first limit that is exceeded, as a reason; None if there is none."""
+    for name, unit in UNITS.items():
+        bound = getattr(limits, name)
+        if bound is not None and name in found and found[name] > bound * unit.size:
+            return f"{unit.label} {found[name] / unit.size:.2f} {unit.symbol}, over the limit of {bound:g}"
     return None
 
 
 def weighted(reward: float, found: Costs, limits: LimitSettings) -> float:
     """The reward times (latency / target)^exponent; the plain reward without a target.
 
-    MnasNet's soft form (Tan et al. 2019, Eq. 2): more accuracy can pay for a little more latency.
+    MnasNet's soft form (Tan et al. 2019, Eq. 2): a higher latency is allowed to pay for a higher accuracy.
     """
     if limits.target_latency is None:
         return reward
     return reward * (found["latency"] / limits.target_latency) ** limits.latency_exponent
 
 
-def pareto_front(records: Iterable[Record], cost: str = "latency") -> list[Record]:
-    """The evaluated candidates than which none is both cheaper and better, by rising cost.
+class Point(NamedTuple):
+    """An evaluated candidate: a cost, its reward without the weight of its cost, and its record."""
 
-    Accuracy is the plain reward of the last stage that a candidate reached, before any weight.
-    """
-    known: Sequence[Record] = [r for r in records if cost in r.scores and accuracy(r) is not None]
-    front: list[Record] = []
-    for record in sorted(known, key=lambda r: (r.scores[cost], -(accuracy(r) or 0.0))):
-        if not front or (accuracy(record) or 0.0) > (accuracy(front[-1]) or 0.0):
-            front.append(record)
+    cost: float
+    reward: float
+    record: Record
+
+
+def cost_points(records: Iterable[Record], cost: str) -> list[Point]:
+    """The candidates that were evaluated themselves and whose cost is known, in their order."""
+    rewards = ((record, record.stage1 if record.stage2 is None else record.stage2) for record in records)
+    return [Point(r.scores[cost], reward, r) for r, reward in rewards if reward is not None and cost in r.scores]
+
+
+def pareto_front(points: Iterable[Point]) -> list[Point]:
+    """The points that no other one beats in both cost and reward, by rising cost."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.reward)):
+        if not front or point.reward > front[-1].reward:
+            front.append(point)
     return front
-
-
-def accuracy(record: Record) -> float | None:
-    """A candidate's reward without the weight of its cost; None where it was not evaluated itself."""
-    return record.stage1 if record.stage2 is None else record.stage2

@@ -1,12 +1,14 @@
 """The loop of a search: propose, evaluate, record, learn; from the first candidate or from where it was interrupted.
 
-For every result, in this order: its record is on disk, the policy learns from it, the policy's state is saved. A kill
-between any two of these loses at most the candidates in flight: on resuming, what the history has and the state lacks
-is learned, and what was in flight is proposed again.
+For every result, in this order: its record is written to disk, the policy learns from it, the policy's state is saved.
+A kill between any two of these loses at most the candidates being evaluated: on resuming, the policy learns from the
+records that its saved state lacks, and the numbers without a record are proposed again.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,71 +19,75 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.costs import Costs, refusal, weighted
+from fastnas.search.costs import UNITS, Costs, refusal, weighted
 from fastnas.search.early_stopping import StopRule
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation, Evaluator
-from fastnas.search.history import Record, Run
-from fastnas.search.policy import Proposal, make_policy
+from fastnas.search.history import Candidate, Record, Run
+from fastnas.search.policy import make_policy
 from fastnas.train.loaders import derived_seed
 
 FAILURES = 10
-"""So many failures without a success in between are no bad luck: the search ends."""
+"""The search ends after so many failures in a row, which are hardly the candidates' own."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One candidate to evaluate, with the stop rule of the moment it was sent."""
+    """A candidate to evaluate.
 
-    proposal: Proposal
+    Attributes:
+        candidate: what is evaluated.
+        seed: of its training.
+        rule: the stop rule, with the rewards known when the job was submitted.
+        progress: share of the search's budget used until then, in [0, 1].
+        costs: of the candidate, as far as they are counted and measured.
+    """
+
+    candidate: Candidate
     seed: int
     rule: StopRule
     progress: float
-
-    @property
-    def genotype(self) -> Genotype:
-        """The candidate."""
-        return Genotype.from_decisions(self.proposal.decisions)
+    costs: Costs = field(default_factory=dict)
 
     def run(self, evaluator: Evaluator, notify: Callable[[str], None] = lambda stage: None) -> Outcome:
-        """Evaluate it here and now; a failure is an outcome too."""
+        """Evaluate it in this process; a failure of the candidate is an outcome too."""
 
         def goes_on(stage1: float) -> bool:
-            return self.rule.continues(stage1, self.proposal.number, self.progress)
+            return self.rule.continues(stage1, self.candidate.number, self.progress)
 
         try:
-            return Outcome(self.proposal, evaluator.evaluate(self.genotype, self.seed, goes_on, notify))
+            return Outcome(self, evaluator.evaluate(self.candidate.genotype, self.seed, goes_on, notify))
         except CandidateFailed as error:
-            return Outcome(self.proposal, None, str(error))
+            return Outcome(self, None, str(error))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: its evaluation, or the reason why there is none."""
+    """The result of a job: an evaluation, or the reason why there is none."""
 
-    proposal: Proposal
+    job: Job
     evaluation: Evaluation | None
     reason: str | None = None
 
 
 class Workers(Protocol):
-    """Where candidates are evaluated. `capacity` jobs may be out at a time."""
+    """The interface of what evaluates candidates. Up to `capacity` jobs may be submitted at a time."""
 
     capacity: int
 
     def submit(self, job: Job) -> None:
-        """Take a job; return at once."""
+        """Accept a job; return at once."""
 
     def next(self) -> Outcome:
-        """Wait for any of the jobs that are out."""
+        """Wait until any of the submitted jobs is done."""
 
 
 class View(Protocol):
-    """Who watches a search."""
+    """The interface of what shows the progress of a search."""
 
     def preparing(self, what: str, done: int, count: int) -> None:
-        """Something takes time before the first candidate."""
+        """A step of the preparation made progress."""
 
-    def stage(self, number: int, genotype: Genotype, stage: str) -> None:
+    def stage(self, candidate: Candidate, stage: str) -> None:
         """A candidate begins a stage."""
 
     def finished(self, record: Record) -> None:
@@ -89,8 +95,8 @@ class View(Protocol):
 
 
 @dataclass
-class Here:
-    """One candidate at a time, in this process."""
+class LocalWorker:
+    """Evaluates one candidate at a time in this process."""
 
     evaluator: Evaluator
     view: View
@@ -104,19 +110,19 @@ class Here:
     def next(self) -> Outcome:
         """See `Workers`."""
         job = self._jobs.pop(0)
-        return job.run(self.evaluator, lambda stage: self.view.stage(job.proposal.number, job.genotype, stage))
+        return job.run(self.evaluator, lambda stage: self.view.stage(job.candidate, stage))
 
 
 class Search:
-    """A search on its way.
+    """A search in a run folder.
 
     Args:
-        run: its folder, held.
-        workers: where candidates are evaluated.
+        run: the folder.
+        workers: evaluate the candidates.
         view: is told of every record.
-        costs: what a genotype costs, for limits, the reward and the report; None to leave it out.
+        costs: the costs of a genotype in canonical form, for limits, the reward and the report; by default none.
         reward: what the policy learns from, given an evaluation and the costs; by default the evaluation's reward,
-            weighed as the limits say.
+            weighted as the limits say.
     """
 
     def __init__(
@@ -124,7 +130,7 @@ class Search:
         run: Run,
         workers: Workers,
         view: View,
-        costs: Callable[[Genotype], Costs] | None = None,
+        costs: Callable[[Genotype], Costs] = lambda genotype: {},
         reward: Callable[[Evaluation, Costs], float] | None = None,
     ) -> None:
         self.run, self.settings, self.workers, self.view, self.costs = run, run.settings, workers, view, costs
@@ -132,29 +138,31 @@ class Search:
         self.policy = make_policy(self.settings.policy, self.settings.seed)
         self.rule = StopRule(self.settings.stop, self.settings.seed)
         self.spent = 0.0
-        """Seconds of this search before this process took it up."""
+        """Seconds that earlier processes spent on this search."""
         self._start = time.monotonic()
         self._known: dict[Genotype, Record] = {}
-        self._out: dict[Genotype, list[Proposal]] = {}
-        self._costs: dict[int, Costs] = {}
+        self._evaluating: dict[Genotype, list[Candidate]] = {}
+        """By canonical genotype: the submitted candidate, then equal ones that wait for its result."""
         self._failures = 0
+        recorded = {record.candidate.number for record in run.records}
+        self._numbers = (number for number in itertools.count() if number not in recorded)
+        for record in run.records:
+            self._remember(record)
         with _one_thread():
             if state := run.load_state():
                 self.policy.load_state_dict(state["policy"])
                 self.spent = state["seconds"]
-            for record in run.records:
-                self._remember(record)
-                if not self.policy.observed(record.proposal.number):
-                    self.policy.observe([record.result])
+            for record in run.records[self.policy.observed :]:
+                self._learn(record)
 
     @property
     def seconds(self) -> float:
-        """Time that the search has taken so far, over all processes that carried it on."""
+        """Time that the search has taken so far, over all of its processes."""
         return self.spent + time.monotonic() - self._start
 
     @property
     def progress(self) -> float:
-        """The share of the budget that is used, from 0 to 1."""
+        """The share of the budget that is used, in [0, 1]."""
         return self._progress(len(self.run.records))
 
     def _progress(self, candidates: int) -> float:
@@ -169,99 +177,106 @@ class Search:
         """Search until the budget is used.
 
         Raises:
-            FastnasError: candidate after candidate fails; or the run folder cannot be written.
+            FastnasError: too many candidates fail in a row, the board that measures latency is lost, or the run folder
+                cannot be written.
         """
         while True:
-            while sum(map(len, self._out.values())) < self.workers.capacity and self._may_propose():
+            while self._unfinished < self.workers.capacity and self._may_propose():
                 self._propose()
-            if not self._out:
+            if not self._evaluating:
                 return
-            self._take(self.workers.next())
+            self._finish(self.workers.next())
+
+    @property
+    def _unfinished(self) -> int:
+        return sum(map(len, self._evaluating.values()))
 
     def _may_propose(self) -> bool:
-        taken = len(self.run.records) + sum(map(len, self._out.values()))
-        return self._progress(taken) < 1.0
+        return self._progress(len(self.run.records) + self._unfinished) < 1.0
 
     def _propose(self) -> None:
-        """Draw a candidate, and settle it at once where nothing has to be trained."""
+        """Sample a candidate, and submit it unless its result is known without training."""
+        number = next(self._numbers)
         with _one_thread():
-            (proposal,) = self.policy.propose(1)
-        genotype = Genotype.from_decisions(proposal.decisions)
-        canonical = genotype.canonical()
-        if canonical in self._known:
-            self._record(self._reused(proposal, self._known[canonical]))
-        elif canonical in self._out:
-            self._out[canonical].append(proposal)
+            decisions, log_prob = self.policy.sample(number)
+        candidate = Candidate(number, Genotype.from_decisions(decisions), log_prob, self.policy.version)
+        if known := self._known.get(candidate.canonical):
+            self._record(_reused(candidate, known))
+        elif candidate.canonical in self._evaluating:
+            self._evaluating[candidate.canonical].append(candidate)
         else:
-            number = proposal.number
-            self._costs[number] = self.costs(genotype) if self.costs else {}
-            if reason := refusal(self._costs[number], self.settings.limits) if self.costs else None:
-                self._record(Record(proposal, "refused", reason=reason, scores=self._costs.pop(number)))
+            try:
+                costs = self.costs(candidate.canonical)
+            except CandidateFailed as error:
+                self._record(Record(candidate, "failed", reason=str(error)))
                 return
-            self._out[canonical] = [proposal]
+            if reason := refusal(costs, self.settings.limits):
+                self._record(Record(candidate, "refused", reason=reason, scores=costs))
+                return
+            self._evaluating[candidate.canonical] = [candidate]
             seed = derived_seed(self.settings.seed, number)
-            self.workers.submit(Job(proposal, seed, self.rule, self._progress(number)))
+            self.workers.submit(Job(candidate, seed, self.rule, self._progress(number), costs))
 
-    def _take(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         """Record an outcome, and with it the equal candidates that waited for it."""
-        proposal, evaluation = outcome.proposal, outcome.evaluation
-        waiting = self._out.pop(Genotype.from_decisions(proposal.decisions).canonical())
-        found = self._costs.pop(proposal.number)
+        costs, evaluation = outcome.job.costs, outcome.evaluation
+        candidate, *equal = self._evaluating.pop(outcome.job.candidate.canonical)
         if evaluation is None:
-            record = Record(proposal, "failed", reason=outcome.reason, scores=found)
+            record = Record(candidate, "failed", reason=outcome.reason, scores=costs)
         else:
             two_stages = self.settings.evaluation.stage2_epochs > 0
             record = Record(
-                proposal,
+                candidate,
                 "stopped" if two_stages and evaluation.stage2 is None else "done",
-                reward=self.reward(evaluation, found),
+                reward=self.reward(evaluation, costs),
                 stage1=evaluation.stage1,
                 stage2=evaluation.stage2,
-                scores=evaluation.scores | found,
+                scores=evaluation.scores | costs,
                 seconds=evaluation.seconds,
             )
         self._record(record)
-        for equal in waiting:
-            if equal.number != proposal.number:
-                self._record(self._reused(equal, record))
-        if self._failures >= FAILURES:
-            raise FastnasError(f"{FAILURES} candidates failed one after the other, the last one: {outcome.reason}")
-
-    def _reused(self, proposal: Proposal, known: Record) -> Record:
-        """The record of a candidate that equals a known one."""
-        number, costs = known.proposal.number, {k: v for k, v in known.scores.items() if k in COSTS}
-        if known.reward is None:
-            reason = f"like candidate {number}: {known.reason}"
-            return Record(proposal, known.status, reused=number, reason=reason, scores=costs)
-        return Record(proposal, "reused", reward=known.reward, reused=number, scores=known.scores)
+        for each in equal:
+            self._record(_reused(each, record))
 
     def _record(self, record: Record) -> None:
         """Write, learn, save: in this order."""
-        staleness = self.policy.version - record.proposal.version
-        record = Record(**{**vars(record), "staleness": staleness, "finished": round(time.time(), 3)})
+        staleness = self.policy.version - record.candidate.version
+        record = dataclasses.replace(record, staleness=staleness, finished=round(time.time(), 3))
         self.run.append(record)
         self._remember(record)
         with _one_thread():
-            self.policy.observe([record.result])
+            self._learn(record)
         self.run.save_state({"policy": self.policy.state_dict(), "seconds": self.seconds})
         self.view.finished(record)
+        if record.status == "failed" and self._failures >= FAILURES:
+            raise FastnasError(f"{FAILURES} candidates failed one after the other, the last one: {record.reason}")
+
+    def _learn(self, record: Record) -> None:
+        self.policy.observe(record.candidate.genotype.decisions(), record.candidate.log_prob, record.reward)
 
     def _remember(self, record: Record) -> None:
-        """Take a record into everything that follows from the history alone."""
+        """Update what is a function of the history alone."""
         if record.reused is None and record.status != "failed":
-            self._known[record.genotype.canonical()] = record
+            self._known[record.candidate.canonical] = record
         if record.stage1 is not None:
             self.rule = self.rule.observe(record.stage1)
         self._failures = self._failures + 1 if record.status == "failed" else 0
 
 
-COSTS = ("parameters", "madds", "latency")
-"""Names of costs among a record's scores."""
+def _reused(candidate: Candidate, known: Record) -> Record:
+    """The record of a candidate that equals a known one."""
+    number = known.candidate.number
+    if known.reward is not None:
+        return Record(candidate, "reused", reward=known.reward, reused=number, scores=known.scores)
+    costs = {name: value for name, value in known.scores.items() if name in UNITS}
+    return Record(
+        candidate, known.status, reused=number, reason=f"like candidate {number}: {known.reason}", scores=costs
+    )
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The controller is too small for more, and its sums must not depend on how many there are."""
+    """The controller is too small for more threads, and its results must not depend on their number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,7 +1,8 @@
 """The stop rule: whether a candidate goes on to stage 2, given its stage-1 reward and those seen before.
 
-A rule is an immutable value: a worker decides with the copy it was sent, the driver replaces its own as rewards arrive,
-and folding `observe` over a history gives the rule of that moment. Chance is a pure function of seed and candidate.
+A rule is immutable: a worker decides with the copy it was sent, the driver replaces its own as rewards arrive, and
+applying `observe` to the rewards of a history gives the rule of that moment. Random numbers are a pure function of seed
+and candidate.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from fastnas.errors import FastnasError
 from fastnas.search.rng import generator
@@ -23,10 +23,10 @@ PUBLIC_DECAY = 0.99
 
 @dataclass(frozen=True)
 class StopRule:
-    """A stop rule and all it has seen.
+    """A stop rule and its statistics of the rewards so far.
 
     Attributes:
-        settings: which rule, and its slack at the start.
+        settings: which rule, and its tolerance at the start.
         seed: the search's seed.
         mean: mean of the stage-1 rewards so far (paper: of all of them; public: decaying).
         count: how many there were.
@@ -38,7 +38,7 @@ class StopRule:
     count: int = 0
 
     def continues(self, reward: float, number: int, progress: float) -> bool:
-        """Whether a candidate goes on to stage 2. The first one, with nothing to compare with, does.
+        """Whether a candidate goes on to stage 2. The first one always does.
 
         Args:
             reward: its stage-1 reward.
@@ -47,16 +47,16 @@ class StopRule:
         """
         if self.settings.rule == "never" or self.count == 0:
             return True
-        chance = float(generator(self.seed, "stop", number).random())
+        uniform = float(generator(self.seed, "stop", number).random())
         if self.settings.rule == "paper":
             # Sect. 3.2.1: "with probability 1 - p we terminate", p "annealed throughout our search (starting from
             # 0.9)". The schedule is not given; linear to 0 at the end of the budget is ours.
-            return reward > self.mean or chance < self.settings.start * (1 - min(max(progress, 0.0), 1.0))
-        return reward > self.mean * (1 - chance * self.delta)
+            return reward > self.mean or uniform < self.settings.start * (1 - min(max(progress, 0.0), 1.0))
+        return reward > self.mean - uniform * self.delta * abs(self.mean)
 
     @property
     def delta(self) -> float:
-        """The public rule's slack after `count` rewards."""
+        """The public rule's tolerance after `count` rewards."""
         delta = self.settings.start
         for step, factor in PUBLIC_STEPS:
             if self.count >= step:
@@ -69,12 +69,3 @@ class StopRule:
             raise FastnasError(f"stop rule: a reward must be a finite number, not {reward}")
         weight = 1 - PUBLIC_DECAY if self.settings.rule == "public" and self.count else 1 / (self.count + 1)
         return dataclasses.replace(self, mean=self.mean + weight * (reward - self.mean), count=self.count + 1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> StopRule:
-        """The inverse of `to_dict`."""
-        return cls(**{**values, "settings": StopSettings.from_dict(values["settings"])})

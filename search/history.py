@@ -1,8 +1,8 @@
 """The run folder of a search, safe to kill at any moment and to read while it grows.
 
     settings.json   the settings it was started with
-    history.jsonl   one line per evaluated candidate, appended and flushed to disk
-    controller.pt   state of policy and stop rule: tensors and plain values, replaced atomically
+    history.jsonl   one line per candidate, appended and flushed to disk
+    controller.pt   state of the policy: tensors and plain values, replaced atomically
 
 The process that searches holds a lock on history.jsonl, which the system releases when the process ends, however it
 ends. A candidate counts once its line, newline included, is in the file; a torn last line is dropped on resuming.
@@ -13,11 +13,13 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import math
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,34 +28,60 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.policy import Proposal, Result
 from fastnas.search.settings import SearchSettings
 from fastnas.storing import write_state
 
 Status = Literal["done", "stopped", "reused", "refused", "failed"]
-"""done: both stages; stopped: after stage 1; reused: equals an earlier candidate, whose reward it takes; refused: over
-a limit; failed: see `reason`."""
+"""done: all stages; stopped: by the stop rule after stage 1; reused: equals an earlier candidate, whose reward it
+takes; refused: over a limit; failed: see `reason`."""
+EVALUATED: tuple[Status, ...] = ("done", "stopped")
+"""The statuses of candidates with a reward of their own."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture that a policy proposed.
+
+    Attributes:
+        number: counts the candidates of the search from 0.
+        genotype: the architecture, as sampled.
+        log_prob: log-probability of its decisions under the policy that sampled them.
+        version: how often that policy had been updated; the difference to now is the staleness of the reward.
+    """
+
+    number: int
+    genotype: Genotype
+    log_prob: float
+    version: int
+
+    @cached_property
+    def canonical(self) -> Genotype:
+        """The representative of all genotypes of the same network, computed once."""
+        return self.genotype.canonical()
 
 
 @dataclass(frozen=True)
 class Record:
-    """One line of history.jsonl: what became of a candidate.
+    """The result of one candidate, a line of history.jsonl.
 
     Attributes:
-        proposal: number, decisions, log-probability and version of the policy that drew it.
+        candidate: what was evaluated.
         status: how its evaluation ended.
         reward: what the policy learns from; None if refused or failed.
         stage1: reward after stage 1, if it got there.
         stage2: reward after stage 2, if it got there.
-        staleness: updates of the policy between drawing and observing.
-        reused: number of the candidate whose reward it takes.
+        staleness: updates of the policy between sampling the candidate and learning from it.
+        reused: number of the equal candidate whose result it takes.
         reason: why it failed or was refused.
         scores: the metrics behind the reward, and the costs (parameters, madds, latency), by name.
-        seconds: where the time went, by stage.
+        seconds: time spent, by stage.
         finished: when, in seconds since 1970.
+
+    Raises:
+        ValueError: the values contradict each other, or are NaN or infinite.
     """
 
-    proposal: Proposal
+    candidate: Candidate
     status: Status
     reward: float | None = None
     stage1: float | None = None
@@ -70,22 +98,15 @@ class Record:
             raise ValueError(f"status must be one of {', '.join(get_args(Status))}, not {self.status!r}")
         if (self.reward is None) != (self.status in ("refused", "failed")):
             raise ValueError(f"a candidate that is {self.status} cannot have reward {self.reward}")
-
-    @property
-    def genotype(self) -> Genotype:
-        """The architecture."""
-        return Genotype.from_decisions(self.proposal.decisions)
-
-    @property
-    def result(self) -> Result:
-        """What the policy observes."""
-        return Result(self.proposal, self.reward)
+        for name, value in (("reward", self.reward), ("stage1", self.stage1), ("stage2", self.stage2)):
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, not {value}")
 
     def to_json(self) -> str:
         """One line of strict JSON, without its newline."""
-        values = {"number": self.proposal.number, "genotype": self.genotype.to_list()}
-        values |= {"log_prob": self.proposal.log_prob, "version": self.proposal.version}
-        values |= {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "proposal"}
+        values = {"number": self.candidate.number, "genotype": self.candidate.genotype.to_list()}
+        values |= {"log_prob": self.candidate.log_prob, "version": self.candidate.version}
+        values |= {name: value for name, value in vars(self).items() if name != "candidate"}
         return json.dumps(values, allow_nan=False)
 
     @classmethod
@@ -96,19 +117,28 @@ class Record:
             ValueError, TypeError, KeyError, FastnasError: it is not such a line.
         """
         values = json.loads(line)
-        decisions = Genotype.parse(values.pop("genotype")).decisions()
-        proposal = Proposal(values.pop("number"), decisions, values.pop("log_prob"), values.pop("version"))
-        return cls(proposal, **values)
+        genotype = Genotype.parse(values.pop("genotype"))
+        candidate = Candidate(int(values.pop("number")), genotype, values.pop("log_prob"), values.pop("version"))
+        return cls(candidate, **values)
 
 
-def rank(record: Record) -> tuple[bool, float]:
-    """Sorts judged candidates, the best first: by reward, those that went through all stages before the others."""
+def rank(record: Record) -> tuple[bool, float, int]:
+    """Key that sorts evaluated candidates, the best first.
+
+    Those that went through all stages come before those that were stopped, then the higher reward, then the lower
+    number.
+    """
     assert record.reward is not None
-    return record.status != "done", -record.reward
+    return record.status != "done", -record.reward, record.candidate.number
+
+
+def best_record(records: Iterable[Record]) -> Record | None:
+    """The best candidate of a search: the first by `rank`; None if none was evaluated."""
+    return min((record for record in records if record.status in EVALUATED), key=rank, default=None)
 
 
 class Run:
-    """A run folder, held for writing by this process. Made by `start` or `resume`; a context manager."""
+    """A run folder, locked for writing by this process. Made by `start` or `resume`; a context manager."""
 
     def __init__(self, folder: Path, settings: SearchSettings, file: FileIO, records: list[Record]) -> None:
         self.folder = folder
@@ -129,7 +159,7 @@ class Run:
         with _readable_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = _lock(folder)
-            # Settings alone are of a search that never got as far as a candidate, say for want of its data.
+            # Settings alone are those of a search that ended before its first candidate, for instance without its data.
             if (folder / "settings.json").exists() and os.fstat(file.fileno()).st_size:
                 file.close()
                 raise FastnasError(
@@ -141,21 +171,21 @@ class Run:
 
     @classmethod
     def resume(cls, folder: str | os.PathLike[str]) -> Run:
-        """Take up a run folder, dropping a torn last line of its history.
+        """Continue in a run folder, dropping a torn last line of its history.
 
         Raises:
-            FastnasError: there is no run, a live search holds it, or it is damaged.
+            FastnasError: there is no run, another process searches in it, or it is damaged.
         """
         folder = Path(folder)
         settings = SearchSettings.load(folder)
         with _readable_errors(folder):
             file = _lock(folder)
-            records, whole = _parse(folder)
-            file.truncate(whole)
+            records, end = _parse(folder)
+            file.truncate(end)
         return cls(folder, settings, file, records)
 
     def extend(self, candidates: int | None, hours: float | None) -> None:
-        """Give the search a new budget in place of its own; see `SearchSettings`."""
+        """Replace the budget of the search; see `SearchSettings`."""
         self.settings = dataclasses.replace(self.settings, candidates=candidates, hours=hours)
         self.settings.save(self.folder)
 
@@ -178,7 +208,7 @@ class Run:
         self.records.append(record)
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Replace the saved state of the search by this one, of tensors and plain values."""
+        """Replace the saved state of the search, which holds tensors and plain values."""
         write_state(self.folder / "controller.pt", state)
 
     def load_state(self) -> dict[str, Any] | None:
@@ -195,11 +225,13 @@ class Run:
         except OSError as error:
             raise FastnasError(f"cannot read {path}: {error.strerror or error}") from error
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-            raise FastnasError(f"{path} is not a saved controller; without it, start the search anew") from error
+            raise FastnasError(
+                f"{path} is not a saved controller; remove it, and --resume learns anew from history.jsonl"
+            ) from error
         return state
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the lock."""
         self._file.close()
 
     def __enter__(self) -> Run:
@@ -210,24 +242,42 @@ class Run:
 
 
 def read_records(folder: str | os.PathLike[str]) -> list[Record]:
-    """The history of a run, live or not, without a line that is being written."""
+    """The history of a run, live or not, without a line that is being written.
+
+    Raises:
+        FastnasError: it cannot be read, or is damaged.
+    """
     folder = Path(folder)
+    if not (folder / "history.jsonl").is_file():
+        raise FastnasError(f"{folder} is not a run folder: it has no history.jsonl")
     with _readable_errors(folder):
         return _parse(folder)[0]
 
 
+def read_best(folder: str | os.PathLike[str]) -> Record:
+    """The best candidate so far of a run, live or not.
+
+    Raises:
+        FastnasError: the history cannot be read, or no candidate was evaluated yet.
+    """
+    record = best_record(read_records(folder))
+    if record is None:
+        raise FastnasError(f"the search in {folder} has evaluated no candidate yet")
+    return record
+
+
 def _parse(folder: Path) -> tuple[list[Record], int]:
-    """The whole records of a history, and where they end, in bytes."""
+    """The complete records of a history, and where they end, in bytes."""
     path = folder / "history.jsonl"
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
+    end = data.rfind(b"\n") + 1
     records = []
-    for number, line in enumerate(data[:whole].splitlines(), start=1):
+    for number, line in enumerate(data[:end].splitlines(), start=1):
         try:
             records.append(Record.from_json(line))
         except (ValueError, TypeError, KeyError, AttributeError, FastnasError) as error:
             raise FastnasError(f"{path}, line {number}, is not a candidate: {error}") from error
-    return records, whole
+    return records, end
 
 
 def _lock(folder: Path) -> FileIO:

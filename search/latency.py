@@ -1,6 +1,6 @@
-"""Milliseconds that one image takes through a network once deployed: on this machine's processor, or on a board.
+"""Latency of one image through a network once deployed: on this machine's CPU, or on a board.
 
-Measured once for every network, size and machine, and remembered in a cache.
+Each network, size and machine is measured once, and the result kept in a cache.
 """
 
 from __future__ import annotations
@@ -11,45 +11,68 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from fastnas.errors import FastnasError, MissingPackage
+from fastnas.errors import FastnasError, MissingPackage, first_line
+from fastnas.jetson.errors import ConnectionLost
 from fastnas.jetson.files import atomic_path
 from fastnas.models.spec import ModelSpec, build
+from fastnas.search.evaluation.evaluator import CandidateFailed
 from fastnas.search.settings import LimitSettings
 
 WARM_UP, PASSES = 3, 15
-"""Passes here before and during a measurement. The median counts: steadier than the mean on a busy machine."""
+"""Passes on this machine before and during a measurement, of which the median is robust on a busy machine."""
 SSH_PORT = 22
 
 
 def latency(spec: ModelSpec, limits: LimitSettings, cache: Path) -> float:
     """Milliseconds of one image at the limits' resolution, the median over many passes.
 
-    On this machine that is ONNX Runtime on the CPU. On `limits.latency_host` it is what `fastnas jetson-bench --host`
-    calls inference, with the engine that the board has.
+    On this machine it is measured in ONNX Runtime on the CPU; on `limits.latency_host` with the engine that the board
+    has, and it is what `fastnas jetson-bench --host` calls inference.
 
     Args:
         spec: the network.
-        limits: size, host and precision.
-        cache: folder that remembers measurements, in `latency/`.
+        limits: resolution, host and precision.
+        cache: folder that keeps measurements, in `latency/`.
 
     Raises:
-        MissingPackage: ONNX Runtime is not installed.
-        FastnasError, JetsonError: the network cannot be exported, or the board not reached.
+        CandidateFailed: this network cannot be exported, or does not run.
+        FastnasError: no network can be measured: the board cannot be reached, its address is malformed, or ONNX Runtime
+            is not installed.
     """
     size = (limits.resolution, limits.resolution)
-    where = [limits.latency_host, limits.latency_precision] if limits.latency_host else _this_machine()
+    host = split_host(limits.latency_host) if limits.latency_host else None
+    where = [limits.latency_host, limits.latency_precision] if host else _this_machine()
     key = hashlib.sha256(json.dumps([spec.to_dict(), size, where], sort_keys=True).encode()).hexdigest()[:24]
     path = cache / "latency" / f"{key}.json"
     if path.is_file():
         return float(json.loads(path.read_text())["milliseconds"])
-    milliseconds = _there(spec, size, limits, cache) if limits.latency_host else _here(spec, size)
+    with _failures_named():
+        if host:
+            milliseconds = _on_board(host, spec, size, limits.latency_precision, cache)
+        else:
+            milliseconds = _on_this_machine(spec, size)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"milliseconds": milliseconds, "architecture": spec.architecture}))
     return milliseconds
+
+
+@contextmanager
+def _failures_named() -> Iterator[None]:
+    """Turn every error into the candidate's failure, but a lost board, which no other candidate would reach either."""
+    try:
+        yield
+    except ConnectionLost as error:
+        raise FastnasError(f"the board that measures latency is lost: {error}; continue with --resume") from error
+    except (MissingPackage, ModuleNotFoundError):
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no base class but this one
+        raise CandidateFailed(f"latency: {first_line(error)}") from error
 
 
 def _this_machine() -> list[str]:
@@ -60,7 +83,7 @@ def _this_machine() -> list[str]:
     return [platform.node(), platform.processor(), str(os.cpu_count()), onnxruntime.__version__]
 
 
-def _here(spec: ModelSpec, size: tuple[int, int]) -> float:
+def _on_this_machine(spec: ModelSpec, size: tuple[int, int]) -> float:
     import onnxruntime
 
     from fastnas.deploy.export import Options, optimised
@@ -79,18 +102,16 @@ def _here(spec: ModelSpec, size: tuple[int, int]) -> float:
     return 1000 * statistics.median(times[WARM_UP:])
 
 
-def _there(spec: ModelSpec, size: tuple[int, int], limits: LimitSettings, cache: Path) -> float:
+def _on_board(host: tuple[str, int], spec: ModelSpec, size: tuple[int, int], precision: str, cache: Path) -> float:
     from fastnas.deploy.export import Options, export
     from fastnas.jetson.bench.measure import Settings, Workload
     from fastnas.jetson.bench.remote import measure_there
     from fastnas.jetson.sidecar import load
 
-    host, port = split_host(str(limits.latency_host))
-    precision = limits.latency_precision
-    # Always in the same folder, so that the board keeps one candidate's files and not all of them.
+    # Always in the same folder, so that only the latest candidate's files stay on the board.
     exported = export(build(spec).eval(), spec, "candidate", cache / "latency", Options(size, fp16=precision == "fp16"))
     workload = Workload(load(str(exported.folder)), size, precision)
-    report = measure_there(host, port, [workload], Settings(rounds=1), False, None, lambda line: None)
+    report = measure_there(*host, [workload], Settings(rounds=1), False, None, lambda line: None)
     return float(report["rows"][0]["ms"]["compute"]["median"])
 
 

@@ -1,4 +1,4 @@
-"""Watching a search: a live table in a terminal, a line per candidate elsewhere, JSON lines, TensorBoard."""
+"""Views of a search: a live table in a terminal, a line per candidate elsewhere, JSON lines, TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,28 +17,25 @@ from rich.table import Table
 from rich.text import Text
 
 from fastnas.events import EventWriter
-from fastnas.models.genotype import Genotype
 from fastnas.search.driver import Search, View
-from fastnas.search.history import Record, rank
+from fastnas.search.history import EVALUATED, Candidate, Record, best_record
 
 RECENT = 8
 """Rows of the live table."""
-MEAN_OF = 20
-"""The running mean is over so many rewards."""
-PACE_OF = 20
-"""Candidates per hour are over so many candidates."""
+WINDOW = 20
+"""Number of latest candidates in the running mean of the rewards, and in the candidates per hour."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A search in a few numbers.
+    """Statistics of a search.
 
     Attributes:
         candidates: recorded so far.
-        best: the record of the highest reward, if there is one.
-        mean: of the last 20 rewards.
-        stop_rate: share of the trained candidates that ended after stage 1.
-        per_hour: candidates per hour, by the last 20.
+        best: the best record, if there is one; see `best_record`.
+        mean: of the latest rewards.
+        stop_rate: share of the evaluated candidates that the stop rule ended after stage 1.
+        per_hour: candidates per hour, of the latest.
         reused, failed, refused: how many.
     """
 
@@ -53,27 +50,22 @@ class Summary:
 
     @classmethod
     def of(cls, records: Sequence[Record], since: float = 0.0) -> Summary:
-        """The summary of a history; the pace counts what was finished after `since` alone."""
-        rewards = [r.reward for r in records if r.reward is not None]
+        """The summary of a history; candidates per hour count those that finished after `since`, seconds since 1970."""
+        rewards = [r.reward for r in records if r.reward is not None][-WINDOW:]
         status = [r.status for r in records]
-        trained = [s for s in status if s in ("done", "stopped")]
-        times = [since, *(r.finished for r in records if r.finished > since)][-PACE_OF - 1 :] if since else []
-        pace = (len(times) - 1) / max(times[-1] - times[0], 1e-3) * 3600 if len(times) > 1 else None
+        evaluated = sum(map(status.count, EVALUATED))
+        times = [since, *(r.finished for r in records if r.finished > since)][-WINDOW - 1 :] if since else []
+        per_hour = (len(times) - 1) / max(times[-1] - times[0], 1e-3) * 3600 if len(times) > 1 else None
         return cls(
             candidates=len(records),
             best=best_record(records),
-            mean=sum(rewards[-MEAN_OF:]) / len(rewards[-MEAN_OF:]) if rewards else None,
-            stop_rate=trained.count("stopped") / len(trained) if trained else None,
-            per_hour=pace,
+            mean=sum(rewards) / len(rewards) if rewards else None,
+            stop_rate=status.count("stopped") / evaluated if evaluated else None,
+            per_hour=per_hour,
             reused=status.count("reused"),
             failed=status.count("failed"),
             refused=status.count("refused"),
         )
-
-
-def best_record(records: Sequence[Record]) -> Record | None:
-    """The highest reward: of those that went through all stages, if any did."""
-    return min((record for record in records if record.status in ("done", "stopped")), key=rank, default=None)
 
 
 class Views:
@@ -87,10 +79,10 @@ class Views:
         for view in self.views:
             view.preparing(what, done, count)
 
-    def stage(self, number: int, genotype: Genotype, stage: str) -> None:
+    def stage(self, candidate: Candidate, stage: str) -> None:
         """See `View`."""
         for view in self.views:
-            view.stage(number, genotype, stage)
+            view.stage(candidate, stage)
 
     def finished(self, record: Record) -> None:
         """See `View`."""
@@ -99,10 +91,10 @@ class Views:
 
 
 class Terminal:
-    """The view for people; a context manager. Where the output is no terminal it prints lines.
+    """A live table, or lines where the output is no terminal; a context manager.
 
     Attributes:
-        search: set once there is one.
+        search: set after the preparation.
     """
 
     def __init__(self, console: Console) -> None:
@@ -130,9 +122,9 @@ class Terminal:
             self.console.print(self._work)
             self._last_line = now
 
-    def stage(self, number: int, genotype: Genotype, stage: str) -> None:
+    def stage(self, candidate: Candidate, stage: str) -> None:
         """See `View`."""
-        self._work, self._share = f"candidate {number}, {stage}: {genotype}", None
+        self._work, self._share = f"candidate {candidate.number}, {stage}: {candidate.genotype}", None
 
     def finished(self, record: Record) -> None:
         """See `View`."""
@@ -144,9 +136,9 @@ class Terminal:
         assert self.search is not None
         facts = [f"{summary.candidates}{_of(self.search.settings.candidates)} candidates"]
         if summary.best is not None:
-            facts.append(f"best {summary.best.reward:.3f} (candidate {summary.best.proposal.number})")
+            facts.append(f"best {summary.best.reward:.3f} (candidate {summary.best.candidate.number})")
         if summary.mean is not None:
-            facts.append(f"mean of the last {MEAN_OF} {summary.mean:.3f}")
+            facts.append(f"mean of the last {WINDOW} {summary.mean:.3f}")
         if summary.stop_rate is not None:
             facts.append(f"stopped {summary.stop_rate:.0%}")
         facts += [f"{count} {name}" for name in ("reused", "refused", "failed") if (count := getattr(summary, name))]
@@ -182,9 +174,10 @@ class JsonLines:
         """See `View`."""
         self.write(json.dumps({"event": "preparing", "what": what, "done": done, "count": count}))
 
-    def stage(self, number: int, genotype: Genotype, stage: str) -> None:
+    def stage(self, candidate: Candidate, stage: str) -> None:
         """See `View`."""
-        self.write(json.dumps({"event": "stage", "number": number, "genotype": genotype.to_list(), "stage": stage}))
+        about = {"number": candidate.number, "genotype": candidate.genotype.to_list()}
+        self.write(json.dumps({"event": "stage", **about, "stage": stage}))
 
     def finished(self, record: Record) -> None:
         """See `View`."""
@@ -196,8 +189,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
         self._writer = EventWriter(folder, purge_step=len(records))
-        done = (r.reward for r in records if r.status == "done" and r.reward is not None)
-        self._best: float | None = max(done, default=None)
+        self._best = best_record(records)
 
     def __enter__(self) -> TensorBoard:
         return self
@@ -206,27 +198,25 @@ class TensorBoard:
         self._writer.close()
 
     def preparing(self, what: str, done: int, count: int) -> None:
-        """Nothing to draw yet."""
+        """Not shown."""
 
-    def stage(self, number: int, genotype: Genotype, stage: str) -> None:
-        """Nothing to draw yet."""
+    def stage(self, candidate: Candidate, stage: str) -> None:
+        """Not shown."""
 
     def finished(self, record: Record) -> None:
         """See `View`."""
         values = {"reward": record.reward, "reward/stage1": record.stage1, "reward/stage2": record.stage2}
         values |= {f"seconds/{name}": value for name, value in record.seconds.items()}
         values |= {f"scores/{name}": value for name, value in record.scores.items() if record.reused is None}
-        values["staleness"] = record.staleness
-        if record.status == "done" and record.reward is not None:
-            self._best = max(record.reward, self._best or 0.0)
-            values["reward/best"] = self._best
+        self._best = best_record([record, *([self._best] if self._best else [])])
+        values |= {"staleness": record.staleness, "reward/best": self._best.reward if self._best else None}
         for name, value in values.items():
             if value is not None:
-                self._writer.add_scalar(name, value, record.proposal.number)
+                self._writer.add_scalar(name, value, record.candidate.number)
 
 
 def seconds_left(search: Search, summary: Summary) -> float | None:
-    """By the budget in time and the pace; None while nothing is known."""
+    """Estimated from the budget and the candidates per hour; None while nothing is known."""
     left = []
     settings = search.settings
     if settings.hours is not None:
@@ -248,7 +238,7 @@ def _of(count: int | None) -> str:
 
 
 def _line(record: Record) -> str:
-    number = record.proposal.number
+    number = record.candidate.number
     if record.reward is None:
         return f"candidate {number} {record.status}: {record.reason}"
     again = "" if record.reused is None else f" of candidate {record.reused}"
@@ -257,10 +247,7 @@ def _line(record: Record) -> str:
 
 
 def _row(record: Record) -> list[str]:
-    def figure(value: float | None) -> str:
-        return "" if value is None else f"{value:.3f}"
-
     ended = record.status if record.reused is None else f"{record.status} {record.reused}"
-    numbers = [figure(record.stage1), figure(record.stage2), figure(record.reward)]
+    rewards = ("" if value is None else f"{value:.3f}" for value in (record.stage1, record.stage2, record.reward))
     seconds = f"{sum(record.seconds.values()):.1f}" if record.seconds else ""
-    return [str(record.proposal.number), ended, *numbers, seconds, str(record.genotype)]
+    return [str(record.candidate.number), ended, *rewards, seconds, str(record.candidate.genotype)]

@@ -1,9 +1,9 @@
 """Evaluating candidates on many processes and machines, with Ray.
 
-The driver stays where it is, and alone writes the run folder and teaches the controller; Ray only computes. Each
-evaluation is a task with its share of CPUs and GPUs. What all of them need is put into Ray's object store once: every
-node fetches it once, and its processes read the encoder outputs there without a copy. Images, which stage 2 reads, must
-lie at the same path on every node.
+Only the driver writes the run folder and updates the controller; Ray evaluates. Each evaluation is a task with its
+share of CPUs and GPUs. What all of them need is put into Ray's object store once: every node fetches it once, and its
+processes read the encoder outputs there without a copy. Images, which stage 2 reads, must be at the same path on every
+node.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from fastnas.search.driver import Job, Outcome, View
 from fastnas.search.evaluation.data import Kept, SearchImages
 from fastnas.search.evaluation.encoder_cache import Features
 from fastnas.search.evaluation.evaluator import Evaluator
-from fastnas.search.policy import Proposal
 
 LOCAL = "local"
 """The address that starts Ray on this machine."""
@@ -32,15 +31,15 @@ RETRIES = 2
 """How often a candidate is tried again when its process or machine dies; then it is recorded as failed."""
 
 
-class Cluster:
-    """Workers on a Ray cluster; a context manager.
+class RayWorkers:
+    """Evaluates candidates on a Ray cluster; a context manager.
 
     Attributes:
         capacity: evaluations that run at a time; follows the cluster when nodes come and go.
 
     Args:
         evaluator: of this process; each of the cluster's takes a copy to its own device.
-        view: is told what is sent out.
+        view: is told which candidates are submitted.
         address: `HOST:PORT` of a running cluster's head, `auto`, or `local` to start Ray on this machine.
         cpus: CPUs of one evaluation, which are also its threads.
         gpus: GPUs of one evaluation; a share such as 0.5 puts two on one GPU, 0 trains on the CPU.
@@ -69,7 +68,7 @@ class Cluster:
         self.view = view
         self._share = {share: amount for share, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
         self._ray = ray
-        self._out: dict[Any, Proposal] = {}
+        self._jobs: dict[Any, Job] = {}
         if address == LOCAL:
             init = {"include_dashboard": False, **init}
         else:
@@ -91,29 +90,29 @@ class Cluster:
 
     def submit(self, job: Job) -> None:
         """See `Workers`."""
-        self.view.stage(job.proposal.number, job.genotype, "sent to the cluster")
-        self._out[self._task.remote(self._shared, job, dict(self._share))] = job.proposal
+        self.view.stage(job.candidate, "submitted to the cluster")
+        self._jobs[self._task.remote(self._shared, job, dict(self._share))] = job
 
     def next(self) -> Outcome:
-        """See `Workers`. A candidate whose process died every time is an outcome without an evaluation."""
-        (ready,), _ = self._ray.wait(list(self._out), num_returns=1)
-        proposal = self._out.pop(ready)
+        """See `Workers`. A candidate whose process died at every try is an outcome without an evaluation."""
+        (ready,), _ = self._ray.wait(list(self._jobs), num_returns=1)
+        job = self._jobs.pop(ready)
         self.capacity = max(1, self._slots())
         try:
             outcome: Outcome = self._ray.get(ready)
         except self._ray.exceptions.RayTaskError:
-            raise  # the evaluation itself is at fault, as it would be here
+            raise  # a fault of the evaluation, as in this process
         except self._ray.exceptions.RayError as error:
             reason = " ".join(str(error).split())[:300]
-            return Outcome(proposal, None, f"its process died {RETRIES + 1} times: {reason}")
+            return Outcome(job, None, f"its process died {RETRIES + 1} times: {reason}")
         return outcome
 
     def _slots(self) -> int:
-        """How many evaluations the nodes that are alive have room for."""
-        rooms = (node["Resources"] for node in self._ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
-        return sum(int(min(room.get(name, 0) / amount for name, amount in self._share.items())) for room in rooms)
+        """How many evaluations run at a time on the nodes that are alive."""
+        resources = (node["Resources"] for node in self._ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+        return sum(int(min(has.get(name, 0) / amount for name, amount in self._share.items())) for has in resources)
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> RayWorkers:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +120,7 @@ class Cluster:
 
 
 def _require_answer(address: str) -> None:
-    """Ask at an address of the form `HOST:PORT`: Ray itself would wait for minutes, and then end the process."""
+    """Connect to an address of the form `HOST:PORT`: Ray itself would wait for minutes, and then end the process."""
     host, colon, port = address.rpartition(":")
     if address == "auto":
         return
@@ -134,11 +133,11 @@ def _require_answer(address: str) -> None:
 
 
 _unpacked: dict[str, Evaluator] = {}
-"""In a worker process: the evaluator of the search that it works for."""
+"""In a worker process: the evaluator of its search, by the key of the object it was unpacked from."""
 
 
 def _evaluate(shared: list[Any], job: Job, share: dict[str, float]) -> Outcome:
-    """What a worker process does."""
+    """Evaluate a job in a worker process."""
     import ray
 
     key = shared[0].hex()
@@ -150,7 +149,7 @@ def _evaluate(shared: list[Any], job: Job, share: dict[str, float]) -> Outcome:
 
 
 def _portable(evaluator: Evaluator) -> Evaluator:
-    """The evaluator on the CPU, without the decoded images that this process happens to keep."""
+    """The evaluator on the CPU, without the decoded images that this process has cached."""
     cpu = torch.device("cpu")
     train, val = (
         Kept(part.whole) if isinstance(part, Kept) else part for part in (evaluator.images.train, evaluator.images.val)
@@ -189,7 +188,7 @@ def _from_arrays(arrays: tuple[Any, ...]) -> Features:
 
 
 def _tensor(array: Any) -> Tensor:
-    """An array of the object store, which nobody may write, as a tensor, which nobody writes."""
+    """A read-only array of the object store as a tensor, which must not be written to either."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

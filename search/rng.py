@@ -1,7 +1,7 @@
-"""Chance that can be computed again: every random thing of a candidate is a pure function of seed, purpose and number.
+"""Deterministic random generators: all randomness of a candidate is a pure function of seed, purpose and number.
 
-No generator has to be carried along, so a resumed search, and a candidate that is evaluated a second time, draw what
-they would have drawn undisturbed.
+No generator's state has to be saved: a resumed search, and a candidate that is evaluated again, get the same random
+numbers as before.
 """
 
 from __future__ import annotations
@@ -12,5 +12,5 @@ import numpy as np
 
 
 def generator(seed: int, purpose: str, number: int) -> np.random.Generator:
-    """A generator of its own for what candidate `number` needs chance for, such as "decisions" or "stop"."""
+    """The random generator of candidate `number` for one purpose, such as "decisions" or "stop"."""
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), number])

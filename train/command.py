@@ -17,6 +17,7 @@ from fastnas.options import (
     ACCELERATOR,
     CHANNELS,
     ENCODER,
+    NETWORK,
     SEP_REPEATS,
     absolute,
     absolute_file,
@@ -150,7 +151,7 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> int | str:
 
 
 @click.command(short_help="Train a network fully.")
-@click.argument("architecture", required=False)
+@click.argument("architecture", required=False, type=NETWORK)
 @click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
 @click.option("--root", "roots", multiple=True, metavar="[NAME=]DIR", help="Folder of the dataset, or of each by name.")
 @click.option(
@@ -234,9 +235,9 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> int | str:
 def train(architecture: str | None, resume: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
     """Train a network fully.
 
-    ARCHITECTURE is arch0, arch1, arch2, camvid0, camvid1, a genotype, or a baseline such as rflw-mbv2. The run folder
-    holds the best model (model.safetensors), the checkpoint that --resume continues, a CSV of every epoch, curves,
-    images with predictions, and TensorBoard's events.
+    ARCHITECTURE is arch0, arch1, arch2, camvid0, camvid1, a genotype, best@RUN of the search in the folder RUN, or a
+    baseline such as rflw-mbv2. The run folder holds the best model (model.safetensors), the checkpoint that --resume
+    continues, a CSV of every epoch, curves, images with predictions, and TensorBoard's events.
 
     \b
     fastnas train arch0                                             generated scenes, about ten minutes on two cores

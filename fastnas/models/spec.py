@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import torch
 
-from fastnas.best import PREFIX, best_of
 from fastnas.errors import FastnasError
 from fastnas.models.baselines import BASELINES, baseline_encoder, make_baseline
 from fastnas.models.decoder import Auxiliary, Decoder
@@ -26,7 +25,6 @@ class ModelSpec:
 
     Attributes:
         architecture: a name of the zoo or of a baseline, or a genotype as text, which is kept in the paper's order.
-            `best@RUN` becomes the genotype that the search in the folder RUN has found by now.
         task: what the network predicts.
         encoder: see `fastnas.models.encoder.make_encoder`. A baseline sets it by its name.
         channels: C of the decoder (48 in the paper's search, 64 in full training).
@@ -48,8 +46,6 @@ class ModelSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise FastnasError(f"{name} must be a whole number from 1, not {value!r}")
-        if self.architecture.startswith(PREFIX):
-            object.__setattr__(self, "architecture", str(best_of(self.architecture)))
         if is_genotype_text(self.architecture):
             object.__setattr__(self, "architecture", str(Genotype.parse(self.architecture)))
         if self.architecture in BASELINES:
@@ -102,15 +98,13 @@ class ModelSpec:
 
 
 def parse_architecture(name: str) -> Genotype:
-    """The genotype of a zoo name, of `best@RUN`, or of a genotype as text.
+    """The genotype of a zoo name, or of a genotype as text.
 
     Raises:
         FastnasError: it is none of these.
     """
     if name in ZOO:
         return ZOO[name]
-    if name.startswith(PREFIX):
-        return best_of(name)
     if is_genotype_text(name):
         return Genotype.parse(name)
     raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")

@@ -22,7 +22,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 from fastnas.jetson.bench.measure import Settings, Workload
 from fastnas.jetson.bench.report import check_report
 from fastnas.jetson.engine.base import Log
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import ConnectionLost, JetsonError
 from fastnas.jetson.files import PACKAGE, sha256_of
 from fastnas.jetson.sidecar import FILE_NAME, load
 
@@ -118,7 +118,7 @@ def connect(host: str, port: int) -> Iterator[Board]:
             yield board
         except ConnectionError as error:
             message = "no connection to {} port {}: {}; run it again, what was copied stays there"
-            raise JetsonError(message.format(host, port, error)) from error
+            raise ConnectionLost(message.format(host, port, error)) from error
         finally:
             board.close()
 
@@ -144,7 +144,8 @@ def measure_there(
         log: receives lines about progress.
 
     Raises:
-        JetsonError: no connection, or the command on the board fails; its error is the line.
+        ConnectionLost: the connection broke, or could not be made.
+        JetsonError: the command on the board fails; its error is the line.
     """
     with connect(host, port) as board:
         images = _images(folder) if folder else {}

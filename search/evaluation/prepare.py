@@ -53,7 +53,9 @@ def prepare(
 def _encoder(settings: SearchSettings, images: SearchImages, cache: Path, notify: Notify) -> Encoder:
     how = settings.evaluation
     if how.encoder_weights != "scenes":
-        return make_encoder(how.encoder, how.encoder_weights)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)  # of an encoder without pretrained weights: the same one on resuming
+            return make_encoder(how.encoder, how.encoder_weights)
     from fastnas.search.evaluation.warmup import warmed_up
 
     return warmed_up(settings, images, cache, notify)

@@ -1,1 +1,1 @@
-"""`fastnas report`: one page about searches."""
+"""`fastnas report`: statistics and plots of searches on one page."""

@@ -1,4 +1,4 @@
-"""`fastnas report`: a page about searches, finished or running."""
+"""`fastnas report`: a page of statistics of searches, finished or running."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Show searches on one page: rewards, best networks, what helped.")
+@click.command(short_help="Show searches on one page: rewards, best networks, comparisons.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--final",
     multiple=True,
     metavar="MODEL|DIR",
     type=click.Path(exists=True, path_type=Path),
-    help="Trained models, or a folder of them: does the reward tell their score? May be repeated.",
+    help="Trained models, or a folder of them, whose score is compared with their reward. May be repeated.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The page; by default report.html in the first run. Its figures go into a folder of its name, as PNG.",
+    help="HTML file to write; by default report.html in the first run. Its plots go into a folder of its name, as PNG.",
 )
 @click.option("--block", type=click.IntRange(1), help="Candidates per block of the reward distributions.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all statistics as JSON.")
 def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, block: int | None, as_json: bool) -> None:
-    """Show searches on one page: rewards, best networks, what helped.
+    """Show searches on one page: rewards, best networks, comparisons.
 
-    RUN is a folder of fastnas search; it may be running. Several are compared: runs that differ in their seed alone are
-    taken together, a learning strategy is tested against random search under the same settings, and random searches
-    with different aids of training make an ablation.
+    RUN is a folder of fastnas search, which may be running. Several are compared: runs that differ only in their seed
+    are taken together, a learning strategy is tested against random search under the same settings, and random searches
+    with different training aids make an ablation.
 
     \b
     fastnas report runs/camvid
@@ -38,17 +38,18 @@ def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, bl
     """
     from fastnas.search.report.page import write_report
 
-    path, summary = write_report(runs, out, final, block)
+    path, values = write_report(runs, out, final, block)
     if as_json:
-        click.echo(json.dumps({"page": str(path), **summary}, allow_nan=False))
+        click.echo(json.dumps({"page": str(path), **values}, allow_nan=False))
         return
-    for network in summary["best"][:1]:
+    for network in values["best"][:1]:
         click.echo(f"best reward {network['reward']:.4f}: {network['genotype']}")
-    for test in summary["comparisons"]:
+    for test in values["comparisons"]:
         click.echo(
             f"{test['first']} against {test['second']}, last third, {test['stage']}: "
-            f"median {test['medians'][0]:.4f} against {test['medians'][1]:.4f}, p = {test['p']:.3g}"
+            f"median {test['medians'][0]:.4f} against {test['medians'][1]:.4f}, "
+            f"wins {test['win_rate']:.0%} of pairwise comparisons, p = {test['p']:.3g}"
         )
-    if summary["final"] and summary["final"]["spearman"]:
-        click.echo(f"Spearman's rho of reward and final score: {summary['final']['spearman'][0]:.3f}")
+    if values["final"] and values["final"]["spearman"]:
+        click.echo(f"Spearman's rho of reward and final score: {values['final']['spearman'][0]:.3f}")
     click.echo(f"report: {path}")

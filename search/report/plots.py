@@ -1,4 +1,4 @@
-"""The figures of a report: one panel each, small enough to be read on a phone."""
+"""The plots of a report: one panel each, legible on a phone."""
 
 from __future__ import annotations
 
@@ -12,27 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fastnas.search.costs import accuracy, pareto_front
-from fastnas.search.history import Record
-from fastnas.search.report.statistics import (
-    FinalScore,
-    SearchRun,
-    Stage,
-    blocks,
-    connection_shares,
-    operation_shares,
-    timeline,
-)
+from fastnas.search.costs import Point, Unit
+from fastnas.search.report.finals import FinalScore
+from fastnas.search.report.statistics import SearchRun, Stage
+
+Shares = npt.NDArray[np.float64]
 
 COLOURS = ("#2471a3", "#e08e0b", "#1e8449", "#c0392b", "#7d3c98", "#16a085", "#7f6000", "#566573")
 INK, FAINT = "#333333", "#aab2b8"
 STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
-COSTS = {
-    "parameters": ("parameters, M", 1e6),
-    "madds": ("multiply-adds, G", 1e9),
-    "latency": ("latency, ms", 1.0),
-}
-"""The costs that a record may have among its scores: how they are named, and in which unit."""
 SIZE = (5.4, 3.7)
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#888888",
@@ -47,7 +35,7 @@ STYLE: dict[Any, Any] = {
 
 
 def _panel(draw: Callable[..., None]) -> Callable[..., Figure]:
-    """Make a function that draws on axes one that returns a figure."""
+    """Turn a function that draws on axes into one that returns a figure."""
 
     def figure(*arguments: Any) -> Figure:
         with rc_context(STYLE):
@@ -64,11 +52,11 @@ def _panel(draw: Callable[..., None]) -> Callable[..., Figure]:
 @_panel
 def draw_course(axes: Axes, runs: Sequence[SearchRun]) -> None:
     """Rewards over the time of each run: every candidate, the mean of the last 20, and the best so far."""
-    courses = [[moment for moment in timeline(run.records) if moment.best is not None] for run in runs]
+    courses = [[moment for moment in run.timeline if moment.best is not None] for run in runs]
     longest = max((moments[-1].hours for moments in courses if moments), default=0.0)
-    unit, of_an_hour = ("hours", 1) if longest > 2 else ("minutes", 60)
+    unit, per_hour = ("hours", 1) if longest > 2 else ("minutes", 60)
     for run, moments, colour in zip(runs, courses, _colours(len(runs)), strict=True):
-        times = [moment.hours * of_an_hour for moment in moments]
+        times = [moment.hours * per_hour for moment in moments]
         for status, marker in (("done", "o"), ("stopped", "x"), ("reused", "+")):
             points = [
                 (time, moment.record.reward)
@@ -76,7 +64,7 @@ def draw_course(axes: Axes, runs: Sequence[SearchRun]) -> None:
                 if moment.record.status == status
             ]
             if points:
-                # As pixels: thousands of vector points make a slow page.
+                # Rasterised, because thousands of vector points make a slow page.
                 size = 12 if len(runs) == 1 else 5
                 xs, ys = np.array(points, float).T
                 axes.scatter(xs, ys, s=size, marker=marker, color=colour, alpha=0.35, lw=0.8, rasterized=True)
@@ -96,11 +84,10 @@ def draw_course(axes: Axes, runs: Sequence[SearchRun]) -> None:
 
 
 @_panel
-def draw_blocks(axes: Axes, series: Mapping[str, Sequence[SearchRun]], stage: Stage, size: int) -> None:
-    """Reward distributions by block of candidates, the series side by side (the paper's Fig. 2)."""
-    parts = {label: blocks(runs, stage, size) for label, runs in series.items()}
-    count = max(map(len, parts.values()))
-    _boxes(axes, {label: dict(enumerate(found)) for label, found in parts.items()})
+def draw_blocks(axes: Axes, groups: Mapping[str, Sequence[Sequence[float]]], stage: Stage, size: int) -> None:
+    """Reward distributions by block of `size` candidates, the groups side by side (the paper's Fig. 2)."""
+    count = max(map(len, groups.values()))
+    _boxes(axes, {label: dict(enumerate(blocks)) for label, blocks in groups.items()})
     axes.set_xticks(range(count), [f"{size * i + 1}–{size * (i + 1)}" for i in range(count)])
     if count > 5:
         axes.tick_params("x", rotation=30)
@@ -110,7 +97,7 @@ def draw_blocks(axes: Axes, series: Mapping[str, Sequence[SearchRun]], stage: St
 
 @_panel
 def draw_ablation(axes: Axes, arms: Mapping[Stage, Mapping[str, Sequence[float]]]) -> None:
-    """Rewards of random architectures by the aids of their training (the paper's Fig. 3)."""
+    """Rewards of random architectures by their training aids (the paper's Fig. 3)."""
     names = list(dict.fromkeys(name for found in arms.values() for name in found))
     _boxes(
         axes,
@@ -127,7 +114,7 @@ def draw_ablation(axes: Axes, arms: Mapping[Stage, Mapping[str, Sequence[float]]
 def draw_final(axes: Axes, points: Sequence[FinalScore], score: str) -> None:
     """Reward in the search against the score after full training (the paper's Fig. 5)."""
     axes.scatter([p.reward for p in points], [p.score for p in points], color=COLOURS[0], s=26, zorder=3)
-    if len(points) <= 6:  # the names of more would lie upon each other
+    if len(points) <= 6:  # the names of more would overlap
         for point in points:
             axes.annotate(
                 point.name, (point.reward, point.score), (4, 4), textcoords="offset points", fontsize=8, color="#666666"
@@ -138,56 +125,54 @@ def draw_final(axes: Axes, points: Sequence[FinalScore], score: str) -> None:
 
 
 @_panel
-def draw_pareto(axes: Axes, records: Sequence[Record], cost: str) -> None:
-    """Accuracy against a cost, and the front that no other candidate beats."""
-    name, unit = COSTS[cost]
-    front = pareto_front(records, cost)
-    points = [(record.scores[cost] / unit, accuracy(record)) for record in (*records, *front)]
-    xs, ys = np.array(points, float).T
+def draw_pareto(axes: Axes, points: Sequence[Point], front: Sequence[Point], unit: Unit) -> None:
+    """Reward against a cost, and the Pareto front."""
+    (xs, ys), (front_xs, front_ys) = (
+        ([point.cost / unit.size for point in each], [point.reward for point in each]) for each in (points, front)
+    )
     axes.scatter(xs, ys, s=10, color=FAINT, rasterized=True)
-    leading = slice(len(records), None)
-    axes.plot(xs[leading], ys[leading], color=COLOURS[3], lw=1.3, marker="o", ms=4.5, drawstyle="steps-post")
-    axes.set_xlabel(name)
+    axes.plot(front_xs, front_ys, color=COLOURS[3], lw=1.3, marker="o", ms=4.5, drawstyle="steps-post")
+    axes.set_xlabel(str(unit))
     axes.set_ylabel("reward, without a weight for cost")
 
 
 @_panel
-def draw_operations(axes: Axes, every: Sequence[Record], best: Sequence[Record]) -> None:
+def draw_operations(axes: Axes, every: Mapping[str, float], best: Mapping[str, float]) -> None:
     """How often each operation is used, by all candidates and by the best."""
-    shares = operation_shares(every), operation_shares(best)
-    places = np.arange(len(shares[0]))
+    places = np.arange(len(every))
     axes.grid(visible=False)
     axes.grid(axis="x", alpha=0.25)
-    for i, (label, colour) in enumerate((("all candidates", FAINT), ("the best tenth", COLOURS[0]))):
-        values = [100 * value for value in shares[i].values()]
-        axes.barh(places + 0.4 * i - 0.2, values, 0.38, color=colour, label=label)
-    axes.set_yticks(places, list(shares[0]))
+    for offset, shares, label, colour in (
+        (-0.2, every, "all candidates", FAINT),
+        (0.2, best, "the best tenth", COLOURS[0]),
+    ):
+        axes.barh(places + offset, [100 * shares[name] for name in every], 0.38, color=colour, label=label)
+    axes.set_yticks(places, list(every))
     axes.invert_yaxis()
     axes.set_xlabel("% of a cell's operations")
     axes.legend()
 
 
 @_panel
-def draw_connections(axes: Axes, every: Sequence[Record], best: Sequence[Record]) -> None:
-    """How often each sum draws each index: among the best, and how that differs from all candidates."""
-    all_shares, shares = 100 * connection_shares(every), 100 * connection_shares(best)
-    difference = shares - all_shares
+def draw_connections(axes: Axes, every: Shares, best: Shares) -> None:
+    """How often each sum takes each index as input, among the best; the colour is the difference to all candidates."""
+    difference = 100 * (best - every)
     limit = max(10.0, float(np.nanmax(np.abs(difference))))
     axes.grid(visible=False)
     image = axes.imshow(difference, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    for (block, index), share in np.ndenumerate(shares):
+    for (block, index), share in np.ndenumerate(100 * best):
         if not np.isnan(share):
             dark = abs(difference[block, index]) > 0.6 * limit
             axes.text(index, block, f"{share:.0f} %", ha="center", va="center", color="white" if dark else INK)
     axes.set_xticks(range(6), [*(f"encoder\n{i}" for i in range(4)), "sum\n4", "sum\n5"])
     axes.set_yticks(range(3), ["sum 4", "sum 5", "sum 6"])
-    axes.set_ylabel("draws from")
+    axes.set_ylabel("takes as input")
     axes.figure.colorbar(image, ax=axes, label="percentage points more than all", shrink=0.9)
 
 
 def _boxes(axes: Axes, groups: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
     """Box plots with their points: at each place one box for each group that has values there."""
-    width, chance = 0.8 / len(groups), np.random.default_rng(0)
+    width, jitter = 0.8 / len(groups), np.random.default_rng(0)
     handles = []
     for i, ((label, found), colour) in enumerate(zip(groups.items(), _colours(len(groups)), strict=True)):
         places = [place for place, values in found.items() if len(values)]
@@ -200,7 +185,7 @@ def _boxes(axes: Axes, groups: Mapping[str, Mapping[int, Sequence[float]]]) -> N
             medianprops=line | {"linewidth": 2}, capprops=line,
         )  # fmt: skip
         for centre, rewards in zip(centres, values, strict=True):
-            spread = chance.uniform(-0.25, 0.25, len(rewards)) * width
+            spread = jitter.uniform(-0.25, 0.25, len(rewards)) * width
             axes.scatter(centre + spread, rewards, s=5, color=colour, alpha=0.5, lw=0, rasterized=True, zorder=3)
         handles.append(Line2D([], [], color=colour, lw=5, alpha=0.6, label=label))
     axes.figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)))

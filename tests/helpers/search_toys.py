@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnas.models.genotype import Genotype
-from fastnas.search.history import Record
+from fastnas.search.history import Candidate, Record
 from fastnas.search.policy import make_policy
 from fastnas.search.settings import EvaluationSettings, PolicySettings, SearchSettings
 
@@ -30,33 +30,34 @@ def toy_reward(genotype: Genotype) -> float:
 
 def write_run(folder: Path, how: SearchSettings, count: int, *, bonus: float = 0.0, start: float = 1.7e9) -> Path:
     """A run folder of `count` candidates: some stopped, one failed in 23, one refused in 31, equal ones reused."""
-    policy, chance = make_policy(how.policy, how.seed), np.random.default_rng(how.seed)
+    policy, rng = make_policy(how.policy, how.seed), np.random.default_rng(how.seed)
     seen: dict[Genotype, Record] = {}
     lines, clock = [], start
     for number in range(count):
-        (proposal,) = policy.propose(1)
-        genotype = Genotype.from_decisions(proposal.decisions)
-        stage1 = toy_reward(genotype) + bonus + float(chance.normal(0, 0.03))
-        costs = {"parameters": 1e6 * (1.9 + chance.random()), "madds": 1e9 * (2 + 2 * chance.random())}
-        costs["latency"] = 40 + 80 * stage1 + 10 * chance.random()
-        seconds = {"stage1": 20 + 10 * float(chance.random())}
-        stage2 = stage1 + 0.08 if chance.random() < 0.6 else None
+        decisions, log_prob = policy.sample(number)
+        genotype = Genotype.from_decisions(decisions)
+        candidate = Candidate(number, genotype, log_prob, policy.version)
+        stage1 = toy_reward(genotype) + bonus + float(rng.normal(0, 0.03))
+        costs = {"parameters": 1e6 * (1.9 + rng.random()), "madds": 1e9 * (2 + 2 * rng.random())}
+        costs["latency"] = 40 + 80 * stage1 + 10 * rng.random()
+        seconds = {"stage1": 20 + 10 * float(rng.random())}
+        stage2 = stage1 + 0.08 if rng.random() < 0.6 else None
         if number % 23 == 7:
-            record = Record(proposal, "failed", reason="out of memory", seconds=seconds)
+            record = Record(candidate, "failed", reason="out of memory", seconds=seconds)
         elif number % 31 == 11:
-            record = Record(proposal, "refused", reason="2.9 M parameters, more than 2.8", scores=costs)
-        elif (original := seen.get(genotype.canonical())) is not None:
-            record = Record(proposal, "reused", reward=original.reward, reused=original.proposal.number)
+            record = Record(candidate, "refused", reason="2.9 M parameters, more than 2.8", scores=costs)
+        elif (original := seen.get(candidate.canonical)) is not None:
+            record = Record(candidate, "reused", reward=original.reward, reused=original.candidate.number)
         elif stage2 is None:
-            record = Record(proposal, "stopped", reward=stage1, stage1=stage1, scores=costs, seconds=seconds)
+            record = Record(candidate, "stopped", reward=stage1, stage1=stage1, scores=costs, seconds=seconds)
         else:
-            seconds["stage2"] = 40 + 5 * float(chance.random())
-            record = Record(proposal, "done", stage2, stage1, stage2, scores=costs, seconds=seconds)
+            seconds["stage2"] = 40 + 5 * float(rng.random())
+            record = Record(candidate, "done", stage2, stage1, stage2, scores=costs, seconds=seconds)
         clock += sum(record.seconds.values()) + 0.5
         record = dataclasses.replace(record, finished=clock)
         if record.status in ("done", "stopped"):
-            seen[genotype.canonical()] = record
-        policy.observe([record.result])
+            seen[candidate.canonical] = record
+        policy.observe(decisions, log_prob, record.reward)
         lines.append(record.to_json() + "\n")
     folder.mkdir(parents=True)
     (folder / "settings.json").write_text(how.to_json())

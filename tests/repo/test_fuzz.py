@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastnas.best import best_of
 from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
@@ -24,7 +23,7 @@ from fastnas.jetson.options import RESOLUTION, SWEEP
 from fastnas.models.checkpoint import load_model, save_model
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build
-from fastnas.search.history import Record
+from fastnas.search.history import Candidate, Record, read_best
 from fastnas.search.presets import preset
 from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Segmentation, task_from_dict
@@ -142,14 +141,12 @@ def test_a_sidecar_of_anything(value: Any) -> None:
 @FILES
 @given(data=st.data())
 def test_a_damaged_history(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from fastnas.search.policy import Proposal
-
     folder = tmp_path_factory.mktemp("run")
     genotype = Genotype.parse("[[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]")
-    record = Record(Proposal(0, genotype.decisions(), -20.0, 0), "done", 0.5, 0.4, 0.5)
+    record = Record(Candidate(0, genotype, -20.0, 0), "done", 0.5, 0.4, 0.5)
     line = (record.to_json() + "\n").encode()
     (folder / "history.jsonl").write_bytes(data.draw(damaged(line + line)))
-    or_ours(lambda: best_of(f"best@{folder}"))
+    or_ours(lambda: read_best(folder))
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ CASES = {
         Case("train arch0 --data camvid --root MISSING", 1, "is not there; get it from"),
         Case("train arch0 --encoder-weights MISSING", 1, "no weights file"),
         Case("train --resume MISSING", 1, "is not a run folder"),
-        Case("train best@MISSING", 1, "cannot read"),
+        Case("train best@MISSING", 1, "is not a run folder"),
         Case("eval MISSING.safetensors --data synthetic", 1, "no model file"),
         Case("eval MODEL --data camvid --root MISSING", 1, "is not there; get it from"),
         Case("export MISSING.safetensors", 1, "no model file"),

@@ -1,4 +1,4 @@
-"""Costs are those of the deployed network, limits refuse by name, and the Pareto front has nobody who is beaten."""
+"""Costs are those of the deployed network, limits refuse by name, and the Pareto front holds no dominated candidate."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from fastnas.data.synthetic.dataset import SEGMENTATION
 from fastnas.models.counts import count
+from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
-from fastnas.search.costs import costs, pareto_front, refusal, weighted
-from fastnas.search.history import Record
-from fastnas.search.policy import Proposal
+from fastnas.search.costs import Point, cost_points, costs, pareto_front, refusal, weighted
+from fastnas.search.history import Candidate, Record
 from fastnas.search.settings import LimitSettings
 
 COSTS = {"parameters": 2.6e6, "madds": 4.2e9, "latency": 50.0}
@@ -30,9 +30,9 @@ def test_costs_are_those_of_the_trained_network(tmp_path: Path) -> None:
     [
         ({}, None),
         ({"parameters": 2.6, "madds": 4.2, "latency": 50}, None),
-        ({"parameters": 2.5}, "2.60 million parameters, more than 2.5"),
-        ({"madds": 4}, "4.20 G multiply-adds, more than 4"),
-        ({"latency": 49.9}, "50.00 ms, more than 49.9"),
+        ({"parameters": 2.5}, "parameters 2.60 M, over the limit of 2.5"),
+        ({"madds": 4}, "multiply-adds 4.20 G, over the limit of 4"),
+        ({"latency": 49.9}, "latency 50.00 ms, over the limit of 49.9"),
     ],
 )
 def test_limits_refuse_by_name(limits: dict[str, float], reason: str | None) -> None:
@@ -48,30 +48,27 @@ def test_the_soft_reward() -> None:
 
 
 def record(number: int, reward: float, cost: float, **fields: object) -> Record:
-    genotype = [random.Random(number).randrange(2) for _ in range(19)]
+    genotype = Genotype.random(random.Random(number))
     scores = {"latency": cost}
     values = {"reward": reward, "stage1": reward, "scores": scores} | fields
-    return Record(Proposal(number, tuple(genotype), -1.0, 0), "done", **values)  # type: ignore[arg-type]
+    return Record(Candidate(number, genotype, -1.0, 0), "done", **values)  # type: ignore[arg-type]
 
 
-def test_nobody_on_the_front_is_beaten() -> None:
+def test_no_point_of_the_front_is_dominated() -> None:
     rng = random.Random(0)
-    records = [record(i, rng.random(), rng.random()) for i in range(60)]
-    front = pareto_front(records)
+    points = cost_points((record(i, rng.random(), rng.random()) for i in range(60)), "latency")
+    front = pareto_front(points)
 
-    def beaten(r: Record) -> bool:
+    def dominated(p: Point) -> bool:
         return any(
-            (o.stage1, -o.scores["latency"]) != (r.stage1, -r.scores["latency"])
-            and (o.stage1 or 0) >= (r.stage1 or 0)
-            and o.scores["latency"] <= r.scores["latency"]
-            for o in records
+            (o.reward, o.cost) != (p.reward, p.cost) and o.reward >= p.reward and o.cost <= p.cost for o in points
         )
 
-    assert {r.proposal.number for r in front} == {r.proposal.number for r in records if not beaten(r)}
-    assert [r.scores["latency"] for r in front] == sorted(r.scores["latency"] for r in front)
+    assert {id(p) for p in front} == {id(p) for p in points if not dominated(p)}
+    assert [p.cost for p in front] == sorted(p.cost for p in front)
 
 
-def test_the_front_is_of_accuracy_not_of_the_weighted_reward() -> None:
-    fast, slow = record(0, 0.9, 10.0, stage1=0.5), record(1, 0.4, 20.0, stage1=0.4, stage2=0.6)
-    assert pareto_front([slow, fast]) == [fast, slow]
-    assert pareto_front([record(2, 0.5, 1.0, scores={})]) == []
+def test_the_front_is_of_the_reward_without_its_weight_and_may_be_negative() -> None:
+    fast, slow = record(0, 0.9, 10.0, stage1=-0.5), record(1, 0.4, 20.0, stage1=-0.6, stage2=-0.4)
+    front = pareto_front(cost_points([slow, fast, record(2, 0.5, 1.0, scores={})], "latency"))
+    assert front == [(10.0, -0.5, fast), (20.0, -0.4, slow)]

@@ -1,4 +1,4 @@
-"""The loop of a search: what is trained, reused, refused or failed; and that a kill changes nothing."""
+"""The loop of a search: what is trained, reused, refused or failed; and that a kill does not change the results."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
-from torchvision.models import mobilenet_v2
 
 from fastnas.cli import main
+from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.models.spec import ModelSpec, parse_architecture
-from fastnas.search.driver import Here, Job, Outcome, Search
+from fastnas.options import NETWORK
+from fastnas.search.driver import FAILURES, Job, LocalWorker, Outcome, Search
+from fastnas.search.evaluation.encoder_cache import weights_hash
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation
-from fastnas.search.history import Record, Run, read_records
-from fastnas.search.progress import Summary, Views
+from fastnas.search.evaluation.prepare import prepare
+from fastnas.search.history import Record, Run, read_best, read_records
+from fastnas.search.presets import preset
+from fastnas.search.progress import Summary, TensorBoard, Views
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
-from fastnas.tasks import Depth
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = SearchSettings(candidates=12, policy=PolicySettings(batch=4), stop=StopSettings(rule="never"))
@@ -54,20 +58,16 @@ class Toy:
 
 def search(folder: Path, settings: SearchSettings = SETTINGS, evaluator: Any = None, **options: Any) -> Search:
     run = Run.start(folder, settings)
-    return Search(run, options.pop("workers", None) or Here(evaluator or Toy(), NO_VIEW), NO_VIEW, **options)
+    return Search(run, options.pop("workers", None) or LocalWorker(evaluator or Toy(), NO_VIEW), NO_VIEW, **options)
 
 
-def draw_always(search: Search, genotypes: list[Genotype]) -> None:
-    """Let the policy propose these in turn."""
-    original = search.policy.propose
+def propose_in_turn(search: Search, genotypes: list[Genotype]) -> None:
+    """Let the policy propose these, again and again."""
 
-    def propose(count: int) -> list[Any]:
-        return [
-            dataclasses.replace(proposal, decisions=genotypes[proposal.number % len(genotypes)].decisions())
-            for proposal in original(count)
-        ]
+    def sample(number: int) -> tuple[tuple[int, ...], float]:
+        return genotypes[number % len(genotypes)].decisions(), -1.0
 
-    search.policy.propose = propose  # type: ignore[method-assign]
+    search.policy.sample = sample  # type: ignore[method-assign]
 
 
 def twins() -> tuple[Genotype, Genotype, Genotype]:
@@ -82,7 +82,7 @@ def twins() -> tuple[Genotype, Genotype, Genotype]:
 def test_it_stops_after_so_many_candidates(tmp_path: Path) -> None:
     driver = search(tmp_path)
     driver.go_on()
-    assert [r.proposal.number for r in read_records(tmp_path)] == list(range(12))
+    assert [r.candidate.number for r in read_records(tmp_path)] == list(range(12))
     assert driver.progress == 1.0
 
 
@@ -99,7 +99,7 @@ def test_equal_networks_are_trained_once(tmp_path: Path) -> None:
     toy = Toy()
     driver = search(tmp_path, evaluator=toy)
     first, second, other = twins()
-    draw_always(driver, [first, second, other])
+    propose_in_turn(driver, [first, second, other])
     driver.go_on()
     assert toy.evaluated == [first, other]
     records = read_records(tmp_path)
@@ -130,10 +130,10 @@ def test_several_are_out_at_a_time_and_equal_ones_wait(tmp_path: Path) -> None:
     workers = Two(toy)
     driver = search(tmp_path, workers=workers)
     first, second, other = twins()
-    draw_always(driver, [first, second, other])
+    propose_in_turn(driver, [first, second, other])
     driver.go_on()
     assert sorted(map(str, toy.evaluated)) == sorted(map(str, [first, other]))
-    records = {r.proposal.number: r for r in read_records(tmp_path)}
+    records = {r.candidate.number: r for r in read_records(tmp_path)}
     assert len(records) == 12
     assert records[1].reused == 0
 
@@ -170,6 +170,90 @@ def test_it_gives_up_when_everything_fails(tmp_path: Path) -> None:
     assert len(read_records(tmp_path)) == 10
 
 
+def test_a_candidate_whose_latency_cannot_be_measured_is_recorded_as_failed(tmp_path: Path) -> None:
+    """The search goes on, and so does a resumed one, which met the candidate before."""
+
+    def costs(genotype: Genotype) -> dict[str, float]:
+        if genotype.cell[0] < 5:
+            raise CandidateFailed("latency: no engine")
+        return {"parameters": 1e6, "latency": 10.0}
+
+    toy = Toy()
+    settings = dataclasses.replace(SETTINGS, limits=LimitSettings(latency=20.0))
+    driver = search(tmp_path, settings, toy, costs=costs)
+    driver.go_on()
+    driver.run.close()
+    records = read_records(tmp_path)
+    failed = [r for r in records if r.status == "failed"]
+    assert 0 < len(failed) < len(records) == 12
+    assert {r.reason for r in failed} == {"latency: no engine"}
+    assert all(g.cell[0] >= 5 for g in toy.evaluated)
+    with Run.resume(tmp_path) as run:
+        run.extend(20, None)
+        Search(run, LocalWorker(toy, NO_VIEW), NO_VIEW, costs).go_on()
+    assert len(read_records(tmp_path)) == 20
+
+
+def test_it_gives_up_when_no_latency_can_be_measured(tmp_path: Path) -> None:
+    def costs(_: Genotype) -> dict[str, float]:
+        raise CandidateFailed("latency: no engine")
+
+    with pytest.raises(
+        FastnasError, match="10 candidates failed one after the other, the last one: latency: no engine"
+    ):
+        search(tmp_path, costs=costs).go_on()
+    assert len(read_records(tmp_path)) == FAILURES
+
+
+def test_a_lost_board_ends_the_search_which_a_resumed_one_continues(tmp_path: Path) -> None:
+    """The candidate that was to be measured is proposed again, and the history is that of an undisturbed search."""
+    search(tmp_path / "peace", costs=lambda g: {"latency": 1.0}).go_on()
+    lost = iter([False, False, True])
+
+    def costs(_: Genotype) -> dict[str, float]:
+        if next(lost, False):
+            raise FastnasError("the board is lost")
+        return {"latency": 1.0}
+
+    driver = search(tmp_path / "war", costs=costs)
+    with pytest.raises(FastnasError, match="the board is lost"):
+        driver.go_on()
+    driver.run.close()
+    assert len(read_records(tmp_path / "war")) == 2
+    with Run.resume(tmp_path / "war") as run:
+        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW, costs).go_on()
+    assert plain(tmp_path / "war") == plain(tmp_path / "peace")
+
+
+def test_genotype_and_canonical_form_are_made_once_per_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = Counter[str]()
+    from_decisions, canonical = Genotype.from_decisions, Genotype.canonical
+
+    def counted(name: str, function: Callable[..., Genotype]) -> Callable[..., Genotype]:
+        return lambda *arguments: (counts.update([name]), function(*arguments))[1]
+
+    monkeypatch.setattr(Genotype, "from_decisions", counted("genotype", from_decisions))
+    monkeypatch.setattr(Genotype, "canonical", counted("canonical", canonical))
+    search(tmp_path, costs=lambda genotype: {"parameters": 1.0}).go_on()
+    assert counts == {"genotype": 12, "canonical": 12}
+
+
+def test_numbers_without_a_record_are_proposed_again(tmp_path: Path) -> None:
+    """Of several candidates that were being evaluated, some are in the history and some are lost."""
+    workers = Two(Toy())
+    driver = search(tmp_path, workers=workers)
+    driver._propose()
+    driver._propose()
+    driver._finish(workers.next())
+    driver.run.close()
+    assert [r.candidate.number for r in read_records(tmp_path)] == [1]
+    with Run.resume(tmp_path) as run:
+        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
+    assert [r.candidate.number for r in read_records(tmp_path)] == [1, 0, *range(2, 12)]
+
+
 def test_limits_refuse_before_training(tmp_path: Path) -> None:
     toy = Toy()
     settings = dataclasses.replace(SETTINGS, limits=LimitSettings(parameters=2.5))
@@ -179,9 +263,9 @@ def test_limits_refuse_before_training(tmp_path: Path) -> None:
     records = read_records(tmp_path)
     refused = [r for r in records if r.status == "refused"]
     assert 0 < len(refused) < 12
-    assert {r.reason for r in refused} == {"2.60 million parameters, more than 2.5"}
+    assert {r.reason for r in refused} == {"parameters 2.60 M, over the limit of 2.5"}
     assert all(g.cell[0] >= 5 for g in toy.evaluated)
-    assert all(r.scores["parameters"] == costs[r.genotype.cell[0] < 5]["parameters"] for r in records)
+    assert all(r.scores["parameters"] == costs[r.candidate.genotype.cell[0] < 5]["parameters"] for r in records)
 
 
 def test_the_stop_rule_sees_every_stage_1_reward(tmp_path: Path) -> None:
@@ -214,9 +298,9 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
 
             run.save_state = fatal  # type: ignore[method-assign]
             with pytest.raises(Killed):
-                Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
+                Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
     with Run.resume(tmp_path / "war") as run:
-        Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
+        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
     assert plain(tmp_path / "war") == plain(tmp_path / "peace")
 
 
@@ -225,7 +309,7 @@ def test_a_new_budget_takes_the_place_of_the_old(tmp_path: Path) -> None:
     Run.start(tmp_path, settings).close()
     with Run.resume(tmp_path) as run:
         run.extend(5, None)
-        Search(run, Here(Toy(), NO_VIEW), NO_VIEW).go_on()
+        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
     assert len(read_records(tmp_path)) == 5
     assert SearchSettings.load(tmp_path) == dataclasses.replace(settings, candidates=5, hours=None)
 
@@ -245,19 +329,65 @@ def test_a_summary(tmp_path: Path) -> None:
     assert summary.best is not None
     assert summary.best.reward == max(r.reward or 0 for r in records if r.status == "done")
     assert summary.per_hour == pytest.approx(12 / 60 * 3600, rel=0.1)
-    assert parse_architecture(f"best@{tmp_path}") == summary.best.genotype
-    assert ModelSpec(f"best@{tmp_path}", Depth(1, 10)).architecture == str(summary.best.genotype)
+    assert read_best(tmp_path) == summary.best
 
 
-def test_best_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(FastnasError, match=r"best@.*: cannot read"):
-        parse_architecture(f"best@{tmp_path}/absent")
-    Run.start(tmp_path, SETTINGS).close()
-    with pytest.raises(FastnasError, match="no candidate yet"):
-        parse_architecture(f"best@{tmp_path}")
-    (tmp_path / "history.jsonl").write_text("{}\n")
-    with pytest.raises(FastnasError, match="not the history"):
-        parse_architecture(f"best@{tmp_path}")
+def test_the_command_line_takes_the_best_network_of_a_search(tmp_path: Path) -> None:
+    """`best@RUN` becomes a genotype where it is read, so that nothing keeps the name of a folder that changes."""
+    search(tmp_path).go_on()
+    genotype = read_best(tmp_path).candidate.genotype
+    assert NETWORK.convert(f"best@{tmp_path}", None, None) == str(genotype)
+    assert NETWORK.convert("arch0", None, None) == "arch0"
+    shown = CliRunner().invoke(main, ["show", f"best@{tmp_path}", "--json"])
+    assert json.loads(shown.stdout)["genotype"] == genotype.to_list()
+    for command, name in (("show", "network"), ("export", "network"), ("train", "architecture")):
+        found = main.get_command(click.Context(main), command)
+        assert found is not None
+        assert next(param for param in found.params if param.name == name).type is NETWORK
+
+
+@pytest.mark.parametrize(
+    ("history", "complaint"),
+    [(None, "is not a run folder"), ("", "no candidate yet"), ("{}\n", "line 1, is not a candidate")],
+)
+def test_the_best_network_of_no_search(tmp_path: Path, history: str | None, complaint: str) -> None:
+    if history is not None:
+        (tmp_path / "history.jsonl").write_text(history)
+    result = CliRunner().invoke(main, ["show", f"best@{tmp_path}"])
+    assert result.exit_code == 1
+    assert complaint in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_tensorboard_gets_the_best_reward_of_negative_ones(tmp_path: Path) -> None:
+    rewards = iter([-0.5, -0.9, -0.3, -0.7])
+    settings = dataclasses.replace(SETTINGS, candidates=4)
+    driver = search(tmp_path, settings, Toy(lambda _: next(rewards)))
+    board, written = TensorBoard(tmp_path, driver.run.records), list[float]()
+    board._writer.close()
+    board._writer = type(
+        "Writer",
+        (),
+        {"add_scalar": lambda _, name, value, step: written.append(value) if name == "reward/best" else None},
+    )()
+    driver.view = board
+    driver.go_on()
+    assert written == pytest.approx([-0.4, -0.4, -0.2, -0.2])
+
+
+def test_an_encoder_without_weights_is_that_of_the_seed(tmp_path: Path) -> None:
+    """Whatever was sampled before: a resumed search has the encoder of the interrupted one."""
+    small = [
+        "images=24",
+        "evaluation.encoder_weights=none",
+        "evaluation.stage1_crop=32",
+        "evaluation.stage1_short_side=32",
+    ]
+    hashes = []
+    for seed in (0, 0, 1):
+        torch.rand(3)
+        hashes.append(weights_hash(prepare(override(preset("tiny"), [*small, f"seed={seed}"]), cache=tmp_path).encoder))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -269,8 +399,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_a_real_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_path: Path) -> None:
     folder, cache, rng = tmp_path / "war", ("--cache", tmp_path / "cache"), random.Random(0)
-    torch.save(mobilenet_v2(weights=None).state_dict(), tmp_path / "encoder.pth")  # both must have the same
-    arguments = (*OPTIONS, "--encoder-weights", tmp_path / "encoder.pth", "--candidates", 6, "--out", folder, *cache)
+    arguments = (*OPTIONS, "--encoder-weights", "none", "--candidates", 6, "--out", folder, *cache)
     for kill in range(3):
         victim = start("--json", *(("--resume", folder, *cache) if kill else arguments))
         assert victim.stdout is not None

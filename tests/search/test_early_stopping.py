@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from typing import Any
 
@@ -43,11 +42,16 @@ def test_paper_compares_with_the_mean_of_all_rewards() -> None:
 @pytest.mark.parametrize(
     ("count", "delta"), [(99, 0.9), (100, 0.81), (200, 0.648), (300, 0.4536), (400, 0.27216), (4000, 0.27216)]
 )
-def test_public_a_score_passes_above_the_mean_less_a_random_slack(count: int, delta: float) -> None:
+def test_public_a_score_passes_above_the_mean_less_a_random_tolerance(count: int, delta: float) -> None:
     stop = rule("public", [0.5] * count)
     assert stop.delta == pytest.approx(delta)
     assert share(stop, reward=0.5 * (1 - delta) - 1e-6) == 0
     assert share(stop, reward=0.5 * (1 - delta / 2)) == pytest.approx(0.5, abs=0.025)
+
+
+def test_public_tolerates_what_is_below_a_negative_mean_too() -> None:
+    stop = rule("public", [-0.5] * 10)
+    assert share(stop, reward=-0.5 * (1 + 0.9 / 2)) == pytest.approx(0.5, abs=0.025)
 
 
 def test_public_mean_decays() -> None:
@@ -65,15 +69,6 @@ def test_a_decision_depends_on_seed_and_candidate_alone() -> None:
 
     assert decide(0) == decide(0)
     assert decide(0) != decide(1)
-
-
-@pytest.mark.parametrize("name", ["paper", "public", "never"])
-def test_a_rule_survives_json_and_continues_exactly(name: str) -> None:
-    rewards = np.random.default_rng(1).random(120).tolist()
-    stop = rule(name, rewards[:60], seed=3, start=0.7)
-    loaded = StopRule.from_dict(json.loads(json.dumps(stop.to_dict())))
-    assert loaded == stop
-    assert functools.reduce(StopRule.observe, rewards[60:], loaded) == rule(name, rewards, seed=3, start=0.7)
 
 
 @pytest.mark.parametrize("reward", [math.nan, math.inf])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
@@ -19,8 +20,7 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.history import Record, Run, read_records
-from fastnas.search.policy import Proposal
+from fastnas.search.history import Candidate, Record, Run, best_record, read_best, read_records
 from fastnas.search.settings import SearchSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:Detected pickle protocol")
@@ -39,7 +39,8 @@ time.sleep(60)
 # A search of 60 candidates, as a driver does it: append, observe, save.
 SEARCH = """
 import sys
-from fastnas.search.history import Record, Run
+from fastnas.models.genotype import Genotype
+from fastnas.search.history import Candidate, Record, Run
 from fastnas.search.policy import make_policy
 from fastnas.search.settings import PolicySettings
 
@@ -47,20 +48,22 @@ policy = make_policy(PolicySettings(batch=4, learning_rate=1e-2), seed=0)
 with Run.resume(sys.argv[1]) as run:
     if state := run.load_state():
         policy.load_state_dict(state)
-    policy.observe(entry.result for entry in run.records if not policy.observed(entry.proposal.number))
+    for entry in run.records[policy.observed:]:
+        policy.observe(entry.candidate.genotype.decisions(), entry.candidate.log_prob, entry.reward)
     print("ready", flush=True)
     while len(run.records) < 60:
-        (proposal,) = policy.propose(1)
-        run.append(Record(proposal, "done", reward=proposal.decisions[0] / 4))
-        policy.observe([run.records[-1].result])
+        decisions, log_prob = policy.sample(len(run.records))
+        candidate = Candidate(len(run.records), Genotype.from_decisions(decisions), log_prob, policy.version)
+        run.append(Record(candidate, "done", reward=decisions[0] / 4))
+        policy.observe(decisions, log_prob, decisions[0] / 4)
         run.save_state(policy.state_dict())
 """
 
 
 def record(number: int, **fields: object) -> Record:
-    decisions = Genotype.random(random.Random(number)).decisions()
+    genotype = Genotype.random(random.Random(number))
     values = {"status": "done", "reward": 0.1 * number, "stage1": 1 / 3, "scores": {"miou": 0.5}} | fields
-    return Record(Proposal(number, decisions, -1 / (number + 3), number // 2), **values)  # type: ignore[arg-type]
+    return Record(Candidate(number, genotype, -1 / (number + 3), number // 2), **values)  # type: ignore[arg-type]
 
 
 def started(folder: Path, count: int = 0) -> Path:
@@ -184,7 +187,7 @@ def test_killed_at_any_moment_it_loses_at_most_the_record_in_flight(tmp_path: Pa
         run_and_kill(_append_forever, folder, after=rng.uniform(0.02, 0.15))
         promised = int((folder / "promised").read_text() or 0) if (folder / "promised").exists() else 0
         with Run.resume(folder) as run:
-            assert [entry.proposal.number for entry in run.records] == list(range(len(run.records)))
+            assert [entry.candidate.number for entry in run.records] == list(range(len(run.records)))
             assert promised <= len(run.records) <= promised + 1
             state = run.load_state()
             # Killed between record and state, a process leaves the state one more record behind than it found it.
@@ -278,8 +281,41 @@ def test_a_record_that_contradicts_itself_is_refused(fields: dict) -> None:
         record(1, **fields)
 
 
-def test_a_record_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    with Run.start(tmp_path, SETTINGS) as run:
-        with pytest.raises(ValueError, match="JSON"):
-            run.append(record(1, reward=float("nan")))
-        assert read_records(tmp_path) == []
+@pytest.mark.parametrize("fields", [{"reward": float("nan")}, {"stage1": float("inf")}])
+def test_a_reward_that_is_not_finite_is_refused(fields: dict) -> None:
+    with pytest.raises(ValueError, match="must be a finite number"):
+        record(1, **fields)
+
+
+# A line as fastnas 0.1.0 wrote it, in its order.
+LINE = (
+    '{"number": 3, "genotype": [[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]], '
+    '"log_prob": -31.25, "version": 2, "status": "done", "reward": 0.5, "stage1": 0.25, "stage2": 0.5, "staleness": 1, '
+    '"reused": null, "reason": null, "scores": {"mean_iou": 0.5}, "seconds": {"stage1": 20.0}, "finished": 1700000.5}'
+)
+
+
+def test_the_format_of_a_line() -> None:
+    read = Record.from_json(LINE)
+    assert (read.candidate.number, read.candidate.log_prob, read.candidate.version) == (3, -31.25, 2)
+    assert read.candidate.genotype == Genotype.parse(json.loads(LINE)["genotype"])
+    assert read.to_json() == LINE
+
+
+def test_the_best_candidate(tmp_path: Path) -> None:
+    """The highest reward among those that went through all stages, else among those stopped; ties by number."""
+    failed = record(0, status="failed", reward=None)
+    stopped = [record(1, status="stopped", reward=-0.3), record(2, status="stopped", reward=-0.2)]
+    done = [record(4, reward=-0.6), record(3, reward=-0.5), record(5, reward=-0.5)]
+    reused = record(6, status="reused", reward=0.9, reused=3)
+    assert best_record([]) is None
+    assert best_record([failed]) is None
+    assert best_record([failed, *stopped, reused]) == stopped[1]
+    assert best_record([failed, *stopped, *done, reused]) == done[1]
+    folder = started(tmp_path)
+    with pytest.raises(FastnasError, match="no candidate yet"):
+        read_best(folder)
+    with Run.resume(folder) as run:
+        for entry in (failed, *stopped, *done):
+            run.append(entry)
+        assert read_best(folder) == done[1], "also while the search runs"

@@ -1,4 +1,4 @@
-"""Strategies find the optimum of toy spaces, take late results, and continue from a saved state bit for bit."""
+"""Strategies find the optimum of toy spaces, learn from late rewards, and continue from a saved state bit for bit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy import optimize
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import decision_choices
-from fastnas.search.policy import PPO, Policy, PolicyGradient, Proposal, RandomSearch, Reinforce, Result, make_policy
+from fastnas.search.policy import PPO, Policy, PolicyGradient, RandomSearch, Reinforce, make_policy
 from fastnas.search.settings import PolicySettings
 
 TOY = (4, 3, 4)
@@ -53,12 +54,26 @@ def learner(strategy: str, **settings: Any) -> PolicyGradient:
     return policy
 
 
-def search(policy: Policy, reward: Callable[[tuple[int, ...]], float], rounds: int, count: int = 8) -> list[Proposal]:
+@dataclass(frozen=True)
+class Sampled:
+    """Decisions of the toy space with all that a search keeps of them."""
+
+    number: int
+    decisions: tuple[int, ...]
+    log_prob: float
+    version: int
+
+
+def sample(policy: Policy, number: int) -> Sampled:
+    return Sampled(number, *policy.sample(number), policy.version)
+
+
+def search(policy: Policy, reward: Callable[[tuple[int, ...]], float], count: int, start: int = 0) -> list[Sampled]:
+    """Sample and observe candidates one by one."""
     seen = []
-    for _ in range(rounds):
-        proposals = policy.propose(count)
-        policy.observe(Result(proposal, reward(proposal.decisions)) for proposal in proposals)
-        seen += proposals
+    for number in range(start, start + count):
+        seen.append(sample(policy, number))
+        policy.observe(seen[-1].decisions, seen[-1].log_prob, reward(seen[-1].decisions))
     return seen
 
 
@@ -85,8 +100,8 @@ def test_two_decisions_learn_to_agree_beyond_what_independent_ones_can(strategy:
     optimum = TEMPERATURE * math.log(sum(math.exp(agree(decisions) / TEMPERATURE) for decisions in ALL))
     independent = best_soft_reward_of_independent_decisions()
     assert optimum - independent > 0.1
-    policy = learner(strategy, entropy_bonus=TEMPERATURE, batch=32)
-    search(policy, agree, rounds=150, count=32)
+    policy = learner(strategy, entropy_bonus=TEMPERATURE, batch=32, learning_rate=6e-3)
+    search(policy, agree, count=2400)
     reached = soft_reward(policy.score(ALL).exp().double().numpy())
     assert reached > independent + 0.8 * (optimum - independent)
 
@@ -95,41 +110,40 @@ def test_two_decisions_learn_to_agree_beyond_what_independent_ones_can(strategy:
 @pytest.mark.parametrize("reward", [agree, one_point])
 def test_learning_reaches_the_optimum(strategy: str, reward: Callable[[tuple[int, ...]], float]) -> None:
     policy = learner(strategy)
-    seen = search(policy, reward, rounds=100)
-    assert np.mean([reward(proposal.decisions) for proposal in seen[-80:]]) > 0.95
-    assert np.mean([reward(proposal.decisions) for proposal in seen[:40]]) < 0.7
+    seen = search(policy, reward, count=800)
+    assert np.mean([reward(each.decisions) for each in seen[-80:]]) > 0.95
+    assert np.mean([reward(each.decisions) for each in seen[:40]]) < 0.7
 
 
-def test_learning_reaches_the_optimum_from_stale_results_in_any_order() -> None:
-    policy, out, rng, rewards = toy("ppo"), [], np.random.default_rng(0), []
-    stale = 0
+def test_learning_reaches_the_optimum_from_stale_rewards_in_any_order() -> None:
+    policy, pending, rng = toy("ppo"), list[Sampled](), np.random.default_rng(0)
+    numbers, rewards, stale = itertools.count(), list[float](), 0
     for _ in range(800):
-        out += policy.propose(1 if len(out) >= 32 else 2)
-        proposal = out.pop(int(rng.integers(len(out))))
-        stale = max(stale, policy.version - proposal.version)
-        rewards.append(one_point(proposal.decisions))
-        policy.observe([Result(proposal, rewards[-1])])
+        pending += [sample(policy, next(numbers)) for _ in range(1 if len(pending) >= 32 else 2)]
+        chosen = pending.pop(int(rng.integers(len(pending))))
+        stale = max(stale, policy.version - chosen.version)
+        rewards.append(one_point(chosen.decisions))
+        policy.observe(chosen.decisions, chosen.log_prob, rewards[-1])
     assert stale >= 3
     assert np.mean(rewards[-80:]) > 0.95
 
 
 def test_random_search_is_uniform_and_stays_so() -> None:
     policy = RandomSearch(TOY, seed=0)
-    seen = search(policy, one_point, rounds=1, count=20000)
+    seen = search(policy, one_point, count=20000)
     for step, choices in enumerate(TOY):
-        shares = np.bincount([proposal.decisions[step] for proposal in seen], minlength=choices) / len(seen)
+        shares = np.bincount([each.decisions[step] for each in seen], minlength=choices) / len(seen)
         assert np.allclose(shares, 1 / choices, atol=0.015)
     assert math.exp(seen[0].log_prob) == pytest.approx(1 / len(ALL))
 
 
-def test_proposals_carry_the_probability_the_controller_gives_them() -> None:
+def test_samples_carry_the_probability_the_controller_gives_them() -> None:
     policy = learner("ppo")
-    search(policy, one_point, rounds=5)
-    proposals = policy.propose(100)
-    scores = policy.score([proposal.decisions for proposal in proposals])
-    assert np.allclose([proposal.log_prob for proposal in proposals], scores, atol=1e-6)
-    assert {proposal.version for proposal in proposals} == {5}
-    assert [proposal.number for proposal in proposals] == list(range(40, 140))
+    search(policy, one_point, count=40)
+    samples = [policy.sample(number) for number in range(100)]
+    scores = policy.score([decisions for decisions, _ in samples])
+    assert np.allclose([log_prob for _, log_prob in samples], scores, atol=1e-6)
+    assert (policy.version, policy.observed) == (5, 40)
 
 
 def test_ppo_stops_pushing_a_ratio_that_has_left_its_clip() -> None:
@@ -143,8 +157,8 @@ def test_ppo_stops_pushing_a_ratio_that_has_left_its_clip() -> None:
 
 def test_the_baseline_decays_per_result() -> None:
     policy = learner("reinforce", baseline_decay=0.95, batch=100)
-    for proposal, reward in zip(policy.propose(3), (0.5, 1.0, 0.0), strict=True):
-        policy.observe([Result(proposal, reward)])
+    for number, reward in enumerate((0.5, 1.0, 0.0)):
+        policy.observe(*policy.sample(number), reward)
     assert policy.baseline == pytest.approx(0.95 * (0.95 * 0.5 + 0.05 * 1.0))
 
 
@@ -157,33 +171,25 @@ def test_gradients_are_clipped_to_their_norm(monkeypatch: pytest.MonkeyPatch) ->
         )
 
     monkeypatch.setattr(policy.optimizer, "step", step)
-    search(policy, lambda decisions: 1e4 * decisions[0], rounds=3)
+    search(policy, lambda decisions: 1e4 * decisions[0], count=24)
     assert norms == pytest.approx([2.0] * 3, rel=1e-3)
 
 
-def test_a_failed_candidate_teaches_nothing_and_is_not_proposed_again() -> None:
+def test_nothing_is_learned_from_a_failed_candidate() -> None:
     policy = learner("ppo")
     before = policy.score(ALL)
-    policy.observe(Result(proposal, None) for proposal in policy.propose(8))
+    for number in range(8):
+        policy.observe(*policy.sample(number), None)
     assert torch.equal(policy.score(ALL), before)
     assert policy.baseline is None
-    policy.load_state_dict(policy.state_dict())
-    assert policy.propose(1)[0].number == 8
+    assert policy.observed == 8
 
 
 @pytest.mark.parametrize("reward", [math.nan, math.inf])
-def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
+def test_a_reward_that_is_not_finite_is_refused(reward: float) -> None:
     policy = toy("random")
-    with pytest.raises(FastnasError, match="candidate 0"):
-        policy.observe([Result(policy.propose(1)[0], reward)])
-
-
-def test_a_candidate_is_observed_once() -> None:
-    policy = toy("ppo")
-    result = Result(policy.propose(1)[0], 0.5)
-    policy.observe([result])
-    with pytest.raises(FastnasError, match="observed before"):
-        policy.observe([result])
+    with pytest.raises(FastnasError, match="a reward must be a finite number"):
+        policy.observe(*policy.sample(0), reward)
 
 
 def save(policy: Policy) -> Any:
@@ -197,48 +203,38 @@ def save(policy: Policy) -> Any:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("done", range(0, 21, 5))
 def test_a_resumed_search_equals_an_undisturbed_one(strategy: str, done: int) -> None:
-    """Interrupted anywhere in a batch, with a candidate in the history that the saved state does not know of."""
-    whole = search(toy(strategy), one_point, rounds=40, count=1)
+    """Interrupted anywhere in a batch, with a candidate in the history that the saved state lacks."""
+    expected = search(toy(strategy), one_point, count=40)
 
     policy = toy(strategy)
-    history = search(policy, one_point, rounds=done, count=1)
+    history = search(policy, one_point, count=done)
     state = save(policy)
-    history += search(policy, one_point, rounds=1, count=1)
-    policy.propose(1)  # in flight when the process dies
+    history += search(policy, one_point, count=1, start=done)
+    policy.sample(done + 1)  # being evaluated when the process dies
 
     policy = toy(strategy)
     policy.load_state_dict(state)
-    unseen = [proposal for proposal in history if not policy.observed(proposal.number)]
-    assert len(unseen) == 1
-    policy.observe(Result(proposal, one_point(proposal.decisions)) for proposal in unseen)
-    assert history + search(policy, one_point, rounds=40 - len(history), count=1) == whole
+    (unseen,) = history[policy.observed :]
+    policy.observe(unseen.decisions, unseen.log_prob, one_point(unseen.decisions))
+    assert history + search(policy, one_point, count=39 - done, start=done + 1) == expected
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_candidates_in_flight_are_proposed_again_under_their_numbers(strategy: str) -> None:
+def test_a_candidate_is_sampled_again_as_before(strategy: str) -> None:
     policy = toy(strategy)
-    proposals = policy.propose(8)
-    for index in (1, 4):
-        policy.observe([Result(proposals[index], 0.5)])
-    state = save(policy)
-    policy.observe([Result(policy.propose(1)[0], 0.5)])  # number 8, in the history but not in the state
-    later = policy.propose(2)
-    policy.observe([Result(later[1], 0.25)])  # number 10; 9 is lost
-
+    first = [policy.sample(number) for number in range(8)]
+    assert len(set(first)) > 1
     resumed = toy(strategy)
-    resumed.load_state_dict(state)
-    resumed.observe([Result(Proposal(8, (0, 0, 0), -3.0, 0), 0.5), Result(later[1], 0.25)])
-    again = resumed.propose(8)
-    assert [proposal.number for proposal in again] == [0, 2, 3, 5, 6, 7, 9, 11]
-    assert again[:6] == [proposals[index] for index in (0, 2, 3, 5, 6, 7)]
+    resumed.load_state_dict(save(policy))
+    assert [resumed.sample(number) for number in (5, 2)] == [first[5], first[2]]
 
 
 def test_the_seed_decides_everything() -> None:
     torch.manual_seed(123)
-    first = search(toy("ppo", seed=1), one_point, rounds=4)
+    first = search(toy("ppo", seed=1), one_point, count=32)
     torch.manual_seed(456)
-    assert search(toy("ppo", seed=1), one_point, rounds=4) == first
-    assert search(toy("ppo", seed=2), one_point, rounds=4) != first
+    assert search(toy("ppo", seed=1), one_point, count=32) == first
+    assert search(toy("ppo", seed=2), one_point, count=32) != first
 
 
 @pytest.mark.parametrize(
@@ -254,9 +250,14 @@ def test_a_state_of_another_search_is_refused(other: Callable[[], Policy], compl
         other().load_state_dict(save(toy("ppo")))
 
 
+def test_a_state_of_an_earlier_version_is_refused_in_one_line() -> None:
+    with pytest.raises(FastnasError, match=r"controller\.pt is of an earlier version of fastnas: remove it"):
+        toy("ppo").load_state_dict({"strategy": "PPO", "choices": list(TOY), "seed": 0, "drawn": 3, "open": []})
+
+
 @pytest.mark.parametrize(("strategy", "kind"), [("ppo", PPO), ("reinforce", Reinforce), ("random", RandomSearch)])
 def test_settings_name_the_strategy_over_the_real_space(strategy: Any, kind: type[Policy]) -> None:
     policy = make_policy(PolicySettings(strategy=strategy), 0)
     assert type(policy) is kind
     assert policy.choices == decision_choices()
-    assert len(policy.propose(1)[0].decisions) == 19
+    assert len(policy.sample(0)[0]) == 19

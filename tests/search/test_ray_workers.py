@@ -16,33 +16,20 @@ import torch
 from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.driver import Here, Job, Outcome, Search
+from fastnas.search.driver import Job, LocalWorker, Outcome, Search
 from fastnas.search.early_stopping import StopRule
 from fastnas.search.evaluation.evaluator import Evaluation, Evaluator
 from fastnas.search.evaluation.prepare import prepare
-from fastnas.search.history import Record, Run, read_records
-from fastnas.search.policy import Proposal
+from fastnas.search.history import Candidate, Run, read_records
 from fastnas.search.presets import preset
-from fastnas.search.ray_workers import RETRIES, Cluster
+from fastnas.search.progress import Views
+from fastnas.search.ray_workers import RETRIES, RayWorkers
 from fastnas.search.settings import SearchSettings
 
 # One Ray for the file: starting it takes seconds.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore::FutureWarning")]
 pytest.importorskip("ray")
 SMALL = {"num_cpus": 2, "object_store_memory": 200 << 20}
-
-
-class Quiet:
-    """A view that looks away."""
-
-    def preparing(self, what: str, done: int, count: int) -> None:
-        pass
-
-    def stage(self, number: int, genotype: Genotype, stage: str) -> None:
-        pass
-
-    def finished(self, record: Record) -> None:
-        pass
 
 
 @dataclasses.dataclass
@@ -102,22 +89,22 @@ def wait_for(ready: Callable[[], bool], seconds: float = 300) -> None:
 def job(number: int, settings: SearchSettings) -> Job:
     import random
 
-    decisions = Genotype.random(random.Random(number)).decisions()
-    return Job(Proposal(number, decisions, -1.0, 0), 1000 + number, StopRule(settings.stop, 0), 0.0)
+    genotype = Genotype.random(random.Random(number))
+    return Job(Candidate(number, genotype, -1.0, 0), 1000 + number, StopRule(settings.stop, 0), 0.0)
 
 
 def test_the_same_results_as_here(evaluator: Evaluator, settings: SearchSettings) -> None:
     jobs = [job(number, settings) for number in range(3)]
-    here = Here(evaluator, Quiet())
+    here = LocalWorker(evaluator, Views())
     expected: dict[int, Outcome] = {}
     for each in jobs:
         here.submit(each)
-        expected[each.proposal.number] = here.next()
-    with Cluster(evaluator, Quiet(), **SMALL) as cluster:
+        expected[each.candidate.number] = here.next()
+    with RayWorkers(evaluator, Views(), **SMALL) as cluster:
         assert cluster.capacity == 2
         for each in jobs:
             cluster.submit(each)
-        found = {outcome.proposal.number: outcome for outcome in (cluster.next() for _ in jobs)}
+        found = {outcome.job.candidate.number: outcome for outcome in (cluster.next() for _ in jobs)}
     for number, outcome in found.items():
         assert outcome.evaluation is not None
         assert outcome.evaluation.scores == expected[number].evaluation.scores  # type: ignore[union-attr]
@@ -143,13 +130,13 @@ def test_a_killed_worker_and_a_killed_candidate(evaluator: Evaluator, settings: 
     killer = Thread(target=kill)
     with (
         Run.start(tmp_path / "run", settings) as run,
-        Cluster(toy(evaluator, folder, 0.5), Quiet(), **SMALL) as cluster,
+        RayWorkers(toy(evaluator, folder, 0.5), Views(), **SMALL) as cluster,
     ):
         killer.start()
-        Search(run, cluster, Quiet()).go_on()
+        Search(run, cluster, Views()).go_on()
     killer.join()
     records = read_records(tmp_path / "run")
-    assert sorted(record.proposal.number for record in records) == list(range(12))
+    assert sorted(record.candidate.number for record in records) == list(range(12))
     (failed,) = [record for record in records if record.status == "failed"]
     assert failed.reason is not None
     assert failed.reason.startswith("its process died 3 times")
@@ -166,24 +153,24 @@ def test_an_interrupted_search_goes_on(evaluator: Evaluator, settings: SearchSet
     folder = tmp_path / "notes"
     folder.mkdir()
     five = dataclasses.replace(settings, candidates=5)
-    with Run.start(tmp_path / "run", settings) as run, Cluster(toy(evaluator, folder), Quiet(), **SMALL) as cluster:
-        search = Search(run, cluster, Quiet())
+    with Run.start(tmp_path / "run", settings) as run, RayWorkers(toy(evaluator, folder), Views(), **SMALL) as cluster:
+        search = Search(run, cluster, Views())
         run.settings = search.settings = five
         search.go_on()
         search.settings = settings
         search._propose()
         search._propose()  # out when the driver ends
-    with Run.resume(tmp_path / "run") as run, Cluster(toy(evaluator, folder), Quiet(), **SMALL) as cluster:
-        Search(run, cluster, Quiet()).go_on()
+    with Run.resume(tmp_path / "run") as run, RayWorkers(toy(evaluator, folder), Views(), **SMALL) as cluster:
+        Search(run, cluster, Views()).go_on()
     records = read_records(tmp_path / "run")
-    assert sorted(record.proposal.number for record in records) == list(range(12))
+    assert sorted(record.candidate.number for record in records) == list(range(12))
 
 
 def test_an_error_in_an_evaluation_is_not_hidden(
     evaluator: Evaluator, settings: SearchSettings, tmp_path: Path
 ) -> None:
     broken = dataclasses.replace(toy(evaluator, tmp_path), folder=tmp_path / "absent")
-    with Cluster(broken, Quiet(), **SMALL) as cluster:
+    with RayWorkers(broken, Views(), **SMALL) as cluster:
         cluster.submit(job(0, settings))
         with pytest.raises(FileNotFoundError, match="absent"):
             cluster.next()
@@ -191,6 +178,6 @@ def test_an_error_in_an_evaluation_is_not_hidden(
 
 def test_what_cannot_be_had_is_said(evaluator: Evaluator) -> None:
     with pytest.raises(FastnasError, match="has no node with 1 CPUs and 1 GPUs"):
-        Cluster(evaluator, Quiet(), gpus=1, **SMALL)
+        RayWorkers(evaluator, Views(), gpus=1, **SMALL)
     with pytest.raises(FastnasError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
-        Cluster(evaluator, Quiet(), "127.0.0.1:1")
+        RayWorkers(evaluator, Views(), "127.0.0.1:1")

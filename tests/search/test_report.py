@@ -1,4 +1,4 @@
-"""The page about searches: its numbers, its independence of anything but itself, and how a browser takes it."""
+"""The page about searches: its statistics, that it is self-contained, and how a browser shows it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.search.presets import preset
 from fastnas.search.report.page import training_command
-from fastnas.search.report.statistics import distinct, read_run
+from fastnas.search.report.statistics import read_runs
 from fastnas.tasks import Segmentation
 from tests.helpers.search_toys import settings, write_run
 
@@ -63,7 +63,7 @@ class Links(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_needs_nothing_but_itself(page: Path) -> None:
+def test_the_page_is_self_contained(page: Path) -> None:
     text, links = page.read_text(), Links()
     links.feed(text)
     assert not links.open
@@ -74,7 +74,7 @@ def test_the_page_needs_nothing_but_itself(page: Path) -> None:
     assert "<script" not in text
 
 
-def test_every_figure_is_also_a_picture_file(page: Path) -> None:
+def test_every_plot_is_also_a_file(page: Path) -> None:
     names = {
         "course", "rewards-stage1", "rewards-stage2", "best1", "best2", "best3", "pareto-parameters", "pareto-madds",
         "pareto-latency", "operations", "connections", "ablation",
@@ -87,13 +87,13 @@ def test_every_figure_is_also_a_picture_file(page: Path) -> None:
     assert page.read_text().count("<img") == len(names)
 
 
-def test_the_numbers_are_those_of_the_histories(runs: Path, tmp_path: Path) -> None:
+def test_the_statistics_are_those_of_the_histories(runs: Path, tmp_path: Path) -> None:
     result = report(runs / "ppo", runs / "random", "--out", tmp_path / "page.html", "--block", 50, "--json")
     numbers = json.loads(result.stdout)
-    ppo = read_run(runs / "ppo")
+    (ppo,) = read_runs([runs / "ppo"])
     assert [run["candidates"] for run in numbers["runs"]] == [150, 150]
     assert sum(numbers["runs"][0][s] for s in ("done", "stopped", "reused", "refused", "failed")) == 150
-    assert numbers["runs"][0]["best"] == distinct(ppo.records)[0].reward
+    assert numbers["runs"][0]["best"] == ppo.networks[0].reward
     assert len(numbers["blocks"]["PPO"]["stage1"]) == 3
     assert sum(map(len, numbers["blocks"]["PPO"]["stage1"])) == len(ppo.rewards("stage1"))
     # The toy reward favours what PPO can learn in 150 candidates at this rate; random search cannot.
@@ -143,9 +143,9 @@ def test_names_cannot_break_the_page(tmp_path: Path) -> None:
 
 def test_final_scores_of_trained_models(runs: Path, tmp_path: Path) -> None:
     task = Segmentation(("background", "thing"), ((0, 0, 0), (255, 0, 0)))
-    ranked = distinct(read_run(runs / "ppo").records)
+    ranked = read_runs([runs / "ppo"])[0].networks
     for i, record in enumerate(ranked[:60:15]):
-        spec = ModelSpec(str(record.genotype), task, channels=8)
+        spec = ModelSpec(str(record.candidate.genotype), task, channels=8)
         path = tmp_path / "trained" / f"net{i}" / "model.safetensors"
         path.parent.mkdir(parents=True)
         save_model(path, build(spec), spec, metrics={"mean_iou": 0.8 - i / 10})

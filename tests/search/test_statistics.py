@@ -1,4 +1,4 @@
-"""The numbers of a report, against samples whose answers are known."""
+"""The statistics of a report, on samples with known answers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import pytest
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
 from fastnas.models.zoo import ZOO
-from fastnas.search.history import Record
-from fastnas.search.policy import Proposal
+from fastnas.search.history import Candidate, Record
 from fastnas.search.report import statistics
-from fastnas.search.report.statistics import FinalScore, SearchRun
+from fastnas.search.report.analysis import Analysis
+from fastnas.search.report.finals import FinalScore, final_scores, spearman
+from fastnas.search.report.statistics import SearchRun
 from fastnas.search.settings import LimitSettings, SearchSettings
 from tests.helpers.search_toys import settings, write_run
 
 
 def record(number: int, reward: float | None = 0.5, **fields: object) -> Record:
-    decisions = Genotype.random(random.Random(number)).decisions()
+    candidate = Candidate(number, Genotype.random(random.Random(number)), -1.0, 0)
     values = {"status": "done" if reward is not None else "failed", "stage1": reward} | fields
-    return Record(Proposal(number, decisions, -1.0, 0), reward=reward, **values)  # type: ignore[arg-type]
+    return Record(candidate, reward=reward, **values)  # type: ignore[arg-type]
 
 
 def run(name: str, rewards: list[float], how: SearchSettings) -> SearchRun:
@@ -54,25 +55,24 @@ def test_runs_that_differ_in_seed_alone_are_one_series() -> None:
 
 
 def test_mann_whitney_of_the_last_third() -> None:
-    """Of 9 rewards the last 3 count. All of theirs are larger: the chance is 1 and p = 1 / C(6, 3)."""
+    """Of 9 rewards the last 3 count. The first sample wins every comparison, for which p = 1 / C(6, 3)."""
     runs = [
         run("rl", [0.0] * 6 + [0.7, 0.8, 0.9], settings()),
         run("r", [0.9] * 6 + [0.1, 0.2, 0.3], settings("random")),
     ]
-    (found,) = statistics.comparisons(runs)
+    (found,) = statistics.comparisons(statistics.contenders(runs))
     assert (found.first, found.second, found.stage) == ("PPO", "random search", "stage1")
     assert (found.counts, found.medians) == ((3, 3), (0.8, 0.2))
-    assert found.chance == 1
+    assert found.win_rate == 1
     assert found.p == pytest.approx(1 / 20)
 
 
 def test_rewards_under_other_settings_are_not_compared() -> None:
     rewards = [0.1 * i for i in range(9)]
-    assert not statistics.comparisons(
-        [run("a", rewards, settings()), run("b", rewards, settings("random", channels=24))]
-    )
     limited = dataclasses.replace(settings("random"), limits=LimitSettings(parameters=3.0))
-    assert not statistics.comparisons([run("a", rewards, settings()), run("b", rewards, limited)])
+    for how, count in ((settings("random", channels=24), 0), (limited, 0), (settings("random"), 1)):
+        groups = {"a": [run("a", rewards, settings())], "b": [run("b", rewards, how)]}
+        assert len(statistics.comparisons(groups)) == count
 
 
 def test_arms_of_the_ablation() -> None:
@@ -92,27 +92,26 @@ def test_final_scores_find_networks_in_any_form() -> None:
     arch = ZOO["arch0"]
     (first, *pairs), cell = arch.connections, arch.cell
     assert Genotype((first, pairs[0][::-1], pairs[1]), cell) != arch
-    known = Record(Proposal(0, arch.decisions(), -1.0, 0), "done", reward=0.6)
+    known = Record(Candidate(0, arch, -1.0, 0), "done", reward=0.6)
     swapped = Genotype((first, pairs[0][::-1], pairs[1]), cell)
-    runs = [SearchRun("r", settings(), (known,))]
-    found = statistics.final_scores(runs, {"mine": (swapped, 0.75), "unknown": (ZOO["arch1"], 0.7)})
+    found = final_scores([known], {"mine": (swapped, 0.75), "unknown": (ZOO["arch1"], 0.7)})
     assert found == [FinalScore("mine", 0.6, 0.75)]
 
 
 def test_spearman() -> None:
     up = [FinalScore(str(i), i / 10, i**3) for i in range(5)]
-    assert statistics.spearman(up) == pytest.approx((1, 0), abs=1e-9)
+    assert spearman(up) == pytest.approx((1, 0), abs=1e-9)
     # One exchange of neighbours among 5: 1 - 6 * 2 / (5 * 24).
     swapped = [*up[:3], FinalScore("3", 0.3, 64), FinalScore("4", 0.4, 27)]
-    result = statistics.spearman(swapped)
+    result = spearman(swapped)
     assert result is not None
     assert result[0] == pytest.approx(0.9)
-    assert statistics.spearman(up[:2]) is None
-    assert statistics.spearman([FinalScore(str(i), 0.5, i) for i in range(5)]) is None
+    assert spearman(up[:2]) is None
+    assert spearman([FinalScore(str(i), 0.5, i) for i in range(5)]) is None
 
 
 def test_shares_of_operations_and_connections() -> None:
-    arch0 = Record(Proposal(0, ZOO["arch0"].decisions(), -1.0, 0), "done", reward=0.6)
+    arch0 = Record(Candidate(0, ZOO["arch0"], -1.0, 0), "done", reward=0.6)
     operations = statistics.operation_shares([arch0])
     assert sum(operations.values()) == pytest.approx(1)
     # arch0's seven operations are 8, 5, 2, 8, 8, 1, 4.
@@ -126,14 +125,20 @@ def test_shares_of_operations_and_connections() -> None:
     assert np.nansum(statistics.connection_shares([])) == 0
 
 
-def test_the_best_went_through_all_stages() -> None:
-    ranked = statistics.distinct([record(0, 0.9, status="stopped"), record(1, 0.4), record(2, 0.5), record(3, None)])
-    assert [r.proposal.number for r in ranked] == [2, 1, 0]
+def test_networks_are_ranked_and_each_listed_once() -> None:
+    """Of two evaluations of one network the better one counts, within a run and over runs."""
+    again = dataclasses.replace(record(2, 0.6), candidate=dataclasses.replace(record(2).candidate, number=4))
+    records = (record(0, 0.9, status="stopped"), record(1, 0.4), record(2, 0.5), record(3, None), again)
+    one = SearchRun("one", settings(), records)
+    assert [r.candidate.number for r in one.networks] == [4, 1, 0]
+    two = run("two", [-0.9, 0.45], settings(seed=1))
+    networks = Analysis([one, two], None, 10).networks
+    assert [(r.name, entry.reward) for r, entry in networks] == [("one", 0.6), ("two", 0.45), ("two", -0.9)]
 
 
 def test_the_best_are_taken_from_each_run() -> None:
     runs = [run("low", [0.01 * i for i in range(20)], settings()), run("high", [0.9] * 10, settings(seed=1))]
-    assert [r.reward for r in statistics.best(runs)] == [pytest.approx(0.19), pytest.approx(0.18), 0.9]
+    assert [r.reward for r in statistics.best_share(runs)] == [pytest.approx(0.19), pytest.approx(0.18), 0.9]
 
 
 def test_random_search_under_other_settings_is_no_contender() -> None:
@@ -150,39 +155,40 @@ def test_an_interruption_is_no_work() -> None:
     seconds = {"stage1": 30.0}
     times = [1000.0, 1036.0, 9036.0, 9072.0]  # 36 s a candidate, and the machine was off before the third
     records = [record(i, 0.1 * i, seconds=seconds, finished=t) for i, t in enumerate(times)]
-    hours = [moment.hours * 3600 for moment in statistics.timeline(records)]
+    interrupted = SearchRun("run", settings(), tuple(records))
+    hours = [moment.hours * 3600 for moment in interrupted.timeline]
     assert hours == pytest.approx([30, 66, 66 + 90, 66 + 90 + 36])
-    assert statistics.candidates_per_hour(records) == pytest.approx(4 * 3600 / 192)
-    assert statistics.candidates_per_hour([]) is None
+    for each, per_hour in ((interrupted, 4 * 3600 / 192), (SearchRun("empty", settings(), ()), None)):
+        assert Analysis([each], None, 10).to_dict()["runs"][0]["per_hour"] == pytest.approx(per_hour)
 
 
-def test_timeline_follows_best_and_mean() -> None:
-    rewards = [None, 0.4, 0.2, 0.6]
-    moments = statistics.timeline([record(i, reward) for i, reward in enumerate(rewards)], window=2)
-    assert [m.best for m in moments] == [None, 0.4, 0.4, 0.6]
-    assert [m.mean for m in moments] == [None, 0.4, pytest.approx(0.3), pytest.approx(0.4)]
+def test_timeline_follows_best_and_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "WINDOW", 2)
+    records = [record(i, reward) for i, reward in enumerate([None, -0.4, -0.6, -0.2])]
+    moments = SearchRun("run", settings(), tuple(records)).timeline
+    assert [m.best for m in moments] == [None, -0.4, -0.4, -0.2]
+    assert [m.mean for m in moments] == [None, -0.4, pytest.approx(-0.5), pytest.approx(-0.4)]
 
 
 def test_a_written_history(tmp_path: Path) -> None:
-    read = statistics.read_run(write_run(tmp_path / "run", settings(), 60))
+    (read,) = statistics.read_runs([write_run(tmp_path / "run", settings(), 60)])
     assert read.name == "run"
     assert read.count("failed") == 3
     assert read.count("refused") == 2  # 11 and 42
     assert sum(read.count(status) for status in ("done", "stopped", "reused")) == 55
     assert len(read.rewards("stage1")) == 55
-    assert statistics.time_spent(read.records)["stage1"] > 60 * 0.8 * 20
-    assert len(statistics.distinct(read.records)) == read.count("done") + read.count("stopped")
+    assert statistics.seconds_by_stage(read.records)["stage1"] > 60 * 0.8 * 20
+    assert len(read.networks) == read.count("done") + read.count("stopped")
 
 
 def test_a_reused_candidate_has_the_rewards_of_its_original(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", settings(), 3)
-    original = statistics.read_run(folder).records[0]
-    again = Record(
-        dataclasses.replace(original.proposal, number=3), "reused", reward=original.reward, reused=0, finished=2e9
-    )
+    original = statistics.read_runs([folder])[0].records[0]
+    candidate = dataclasses.replace(original.candidate, number=3)
+    again = Record(candidate, "reused", reward=original.reward, reused=0, finished=2e9)
     with (folder / "history.jsonl").open("a") as file:
         file.write(again.to_json() + "\n" + '{"torn')
-    read = statistics.read_run(folder)
+    (read,) = statistics.read_runs([folder])
     assert len(read.records) == 4
     assert (read.records[3].stage1, read.records[3].stage2) == (original.stage1, original.stage2)
 
