@@ -26,7 +26,7 @@ from fastnas.train.settings import limited
 
 def predictor(path: Path, precision: str, threads: int) -> Predictor:
     model = onnx.load(path)
-    session = open_session((rounded(model) if precision == "fp16" else model).SerializeToString(), threads)
+    session = open_session(rounded(model) if precision == "fp16" else model, threads)
     return lambda images: torch.from_numpy(run(session, [OUTPUT], images.numpy())[0])
 
 

@@ -1,12 +1,12 @@
-"""What the exporter is worth on a CPU: eager PyTorch, the naive ONNX export, and ours, in ONNX Runtime.
+"""Latency on a CPU of eager PyTorch, and of the files of torch.onnx.export and fastnas export in ONNX Runtime.
 
     python benchmarks/export_latency.py                         # arch0-2 and three baselines at 512x512
     python benchmarks/export_latency.py arch1 --sweep --json    # 128 to 1024: time against pixels
 
-The variants take turns, so that whatever else the machine does hits all of them alike; ratios are of medians of one
-run. On a machine that does much else, `--cpu-time` counts the processor's time with one thread instead of the clock's.
-The column G/s is the multiply-adds (G) that ours does in a second, to be read against the machine's matrix product.
-The naive export is torch.onnx's tracing exporter at fixed size; ONNX Runtime optimises it as well as it does ours.
+The variants take turns, so that other programs on the machine slow all of them alike; speed-ups are ratios of medians
+of one run. On a busy machine `--cpu-time` counts the processor's time with one thread instead of the clock's. The
+column G/s is the multiply-adds (G) that the file of fastnas export does in a second, to be compared to the machine's
+matrix product. torch.onnx.export is the tracing exporter at a fixed size; ONNX Runtime optimises both files.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ NETWORKS = ("arch0", "arch1", "arch2", "deeplabv3-aspp-mbv2", "deeplabv3-mbv2", 
 SWEEP = (128, 256, 384, 512, 768, 1024)
 
 
-def naive_export(network: Network, size: int) -> bytes:
-    """What `torch.onnx.export` makes without further thought."""
+def torch_export(network: Network, size: int) -> onnx.ModelProto:
+    """The model that `torch.onnx.export` makes with its defaults, for one size."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = torch.zeros(1, 3, size, size)
         names = {"input_names": [INPUT], "output_names": [OUTPUT]}
         torch.onnx.export(network, (image,), buffer, opset_version=13, dynamo=False, **names)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return onnx.load_from_string(buffer.getvalue())
 
 
 def variants(
     network: Network, size: int, threads: int, eager: bool
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, int], int]:
-    """What takes turns, by name, how many ONNX operators the files have, and the multiply-adds of ours."""
+    """What takes turns, by name; how many ONNX operators the files have; the multiply-adds of fastnas export."""
     image = torch.randn(1, 3, size, size)
 
     def run_eager() -> None:
         with torch.inference_mode():
             network(image)
 
-    def session(content: bytes) -> Callable[[], Any]:
-        opened = open_session(content, threads, (size, size))
+    def session(model: onnx.ModelProto) -> Callable[[], Any]:
+        opened = open_session(model, threads, (size, size))
         return lambda: opened.run([OUTPUT], {INPUT: image.numpy()})
 
     graph, _ = optimise(capture(network))
-    files = {"naive": naive_export(network, size), "ours": to_onnx(graph).SerializeToString()}
+    models = {"torch.onnx": torch_export(network, size), "fastnas": to_onnx(graph)}
     turns: dict[str, Callable[[], Any]] = {"eager": run_eager} if eager else {}
-    turns |= {name: session(content) for name, content in files.items()}
-    expected, found = turns["naive"]()[0], turns["ours"]()[0]
+    turns |= {name: session(model) for name, model in models.items()}
+    expected, found = turns["torch.onnx"]()[0], turns["fastnas"]()[0]
     assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
-    operators = {name: len(onnx.load_from_string(content).graph.node) for name, content in files.items()}
+    operators = {name: len(model.graph.node) for name, model in models.items()}
     return turns, operators, graph.multiply_adds(size, size)
 
 
@@ -97,7 +97,7 @@ def measure(
 
 
 def matrix_rate(threads: int, clock: Callable[[], float], side: int = 1024) -> float:
-    """Multiply-adds a second (G) of ONNX Runtime's matrix product: the ceiling of a dense convolution."""
+    """Multiply-adds a second (G) of ONNX Runtime's matrix product: the upper bound of a dense convolution."""
     value = onnx.helper.make_tensor_value_info
     float32 = onnx.TensorProto.FLOAT
     graph = onnx.helper.make_graph(
@@ -107,9 +107,7 @@ def matrix_rate(threads: int, clock: Callable[[], float], side: int = 1024) -> f
         [value("c", float32, [side, side])],
     )
     imports = [onnx.helper.make_opsetid("", 13)]
-    session = open_session(
-        onnx.helper.make_model(graph, opset_imports=imports, ir_version=7).SerializeToString(), threads
-    )
+    session = open_session(onnx.helper.make_model(graph, opset_imports=imports, ir_version=7), threads)
     feed = {name: np.random.default_rng(0).random((side, side), np.float32) for name in "ab"}
     times = []
     for _ in range(20):
@@ -120,7 +118,7 @@ def matrix_rate(threads: int, clock: Callable[[], float], side: int = 1024) -> f
 
 
 def machine(threads: int, clock: Callable[[], float]) -> dict[str, Any]:
-    """What this ran on."""
+    """The machine and the versions that this ran on."""
     import onnxruntime
 
     with open("/proc/cpuinfo") as file:
@@ -151,7 +149,7 @@ def main(networks: tuple[str, ...], threads: int, rounds: int, sweep: bool, cpu_
     here = machine(threads, clock)
     if not as_json:
         print(", ".join(f"{key} {value}" for key, value in here.items()))
-        columns = ("size", "eager", "naive", "ours", "eager/ours", "naive/ours", "G/s")
+        columns = ("size", "eager", "torch.onnx", "fastnas", "from eager", "from onnx", "G/s")
         print(f"{'network':22}", *(f"{column:>10}" for column in columns), "operators")
     results = []
     for name in networks or NETWORKS:
@@ -159,18 +157,18 @@ def main(networks: tuple[str, ...], threads: int, rounds: int, sweep: bool, cpu_
         for size in SWEEP if sweep else (512,):
             turns, operators, work = variants(network, size, threads, eager=not sweep)
             samples = measure(turns, rounds, clock)
-            rate = work / statistics.median(samples["ours"]) / 1e6
+            rate = work / statistics.median(samples["fastnas"]) / 1e6
             results.append(
-                {"network": name, "size": size, "operators": operators, "milliseconds": samples, "ours, G/s": rate}
+                {"network": name, "size": size, "operators": operators, "milliseconds": samples, "fastnas, G/s": rate}
             )
             if not as_json:
                 median = {key: statistics.median(values) for key, values in samples.items()}
                 eager = median.get("eager", float("nan"))
-                ratios = eager / median["ours"], median["naive"] / median["ours"]
+                ratios = eager / median["fastnas"], median["torch.onnx"] / median["fastnas"]
                 print(f"{name:22} {size:10}", end="")
-                print("".join(f" {value:10.1f}" for value in (eager, median["naive"], median["ours"])), end="")
+                print("".join(f" {value:10.1f}" for value in (eager, median["torch.onnx"], median["fastnas"])), end="")
                 print("".join(f" {number:10.2f}" for number in ratios), f"{rate:10.1f}", end="")
-                print(f" {operators['naive']} -> {operators['ours']}", flush=True)
+                print(f" {operators['torch.onnx']} -> {operators['fastnas']}", flush=True)
     if as_json:
         print(json.dumps({"machine": here, "results": results}))
 

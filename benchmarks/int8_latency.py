@@ -1,11 +1,11 @@
-"""What INT8 is worth on a CPU: our float32 file against our INT8 file, in ONNX Runtime.
+"""Latency of the float32 and the INT8 files of fastnas export on a CPU, in ONNX Runtime.
 
     python benchmarks/int8_latency.py                         # arch0-2 and three baselines at 512x512
     python benchmarks/int8_latency.py arch0 --threads 2 --json
 
 The weights are random and the ranges from generated pictures: neither changes the time. The two take turns, as in
-`export_latency.py`; the ratio is of medians of one run. The symmetric file is TensorRT's: slow here, shown to say why
-there are two.
+`export_latency.py`; the speed-up is a ratio of medians of one run. The symmetric file is TensorRT's: it is slow here,
+which is why there are two.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from functools import partial
 
 import click
 import numpy as np
+import onnx
 from export_latency import NETWORKS, machine, measure
 
 from fastnas.data import default_task
-from fastnas.deploy.export import sample_image
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
 from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
-from fastnas.deploy.parity import open_session
+from fastnas.deploy.parity import open_session, sample_image
 from fastnas.deploy.precision import int8
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 
 
-def files(network: Network) -> dict[str, bytes]:
+def files(network: Network) -> dict[str, onnx.ModelProto]:
     """The float32 file and both INT8 files."""
     model = to_onnx(optimise(capture(network))[0])
     images = [sample_image(network, (256, 256), seed).numpy() for seed in range(4)]
     ranges = int8.calibrate(model, images)
     made = {"int8": int8.quantise(model, ranges, int8.CPU), "symmetric": int8.quantise(model, ranges, int8.TENSORRT)}
-    return {name: one.SerializeToString() for name, one in ({"fp32": model} | made).items()}
+    return {"fp32": model, **made}
 
 
 @click.command()
@@ -58,15 +58,15 @@ def main(networks: tuple[str, ...], size: int, threads: int, rounds: int, cpu_ti
         made = files(build(ModelSpec(name, default_task("segmentation"))).eval())
         image = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
         turns = {
-            kind: partial(open_session(content, threads, (size, size)).run, [OUTPUT], {INPUT: image})
-            for kind, content in made.items()
+            kind: partial(open_session(model, threads, (size, size)).run, [OUTPUT], {INPUT: image})
+            for kind, model in made.items()
         }
         samples = measure(turns, rounds, clock)
         results.append({"network": name, "size": size, "milliseconds": samples})
         if not as_json:
             median = {kind: statistics.median(values) for kind, values in samples.items()}
             times = " ".join(f"{value:9.1f}" for value in median.values())
-            sizes = " / ".join(f"{len(content) / 1e6:.1f}" for content in made.values())
+            sizes = " / ".join(f"{model.ByteSize() / 1e6:.1f}" for model in made.values())
             print(f"{name:22} {times} {median['fp32'] / median['int8']:9.2f}  {sizes}", flush=True)
     if as_json:
         print(json.dumps({"machine": here, "results": results}))

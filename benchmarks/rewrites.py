@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 import numpy as np
+import onnx
 from export_latency import machine, measure
 
 from fastnas.data import default_task
@@ -60,7 +61,7 @@ def compare(graph: Graph, layout: str, threads: int, rounds: int, clock: Callabl
     rows, files = [], {}
     for name, variant in variants(graph).items():
         model = to_onnx(variant)
-        files[name] = model.SerializeToString()
+        files[name] = model.SerializeToString(deterministic=True)
         rows.append(
             {
                 "without": name,
@@ -73,7 +74,7 @@ def compare(graph: Graph, layout: str, threads: int, rounds: int, clock: Callabl
     if layout == "bytes":
         image = generator.integers(0, 256, (1, *SIZE, 3), np.uint8)
     turns = {
-        content: partial(open_session(content, threads, SIZE).run, [OUTPUT], {INPUT: image})
+        content: partial(open_session(onnx.load_from_string(content), threads, SIZE).run, [OUTPUT], {INPUT: image})
         for content in dict.fromkeys(files.values())
     }
     samples = measure(turns, rounds, clock)

@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fastnas import __version__
-from fastnas.deploy import io_forms, parity
+from fastnas.deploy import io_forms
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.ir import Graph
 from fastnas.deploy.graph.rewrites import Effect, optimise
 from fastnas.deploy.onnx import compat
 from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
-from fastnas.deploy.precision import mixed
+from fastnas.deploy.parity import Reference, sample_image
+from fastnas.deploy.precision import int8
+from fastnas.deploy.precision.base import Progress, Variant
 from fastnas.deploy.precision.calibration import read_images
-from fastnas.deploy.precision.mixed import Judge, Variant
+from fastnas.deploy.precision.fp16 import Fp16
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.files import atomic_path
@@ -95,7 +93,7 @@ def export(
     *,
     trained: bool = False,
     input_size: tuple[int, int] | None = None,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda line: None,
 ) -> Exported:
     """Write the artifact `out/name`, replacing an older one.
 
@@ -122,8 +120,12 @@ def export(
         captured = capture(network)
         graph, effects = optimised(captured, network, options)
         progress(f"{len(captured.nodes)} operators became {len(graph.nodes)}; checking against PyTorch")
-        full = _fp32(graph, network, options)
-        variants = [full, *_reduced(full, network, options, progress)]
+        variants = []
+        for variant in _variants(graph, network, options, progress):
+            # A file with bytes as input is for ONNX Runtime alone.
+            excused = {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
+            compat.require_clean(variant.model, excused=excused)
+            variants.append(variant)
     entry = sidecar.Sidecar(
         name=name,
         task=spec.task.to_dict(),
@@ -138,14 +140,14 @@ def export(
         trained=trained,
         input_size=input_size,
         fastnas=__version__,
-        parity={variant.path: {**variant.parity.to_dict(), "kept_in_fp32": variant.kept} for variant in variants},
+        parity={variant.path: {**asdict(variant.parity), "kept_in_fp32": variant.kept} for variant in variants},
     )
     entry = write(out / name, entry, variants)
     return Exported(
         out / name,
         entry,
         effects,
-        len(full.model.graph.node),
+        len(variants[0].model.graph.node),
         graph.multiply_adds(*options.resolution),
         time.perf_counter() - start,
     )
@@ -159,71 +161,31 @@ def optimised(captured: Graph, network: Network, options: Options) -> tuple[Grap
     return optimise(io_forms.give(graph, options.head, options.layout))
 
 
-def _fp32(graph: Graph, network: Network, options: Options) -> Variant:
-    """The float32 file, linted and compared."""
-    model = to_onnx(graph)
-    compat.require_clean(model, excused=_excused(options))
-    judge = _judge(network, options)
-    found = judge(model)
-    parity.require(found, model, network, judge.images[-1], feed=judge.feed)
+def _variants(graph: Graph, network: Network, options: Options, progress: Progress) -> Iterator[Variant]:
+    """The files that the options ask for, each compared to the network: float32 first."""
+    images = [sample_image(network, size) for size in check_sizes(options.resolution)]
+    reference = Reference(network, images, options.head, options.layout)
     targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
-    return Variant("model.onnx", "fp32", targets, model, found)
-
-
-def _reduced(full: Variant, network: Network, options: Options, progress: Callable[[str], None]) -> Iterator[Variant]:
-    """The files in reduced precision that the options ask for, linted and compared."""
-    judge = _judge(network, options)
+    model = to_onnx(graph)
+    yield Variant("model.onnx", "fp32", targets, model, reference.require(model))
     calibration: list[Tensor] = []
     if options.calibrate:
-        calibration, pictures = read_images(options.calibrate, network, options.resolution)
-        judge = replace(judge, images=pictures)
+        calibration, validation = read_images(options.calibrate, network, options.resolution)
+        reference = replace(reference, images=validation)
     if options.fp16:
         progress("fp16: checking with every value rounded")
-        yield _linted(mixed.fp16(full.model, judge, full.targets, progress), options)
+        yield Fp16(model, reference, targets).build(progress)
     if options.int8:
-        for variant in mixed.quantised(full.model, calibration, judge, full.targets, progress):
-            yield _linted(variant, options)
-
-
-def _linted(variant: Variant, options: Options) -> Variant:
-    compat.require_clean(variant.model, excused=_excused(options))
-    return variant
-
-
-def _excused(options: Options) -> set[str]:
-    """The rules that a file with bytes as input breaks; it is for ONNX Runtime only."""
-    return {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
-
-
-def _judge(network: Network, options: Options) -> Judge:
-    feed = parity.normalised if options.layout == "NCHW" else as_bytes(network)
-    images = [sample_image(network, size) for size in check_sizes(options.resolution)]
-    return Judge(network, images, options.head, feed)
+        progress(f"calibrating with {len(calibration)} images")
+        ranges = int8.calibrate(model, [reference.array(image) for image in calibration])
+        for scheme in int8.SCHEMES:
+            if scheme.target in targets:
+                yield int8.Int8(model, reference, ranges, scheme).build(progress)
 
 
 def check_sizes(resolution: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """The sizes at which a file is compared: the resolution, and two small ones, as one file serves all."""
     return tuple(dict.fromkeys([resolution, (3 * MULTIPLE, 5 * MULTIPLE), (2 * MULTIPLE, MULTIPLE)]))
-
-
-def sample_image(network: Network, size: tuple[int, int], seed: int = 0) -> Tensor:
-    """A picture of soft shapes and noise, as the network takes it: [1, 3, H, W], normalised whole bytes."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = torch.rand(1, 3, 8, 8, generator=generator)
-    soft = torch.nn.functional.interpolate(shapes, size=size, mode="bilinear", align_corners=False)
-    noise = 0.1 * torch.randn(1, 3, *size, generator=generator)
-    pixels = ((soft + noise).clamp(0, 1) * 255).round() / 255
-    return (pixels - _per_channel(network.encoder.mean)) / _per_channel(network.encoder.std)
-
-
-def as_bytes(network: Network) -> parity.Feed:
-    """The feed of a file with layout NHWC: normalised whole bytes back to bytes [1, H, W, 3]."""
-
-    def feed(image: Tensor) -> NDArray[Any]:
-        pixels = image * _per_channel(network.encoder.std) + _per_channel(network.encoder.mean)
-        return np.ascontiguousarray((pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
-
-    return feed
 
 
 def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> sidecar.Sidecar:
@@ -284,10 +246,6 @@ def fitting(size: tuple[int, int]) -> tuple[int, int]:
     """The size whose sides are the nearest multiples of 32."""
     height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in size)
     return height, width
-
-
-def _per_channel(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values).reshape(1, -1, 1, 1)
 
 
 @contextmanager

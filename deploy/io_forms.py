@@ -1,6 +1,6 @@
-"""What the graph of an artifact takes and gives: bytes or normalised floats in; logits, labels or peaks out.
+"""Input and output of an artifact's graph: bytes or normalised floats in; logits, labels or peaks out.
 
-These are the only steps that change what is computed; everything else (`fastnas.deploy.graph.rewrites`) is exact.
+These steps change what is computed; the rewrites (`fastnas.deploy.graph.rewrites`) do not.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Head = Literal["plain", "upsampled", "labels", "peaks"]
 def take_bytes(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
     """The graph on raw pixels [1, H, W, 3], 0..255, instead of normalised floats [1, 3, H, W].
 
-    (pixel / 255 - mean) / std = pixel / (255 std) - mean / std. The scale later goes into the first convolution, the
-    shift must not (`optimise.fold_normalisation`): the convolution's zero padding stands for pixels of the mean colour.
+    (pixel / 255 - mean) / std = pixel / (255 std) - mean / std, per channel. It does not become part of the first
+    convolution, whose zero padding stands for pixels of the mean colour.
     """
     scale = 1 / (255 * np.asarray(std, np.float64))
     shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)

@@ -1,7 +1,7 @@
-"""An evaluated PyTorch network becomes a `Graph`.
+"""A PyTorch network in evaluation mode becomes a `Graph`.
 
-`torch.export` runs the network once on a weightless image and records the operators that ran, so control flow, hooks
-and training-only parts are gone and any encoder works whose operators `_CONVERTERS` knows. Sizes recorded in pixels
+`torch.export` runs the network once on an image without data and records the operators that ran: control flow, hooks
+and training-only parts are gone, and any encoder works whose operators are in `_CONVERTERS`. Sizes recorded in pixels
 become strides.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ from fastnas.deploy.graph.ir import (
     Op,
     Pool,
     Resize,
+    Shape,
     Spread,
     prune,
 )
@@ -43,9 +46,12 @@ from fastnas.errors import FastnasError
 SIZE = 256
 """Side of the image that is recorded: large enough that every stride up to 64 gives another size."""
 
+Feature = str
+"""The name of a value of the graph: a feature map of the network."""
+
 
 def capture(network: nn.Module) -> Graph:
-    """The graph of a network as it is evaluated: images [1, 3, H, W] -> logits [1, K, h, w].
+    """The graph of a network in evaluation mode: images [1, 3, H, W] -> logits [1, K, h, w].
 
     Raises:
         FastnasError: the network uses an operator that the graph does not have.
@@ -57,21 +63,19 @@ def capture(network: nn.Module) -> Graph:
         program = torch.export.export(network, (image,), strict=False)
     state: dict[str, Any] = {**program.state_dict, **program.constants}
     signature = program.graph_signature
-    parameters = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    tensors = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
 
     build = Builder()
-    values: dict[torch.fx.Node, Any] = {}
+    values: dict[torch.fx.Node, Any] = {}  # names of feature maps, and tensors
     output = ""
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            if node.name in signature.user_inputs:
-                values[node] = build.add(Input(), name="image")
-            elif node.name in parameters:
-                values[node] = state[parameters[node.name]]
-            else:
-                values[node] = state[signature.inputs_to_lifted_tensor_constants[node.name]]
-        elif node.op == "call_function" and "new_zeros" in str(node.target):
-            values[node] = _zeros(build, node)
+            image_input = node.name in signature.user_inputs
+            values[node] = build.add(Input(), name="image") if image_input else state[tensors[node.name]]
         elif node.op == "call_function":
             values[node] = _convert(build, node, values)
         elif node.op == "output":
@@ -79,44 +83,55 @@ def capture(network: nn.Module) -> Graph:
     return prune(Graph(build.nodes, output))
 
 
-def _convert(build: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
-    kind = str(node.target).removeprefix("aten.").split(".")[0].rstrip("_")
-    where = _module(node)
-    converter = _CONVERTERS.get(kind)
-    if converter is None:
-        raise FastnasError(f"{where or 'the network'} uses the operator {kind}, which cannot be exported")
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
-    given = {argument.name: argument.default_value for argument in schema}
-    given.update(zip((argument.name for argument in schema), args, strict=False))
-    given.update(kwargs)
-    given["result"], given["shapes"] = node.meta["val"], build.shapes
-    if node.all_input_nodes:
-        given["whole"] = node.all_input_nodes[0].meta["val"]
-    try:
-        op, inputs = converter(given)
-    except _Unsupported as error:
-        raise FastnasError(f"{where or 'the network'}: {kind} {error}, which cannot be exported") from None
-    return inputs[0] if op is None else build.add(op, *inputs, name=where or kind)
+@dataclass(frozen=True)
+class Call:
+    """What a converter needs to know of a recorded operator besides its arguments.
 
+    Attributes:
+        build: the graph so far.
+        name: of the value that the operator makes.
+        result: recorded shape of that value, [1, C, h, w] for an image of `SIZE`.
+    """
 
-def _zeros(build: Builder, node: torch.fx.Node) -> str:
-    result = node.meta["val"]
-    zero = build.add(Constant(np.zeros(result.shape[1], np.float32)), name="zero")
-    return build.add(Spread(_stride({"result": result})), zero, name="zeros")
+    build: Builder
+    name: str
+    result: torch.Size
 
+    def add(self, op: Op, *inputs: Feature) -> Feature:
+        """Add what the operator computes to the graph."""
+        return self.build.add(op, *inputs, name=self.name)
 
-def _module(node: torch.fx.Node) -> str:
-    """The dotted name of the innermost module that ran the operator."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]) if stack else ""
+    def shape(self) -> Shape:
+        """The recorded shape, its size as a stride."""
+        _, channels, height, width = self.result
+        if height != width or SIZE % height:
+            raise _Unsupported(f"to {height}x{width} for an image of {SIZE}x{SIZE}")
+        return Shape(channels, PIXEL if height == 1 else SIZE // height)
 
 
 class _Unsupported(Exception):
     """A converter does not know this form of its operator."""
 
 
-Converted = tuple["Op | None", list[str]]
+def _convert(build: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Feature:
+    kind = str(node.target).removeprefix("aten.").split(".")[0].rstrip("_")
+    module = _module(node)
+    converter = _CONVERTERS.get(kind)
+    if converter is None:
+        raise FastnasError(f"{module or 'the network'} uses the operator {kind}, which cannot be exported")
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    rest = [kwargs.get(argument.name, argument.default_value) for argument in schema[len(args) :]]
+    try:
+        return converter(Call(build, module or kind, node.meta["val"].shape), *args, *rest)
+    except _Unsupported as error:
+        raise FastnasError(f"{module or 'the network'}: {kind} {error}, which cannot be exported") from None
+
+
+def _module(node: torch.fx.Node) -> str:
+    """The dotted name of the innermost module that ran the operator."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""
 
 
 def _numpy(tensor: Tensor) -> Array:
@@ -136,51 +151,56 @@ def _pair(value: Any) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[-1])
 
 
-def _bias(given: dict[str, Any], channels: int) -> Array:
-    return np.zeros(channels, np.float32) if given["bias"] is None else _numpy(given["bias"])
+def _bias(bias: Tensor | None, channels: int) -> Array:
+    return np.zeros(channels, np.float32) if bias is None else _numpy(bias)
 
 
-def _conv(given: dict[str, Any]) -> Converted:
-    weight, padding = _numpy(given["weight"]), given["padding"]
+# Converters get a call, and the operator's arguments in the order of its schema with defaults filled in.
+
+
+def _conv(
+    call: Call, x: Feature, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Feature:
     if isinstance(padding, str):
         raise _Unsupported(f"with padding {padding!r}")
-    stride = _one(given["stride"], "stride")
-    conv = Conv(
-        weight, _bias(given, len(weight)), stride, _pair(padding), _pair(given["dilation"]), int(given["groups"])
-    )
-    return conv, [given["input"]]
+    taps, step = _numpy(weight), _one(stride, "stride")
+    return call.add(Conv(taps, _bias(bias, len(taps)), step, _pair(padding), _pair(dilation), int(groups)), x)
 
 
-def _deconv(given: dict[str, Any]) -> Converted:
-    weight, groups = _numpy(given["weight"]), int(given["groups"])
-    if _pair(given["dilation"]) != (1, 1):
+def _deconv(
+    call: Call, x: Feature, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, output_padding: Any,
+    groups: int, dilation: Any,
+) -> Feature:  # fmt: skip
+    if _pair(dilation) != (1, 1):
         raise _Unsupported("with dilation")
-    stride = _one(given["stride"], "stride")
-    padding, extra = _pair(given["padding"]), _pair(given["output_padding"])
-    if any(k - 2 * p + e != stride for k, p, e in zip(weight.shape[2:], padding, extra, strict=True)):
-        raise _Unsupported(f"whose output is not exactly {stride} times as large")
-    return Deconv(weight, _bias(given, weight.shape[1] * groups), stride, padding, extra, groups), [given["input"]]
+    taps, step = _numpy(weight), _one(stride, "stride")
+    pads, extra = _pair(padding), _pair(output_padding)
+    if any(k - 2 * p + e != step for k, p, e in zip(taps.shape[2:], pads, extra, strict=True)):
+        raise _Unsupported(f"whose output is not exactly {step} times as large")
+    return call.add(Deconv(taps, _bias(bias, taps.shape[1] * groups), step, pads, extra, int(groups)), x)
 
 
-def _batch_norm(given: dict[str, Any]) -> Converted:
-    mean, variance = given["running_mean"].double(), given["running_var"].double()
-    scale = (variance + given["eps"]).rsqrt()
-    if given["weight"] is not None:
-        scale = scale * given["weight"].double()
-    shift = -mean * scale
-    if given["bias"] is not None:
-        shift = shift + given["bias"].double()
-    return Affine(_numpy(scale), _numpy(shift)), [given["input"]]
+def _batch_norm(
+    call: Call, x: Feature, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor,
+    training: bool, momentum: float, eps: float, *_: Any,
+) -> Feature:  # fmt: skip
+    scale = (variance.double() + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight.double()
+    shift = -mean.double() * scale
+    if bias is not None:
+        shift = shift + bias.double()
+    return call.add(Affine(_numpy(scale), _numpy(shift)), x)
 
 
-def _activation(kind: ActivationKind) -> Callable[[dict[str, Any]], Converted]:
-    return lambda given: (Activation(kind), [given["self"]])
+def _activation(kind: ActivationKind, call: Call, x: Feature) -> Feature:
+    return call.add(Activation(kind), x)
 
 
-def _hardtanh(given: dict[str, Any]) -> Converted:
-    if (given["min_val"], given["max_val"]) != (0, 6):
-        raise _Unsupported(f"between {given['min_val']} and {given['max_val']}")
-    return Activation("relu6"), [given["self"]]
+def _hardtanh(call: Call, x: Feature, least: float, largest: float) -> Feature:
+    if (least, largest) != (0, 6):
+        raise _Unsupported(f"between {least} and {largest}")
+    return call.add(Activation("relu6"), x)
 
 
 def _per_channel(value: Any) -> Array | None:
@@ -190,110 +210,109 @@ def _per_channel(value: Any) -> Array | None:
     return None
 
 
-def _add(given: dict[str, Any]) -> Converted:
-    if given["alpha"] == 1 and (known := _per_channel(given["other"])) is not None:
-        return Affine(np.ones_like(known), known), [given["self"]]
-    if given["alpha"] != 1 or not isinstance(given["other"], str):
-        raise _Unsupported("of anything but two features, or a feature and a constant per channel")
-    return Add(), [given["self"], given["other"]]
+def _add(call: Call, x: Feature, other: Any, alpha: float) -> Feature:
+    if alpha == 1 and (known := _per_channel(other)) is not None:
+        return call.add(Affine(np.ones_like(known), known), x)
+    if alpha != 1 or not isinstance(other, Feature):
+        raise _Unsupported("of anything but two feature maps, or a feature map and a constant per channel")
+    return call.add(Add(), x, other)
 
 
-def _mul(given: dict[str, Any]) -> Converted:
-    if (known := _per_channel(given["other"])) is not None:
-        return Affine(known, np.zeros_like(known)), [given["self"]]
-    if not isinstance(given["other"], str):
-        raise _Unsupported("by anything but a feature or a constant per channel")
-    return Mul(), [given["self"], given["other"]]
+def _mul(call: Call, x: Feature, other: Any) -> Feature:
+    if (known := _per_channel(other)) is not None:
+        return call.add(Affine(known, np.zeros_like(known)), x)
+    if not isinstance(other, Feature):
+        raise _Unsupported("by anything but a feature map or a constant per channel")
+    return call.add(Mul(), x, other)
 
 
-def _cat(given: dict[str, Any]) -> Converted:
-    if given["dim"] != 1:
-        raise _Unsupported(f"along dimension {given['dim']}")
-    return Concat(), list(given["tensors"])
+def _cat(call: Call, features: list[Feature], dim: int) -> Feature:
+    if dim != 1:
+        raise _Unsupported(f"along dimension {dim}")
+    return call.add(Concat(), *features)
 
 
-def _stride(given: dict[str, Any]) -> int:
-    height, width = given["result"].shape[2:]
-    if height != width or SIZE % height:
-        raise _Unsupported(f"to {height}x{width} for an image of {SIZE}x{SIZE}")
-    return PIXEL if height == 1 else SIZE // int(height)
-
-
-def _upsample(given: dict[str, Any]) -> Converted:
-    if given["align_corners"]:
+def _upsample(call: Call, x: Feature, size: Any, align_corners: bool, *_: Any) -> Feature:
+    if align_corners:
         raise _Unsupported("with align_corners")
-    target = _stride(given)
-    source = given["shapes"][given["input"]]
-    if source.stride == PIXEL:
-        return Spread(target), [given["input"]]
-    if source.stride % target:
+    old, new = call.build.shapes[x].stride, call.shape().stride
+    if old == PIXEL:
+        return call.add(Spread(new), x)
+    if old % new:
         raise _Unsupported("to a smaller size")
-    factor = source.stride // target
-    return (None if factor == 1 else Resize(factor)), [given["input"]]
+    return x if old == new else call.add(Resize(old // new), x)
 
 
-def _expand(given: dict[str, Any]) -> Converted:
-    if given["shapes"][given["self"]].stride != PIXEL:
+def _zeros(call: Call, *_: Any) -> Feature:
+    shape = call.shape()
+    zero = call.build.add(Constant(np.zeros(shape.channels, np.float32)), name="zero")
+    return call.build.add(Spread(shape.stride), zero, name="zeros")
+
+
+def _expand(call: Call, x: Feature, *_: Any) -> Feature:
+    if call.build.shapes[x].stride != PIXEL:
         raise _Unsupported("of more than one pixel")
-    return Spread(_stride(given)), [given["self"]]
+    return call.add(Spread(call.shape().stride), x)
 
 
-def _adaptive_pool(given: dict[str, Any]) -> Converted:
-    if tuple(given["output_size"]) != (1, 1):
-        raise _Unsupported(f"to {given['output_size']}")
-    return GlobalPool(), [given["self"]]
+def _adaptive_pool(call: Call, x: Feature, size: Any) -> Feature:
+    if tuple(size) != (1, 1):
+        raise _Unsupported(f"to {size}")
+    return call.add(GlobalPool(), x)
 
 
-def _mean(given: dict[str, Any]) -> Converted:
-    if {dim % 4 for dim in given["dim"] or ()} != {2, 3} or not given["keepdim"]:
+def _mean(call: Call, x: Feature, dims: Any = None, keep_dims: bool = False, *_: Any) -> Feature:
+    if {dim % 4 for dim in dims or ()} != {2, 3} or not keep_dims:
         raise _Unsupported("over anything but height and width")
-    return GlobalPool(), [given["self"]]
+    return call.add(GlobalPool(), x)
 
 
-def _pool(kind: Literal["max", "average"]) -> Callable[[dict[str, Any]], Converted]:
-    def convert(given: dict[str, Any]) -> Converted:
-        if kind == "max" and _one(given["dilation"], "dilation") != 1:
-            raise _Unsupported("with dilation")
-        if given.get("divisor_override") is not None:
-            raise _Unsupported("with a divisor of its own")
-        kernel, padding = _one(given["kernel_size"], "kernel"), _one(given["padding"], "padding")
-        stride = _one(given["stride"] or kernel, "stride")
-        counted = bool(given.get("count_include_pad", False)) and padding > 0
-        return Pool(kind, kernel, stride, padding, counted, bool(given["ceil_mode"])), [given["self"]]
-
-    return convert
+def _window(kernel: Any, stride: Any, padding: Any) -> tuple[int, int, int]:
+    size = _one(kernel, "kernel")
+    return size, _one(stride or size, "stride"), _one(padding, "padding")
 
 
-def _same(given: dict[str, Any]) -> Converted:
-    return None, [given["self"] if "self" in given else given["input"]]
+def _max_pool(call: Call, x: Feature, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Feature:
+    if _one(dilation, "dilation") != 1:
+        raise _Unsupported("with dilation")
+    return call.add(Pool("max", *_window(kernel, stride, padding), ceil=ceil), x)
 
 
-def _slice(given: dict[str, Any]) -> Converted:
-    if given["result"].shape != given["whole"].shape:
+def _average_pool(
+    call: Call, x: Feature, kernel: Any, stride: Any, padding: Any, ceil: bool, count_padding: bool, divisor: Any
+) -> Feature:
+    if divisor is not None:
+        raise _Unsupported("with a divisor of its own")
+    window = _window(kernel, stride, padding)
+    return call.add(Pool("average", *window, count_padding=count_padding and window[2] > 0, ceil=ceil), x)
+
+
+def _same(call: Call, x: Feature, *_: Any) -> Feature:
+    return x
+
+
+def _slice(call: Call, x: Feature, *_: Any) -> Feature:
+    if call.shape() != call.build.shapes[x]:
         raise _Unsupported("that cuts something off")
-    return None, [given["self"]]
+    return x
 
 
-_CONVERTERS: dict[str, Callable[[dict[str, Any]], Converted]] = {
+_CONVERTERS: dict[str, Callable[..., Feature]] = {
     "conv2d": _conv,
     "conv_transpose2d": _deconv,
     "batch_norm": _batch_norm,
-    "relu": _activation("relu"),
-    "relu6": _activation("relu6"),
+    **{kind: partial(_activation, kind) for kind in get_args(ActivationKind)},
     "hardtanh": _hardtanh,
-    "sigmoid": _activation("sigmoid"),
-    "hardsigmoid": _activation("hardsigmoid"),
-    "hardswish": _activation("hardswish"),
-    "silu": _activation("silu"),
     "add": _add,
     "mul": _mul,
     "cat": _cat,
     "upsample_bilinear2d": _upsample,
+    "new_zeros": _zeros,
     "expand": _expand,
     "adaptive_avg_pool2d": _adaptive_pool,
     "mean": _mean,
-    "max_pool2d": _pool("max"),
-    "avg_pool2d": _pool("average"),
+    "max_pool2d": _max_pool,
+    "avg_pool2d": _average_pool,
     "slice": _slice,
     "alias": _same,
     "dropout": _same,

@@ -10,8 +10,8 @@ Shapes: O output and I input channels of a convolution, g groups, k kernel size.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -337,12 +337,3 @@ def prune(graph: Graph) -> Graph:
         {name: node for name, node in graph.nodes.items() if name in needed or isinstance(node.op, Input | Bytes)},
         graph.output,
     )
-
-
-def arrays(op: Op) -> Iterator[tuple[str, Array]]:
-    """The fields of an operator that are arrays."""
-    assert is_dataclass(op)
-    for field in fields(op):
-        value = getattr(op, field.name)
-        if isinstance(value, np.ndarray):
-            yield field.name, value

@@ -28,11 +28,9 @@ from fastnas.deploy.graph.ir import (
     Graph,
     Mul,
     Node,
-    Op,
     Resize,
     Spread,
     SpreadConv,
-    arrays,
     rewrite,
 )
 
@@ -61,48 +59,6 @@ def fold_batch_norms(graph: Graph) -> Graph:
         return build.add(folded, build.source(node.inputs[0]), name=name)
 
     return rewrite(graph, rule)
-
-
-def fold_normalisation(graph: Graph) -> Graph:
-    """A per-channel scale of the input goes into the convolutions that read it; the shift stays.
-
-    W (s x) = (W s) x, for each input channel, and zero padding stays zero padding because only a shift could make it
-    something else: that is why the shift must not be folded into the bias.
-    """
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        if not isinstance(node.op, Conv) or node.op.groups != 1:
-            return None
-        affine = build.op(node.inputs[0])
-        if not isinstance(affine, Affine) or uses[node.inputs[0]] != 1 or not np.all(affine.scale):
-            return None
-        shifted = Affine(np.ones_like(affine.scale), affine.shift / affine.scale)
-        source = build.add(shifted, build.source(node.inputs[0]), name=f"{node.inputs[0]}/shift")
-        return build.add(replace(node.op, weight=node.op.weight * affine.scale.reshape(1, -1, 1, 1)), source, name=name)
-
-    return rewrite(graph, rule)
-
-
-def share(graph: Graph) -> Graph:
-    """What is computed twice from the same values is computed once.
-
-    An index that a pair draws twice gives two cells the same input; what has no weights (pooling) is then the same.
-    """
-    seen: dict[tuple[object, ...], str] = {}
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        key = (*_key(node.op), node.inputs)
-        if key not in seen:
-            seen[key] = build.add(node.op, *node.inputs, name=name)
-        return seen[key]
-
-    return rewrite(graph, rule)
-
-
-def _key(op: Op) -> tuple[object, ...]:
-    weights = {name: array.tobytes() for name, array in arrays(op)}
-    plain = {name: value for name, value in vars(op).items() if name not in weights}
-    return (type(op), tuple(plain.items()), tuple(weights.items()))
 
 
 def sink_spreads(graph: Graph) -> Graph:
@@ -249,30 +205,6 @@ def flatten_sums(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
-def resize_sums(graph: Graph) -> Graph:
-    """Terms of a sum that are upsampled by the same factor are added first: U(x) + U(y) = U(x + y), as U is linear."""
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        if not isinstance(node.op, Add):
-            return None
-        by_factor: dict[Op, list[str]] = {}
-        for source in node.inputs:
-            op = build.op(source)
-            if isinstance(op, Resize) and uses[source] == 1:
-                by_factor.setdefault(op, []).append(source)
-        merged = {op: sources for op, sources in by_factor.items() if len(sources) > 1}
-        if not merged:
-            return None
-        gone = {source for sources in merged.values() for source in sources}
-        terms = [source for source in node.inputs if source not in gone]
-        for op, sources in merged.items():
-            small = build.add(Add(), *(build.source(source) for source in sources), name=f"{name}/small")
-            terms.append(build.add(op, small, name=f"{name}/large"))
-        return terms[0] if len(terms) == 1 else build.add(Add(), *terms, name=name)
-
-    return rewrite(graph, rule)
-
-
 def order_sums(graph: Graph) -> Graph:
     """The terms of a sum in the order in which ONNX Runtime adds them with the least work; addition is commutative.
 
@@ -312,9 +244,6 @@ REWRITES: tuple[Callable[[Graph], Graph], ...] = (
     sink_spreads,  # of the parts just split off
     convolve_before_resize,
     flatten_sums,
-    resize_sums,
-    fold_normalisation,
-    share,
     order_sums,
 )
 """In the order in which they are applied."""

@@ -1,4 +1,4 @@
-"""Real images for reduced precision: those that set the ranges of INT8, and those that judge the result.
+"""Real images for reduced precision: those that set the ranges of INT8, and those that the result is validated on.
 
 Shapes: images [1, 3, H, W], normalised as the network takes them.
 """
@@ -15,20 +15,20 @@ from fastnas.data.readers import IMAGE_SUFFIXES, read_image
 from fastnas.errors import FastnasError
 from fastnas.models.network import Network
 
-CALIBRATE, JUDGE = 32, 4
+CALIBRATE, VALIDATE = 32, 4
 """How many images are read at most for each purpose; more cost time and change little."""
 
 
 def read_images(folder: Path, network: Network, size: tuple[int, int]) -> tuple[list[Tensor], list[Tensor]]:
-    """Images of a folder, evenly spread over its names: some to calibrate with and others to judge.
+    """Images of a folder, evenly spread over its names: some to calibrate with and others to validate on.
 
     Args:
-        folder: pictures of what the camera will see; subfolders are not looked into.
+        folder: images such as the camera will see; sub-folders are not read.
         network: whose normalisation is applied.
-        size: H, W to which each image is scaled, its middle cut out where the shapes differ.
+        size: H, W to which each image is scaled, its centre cut out where the aspect ratios differ.
 
     Raises:
-        FastnasError: the folder is missing, has no pictures, or a picture is damaged.
+        FastnasError: the folder is missing, has no images, or an image is damaged.
     """
     if not folder.is_dir():
         raise FastnasError(f"--calibrate: {folder} is not a folder")
@@ -38,12 +38,12 @@ def read_images(folder: Path, network: Network, size: tuple[int, int]) -> tuple[
             f"--calibrate: {folder} has no images ({', '.join(IMAGE_SUFFIXES)}); name a folder with tens of images "
             "such as the camera will see"
         )
-    wanted = min(len(paths), CALIBRATE + JUDGE)
+    wanted = min(len(paths), CALIBRATE + VALIDATE)
     images = [_prepare(paths[i * len(paths) // wanted], network, size) for i in range(wanted)]
-    share = max(1, wanted * JUDGE // (CALIBRATE + JUDGE))
-    judges = [i * wanted // share for i in range(share)]
-    calibrate = [image for i, image in enumerate(images) if i not in judges]
-    return calibrate or images, [images[i] for i in judges]
+    share = max(1, wanted * VALIDATE // (CALIBRATE + VALIDATE))
+    validate = [i * wanted // share for i in range(share)]
+    calibrate = [image for i, image in enumerate(images) if i not in validate]
+    return calibrate or images, [images[i] for i in validate]
 
 
 def _prepare(path: Path, network: Network, size: tuple[int, int]) -> Tensor:

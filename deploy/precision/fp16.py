@@ -1,4 +1,4 @@
-"""Half precision: a float32 ONNX model becomes a typed fp16 one, and what that costs is computed exactly.
+"""Half precision: a float32 ONNX model becomes a typed fp16 one, whose rounding errors are computed exactly.
 
 Weights and values are fp16, except those of operators that are kept in fp32; input and output stay float32. TensorRT 11
 takes precision from the types of the graph alone; older ones may cast the float32 file themselves.
@@ -7,12 +7,15 @@ takes precision from the types of the graph alone; older ones may cast the float
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fastnas.deploy.onnx.peaks import PREFIX
+from fastnas.deploy.parity import Parity
+from fastnas.deploy.precision.base import Progress, ReducedPrecision, Variant, value_types
 
 HALF, SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 
@@ -20,11 +23,37 @@ _SINGLE_INPUTS = {("Resize", 2)}
 """Operators and inputs that are float32 whatever the type of the values."""
 
 
+class Fp16(ReducedPrecision):
+    """The typed fp16 file. Its parity is that of exact fp16 arithmetic, see `rounded`."""
+
+    path, precision = "model.fp16.onnx", "fp16"
+    tolerance = 1e-2  # rounding alone makes about 1e-3
+    agreement = 0.99
+
+    def make(self, keep: frozenset[str]) -> onnx.ModelProto:
+        """The typed model."""
+        return to_fp16(self.model, keep)
+
+    def simulated(self, made: onnx.ModelProto) -> onnx.ModelProto:
+        """The model with every value rounded as fp16 rounds it."""
+        return rounded(made)
+
+    def error(self, parity: Parity) -> float:
+        """The largest error."""
+        return parity.largest
+
+    def build(self, progress: Progress) -> Variant:
+        """The file, which also runs as it is."""
+        variant = super().build(progress)
+        replace(self.reference, images=[self.reference.smallest]).compare(variant.model)
+        return variant
+
+
 def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
     """The model with fp16 weights and values.
 
     Args:
-        model: in float32, as `onnx_writer` makes it.
+        model: in float32, as `onnx.writer` makes it.
         keep: names of operators that stay in fp32.
     """
     return _Converter(model, frozenset(keep)).convert()
@@ -150,15 +179,6 @@ def _rounding(x: str, out: str) -> list[onnx.NodeProto]:
         return {"x": x, "": out}.get(step, step if step.startswith("round/") else f"{out}/{step}")
 
     return [helper.make_node(kind, [name(step) for step in inputs], [name(made)]) for kind, inputs, made in steps]
-
-
-def value_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element type of every value that an operator makes or the graph takes."""
-    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
-    return {
-        value.name: value.type.tensor_type.elem_type
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
-    }
 
 
 def _places_joints(node: onnx.NodeProto) -> bool:

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from fastnas.deploy.onnx.peaks import PREFIX
 from fastnas.deploy.onnx.writer import INPUT, OUTPUT
+from fastnas.deploy.parity import Parity, Reference
+from fastnas.deploy.precision.base import ReducedPrecision
 from fastnas.errors import MissingPackage
 
 HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows", PREFIX)
 """Parts of the names of operators that make masks, single pixels and peaks: quantising them gains nothing."""
-
 
 AFTER_LOGITS = ("Resize", "Transpose", "ArgMax", "Cast")
 """What a head adds to the network, whose own last operator is the one that makes the output."""
@@ -31,7 +32,7 @@ AFTER_LOGITS = ("Resize", "Transpose", "ArgMax", "Cast")
 
 @dataclass(frozen=True)
 class Scheme:
-    """How one kind of engine wants its graph quantised.
+    """How the graph is quantised for one kind of engine.
 
     Attributes:
         target: the engine.
@@ -70,6 +71,49 @@ TENSORRT = Scheme(
     ),
 )
 SCHEMES = (CPU, TENSORRT)
+
+
+class Int8(ReducedPrecision):
+    """The INT8 file for one kind of engine.
+
+    Args:
+        model: in float32.
+        reference: with other images than those that the ranges are of.
+        ranges: what `calibrate` found.
+        scheme: for which kind of engine.
+    """
+
+    precision = "int8"
+    tolerance = 0.1  # 0.02 to 0.05 is usual
+    agreement = 0.9
+
+    def __init__(self, model: onnx.ModelProto, reference: Reference, ranges: Any, scheme: Scheme) -> None:
+        super().__init__(model, reference, (scheme.target,))
+        self.path, self.ranges, self.scheme = scheme.path, ranges, scheme
+
+    def make(self, keep: frozenset[str]) -> onnx.ModelProto:
+        """The Q/DQ model."""
+        return quantise(self.model, self.ranges, self.scheme, keep)
+
+    def error(self, parity: Parity) -> float:
+        """The mean error."""
+        return parity.mean
+
+    def kept_with(self, name: str) -> frozenset[str]:
+        """An operator and those that make its inputs: a value between two is in float32 only if neither quantises it.
+
+        An activation is made together with the convolution before it.
+        """
+        producers = {node.output[0]: node for node in self.model.graph.node}
+        found: set[str] = set()
+        left = [(node, 1) for node in self.model.graph.node if node.name == name]
+        while left:
+            node, steps = left.pop()
+            found.add(node.name)
+            steps -= node.op_type not in ("Relu", "Clip")
+            if steps >= 0:
+                left += [(producers[value], steps) for value in node.input if value in producers]
+        return frozenset(found)
 
 
 def calibrate(model: onnx.ModelProto, arrays: Sequence[NDArray[Any]]) -> Any:
@@ -129,7 +173,7 @@ def always_float(model: onnx.ModelProto) -> list[str]:
 
     A convolution of three channels is slower in INT8 than in float32, and 256 levels of a logit make ties.
     """
-    starts = {INPUT, "pixels", "normalised", "normalised/shift"}
+    starts = {INPUT, "pixels", "normalised/scaled", "normalised"}
     ends = {OUTPUT, *(source for node in model.graph.node if node.name.startswith(PREFIX) for source in node.input)}
     for node in reversed(model.graph.node):
         if node.output[0] in ends and node.op_type in AFTER_LOGITS:

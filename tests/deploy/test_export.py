@@ -16,11 +16,12 @@ from fastnas.cli import main
 from fastnas.data import default_task
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export, parity
-from fastnas.deploy.export import Options, as_bytes, sample_image
+from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.io_forms import give, take_bytes
+from fastnas.deploy.io_forms import Head, give, take_bytes
 from fastnas.deploy.onnx.writer import to_onnx
+from fastnas.deploy.parity import Reference, sample_image
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.opening import open_engine
@@ -68,7 +69,7 @@ def test_one_file_serves_every_multiple_of_32(
     with open_engine(sidecar.load(str(exported.folder)), size, options=EngineOptions("onnxruntime")) as engine:
         engine.input[:] = x.numpy()
         found = engine.run().copy()
-    expected = parity.reference(network, x)
+    expected = Reference(network, [x]).output(x)
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
@@ -83,24 +84,24 @@ def test_the_runner_refuses_an_edited_file(exported: export.Exported, tmp_path: 
 
 
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
-def test_bytes_with_the_normalisation_inside(network: Network, head: str) -> None:
+def test_bytes_with_the_normalisation_inside(network: Network, head: Head) -> None:
     """Exact at the border too, where the padding stands for the mean colour and not for black."""
     graph = take_bytes(capture(network), network.encoder.mean, network.encoder.std)
-    graph, _ = optimise(give(graph, head, "NHWC"))  # type: ignore[arg-type]
+    graph, _ = optimise(give(graph, head, "NHWC"))
     assert graph.counts()["Affine"] == 1
     images = [sample_image(network, (96, 64))]
-    feed = as_bytes(network)
-    assert feed(images[0]).dtype == np.uint8
-    found = parity.compare(to_onnx(graph).SerializeToString(), network, images, head=head, feed=feed)  # type: ignore[arg-type]
+    reference = Reference(network, images, head, "NHWC")
+    assert reference.array(images[0]).dtype == np.uint8
+    found = reference.compare(to_onnx(graph))
     assert found.largest < 1e-5
     assert found.agreement > 0.999
     if head == "labels":  # every pixel's, whichever way the memory is laid out
         usual, _ = optimise(give(capture(network), head))
-        other = parity.open_session(to_onnx(usual).SerializeToString())
-        this = parity.open_session(to_onnx(graph).SerializeToString())
+        other = parity.open_session(to_onnx(usual))
+        this = parity.open_session(to_onnx(graph))
         ids = [
             parity.run(session, ["output"], array)[0]
-            for session, array in ((other, images[0].numpy()), (this, feed(images[0])))
+            for session, array in ((other, images[0].numpy()), (this, reference.array(images[0])))
         ]
         assert np.mean(ids[0] != ids[1]) < 1e-3
 
@@ -113,9 +114,8 @@ def test_parity_names_the_layer_where_an_error_starts() -> None:
     (weight,) = (t for t in model.graph.initializer if t.name == f"{layer}/weight")
     damaged = numpy_helper.to_array(weight) * 1.5
     weight.CopyFrom(numpy_helper.from_array(damaged, weight.name))
-    found = parity.compare(model.SerializeToString(), network, [image(64, 96)])
     with pytest.raises(FastnasError, match=rf"differs from the network: .* it starts at {layer}"):
-        parity.require(found, model, network, image(64, 96))
+        Reference(network, [image(64, 96)]).require(model)
 
 
 def test_parity_finds_nan() -> None:
@@ -123,10 +123,10 @@ def test_parity_finds_nan() -> None:
     model = to_onnx(optimise(capture(network))[0])
     (bias,) = (t for t in model.graph.initializer if t.name == "decoder.classifier/bias")
     bias.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float32), bias.name))
-    found = parity.compare(model.SerializeToString(), network, [image(32, 32)])
-    assert not found.finite
+    reference = Reference(network, [image(32, 32)])
+    assert not reference.compare(model).finite
     with pytest.raises(FastnasError, match="NaN or infinity"):
-        parity.require(found, model, network, image(32, 32))
+        reference.require(model)
 
 
 def test_a_failed_check_leaves_the_old_artifact(
@@ -134,8 +134,7 @@ def test_a_failed_check_leaves_the_old_artifact(
 ) -> None:
     export.export(network, SPEC, "arch2", tmp_path, SMALL)
     before = {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()}
-    defaults = parity.require.__kwdefaults__ or {}
-    monkeypatch.setattr(parity.require, "__kwdefaults__", {**defaults, "tolerance": 0.0})
+    monkeypatch.setattr(parity, "TOLERANCE", 0.0)
     with pytest.raises(FastnasError, match="differs from the network"):
         export.export(network, SPEC, "arch2", tmp_path, SMALL)
     assert {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()} == before

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastnas.data import default_task
 from fastnas.deploy import export, parity
-from fastnas.deploy.export import Options, sample_image
+from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.ir import Graph, Input, Node, Peaks
 from fastnas.deploy.graph.rewrites import optimise
@@ -45,7 +45,7 @@ def peaks_alone(stride: int = 4) -> onnx.ModelProto:
 
 
 def run(model: onnx.ModelProto, heatmaps: NDArray[np.float32], stride: int = 4) -> NDArray[np.float32]:
-    (found,) = parity.run(parity.open_session(model.SerializeToString()), ["output"], heatmaps)
+    (found,) = parity.run(parity.open_session(model), ["output"], heatmaps)
     return decode.to_pixels(found, stride)
 
 
@@ -111,7 +111,7 @@ def network() -> Network:
 
 
 def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:
-    x = sample_image(network, SIZE, seed=5).numpy()
+    x = parity.sample_image(network, SIZE, seed=5).numpy()
     joints = []
     for head in ("plain", "peaks"):
         made = export.export(network, SPEC, head, tmp_path, Options(resolution=SIZE, head=head, fp16=True))  # type: ignore[arg-type]
@@ -129,14 +129,14 @@ def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:
 
 def test_a_peak_at_the_wrong_place_is_found(network: Network) -> None:
     """Heights alone would not tell."""
-    images = [sample_image(network, SIZE)]
-    (maps,) = (parity.reference(network, x) for x in images)
+    images = [parity.sample_image(network, SIZE)]
+    (maps,) = (parity.Reference(network, images).output(x) for x in images)
     right = decode.joints(maps, 8)
     right[..., :2] = (right[..., :2] + 0.5) / 8 - 0.5
-    assert parity._as_high(right, maps, 1) == 1
+    assert parity._at_largest(right, maps, 1) == 1
     right[0, 3, 0] += 1.5
     right[0, 5, 1] -= 100
-    assert parity._as_high(right, maps, 1) == 14 / 16
+    assert parity._at_largest(right, maps, 1) == 14 / 16
 
 
 def test_only_pose_has_peaks(tmp_path: Path) -> None:

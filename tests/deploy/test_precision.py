@@ -19,15 +19,17 @@ from PIL import Image
 from fastnas.cli import main
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export, parity, trtexec
-from fastnas.deploy.export import Options, sample_image
+from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
 from fastnas.deploy.io_forms import Head, give
 from fastnas.deploy.onnx import compat
 from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
-from fastnas.deploy.precision import calibration, int8, mixed
-from fastnas.deploy.precision.fp16 import rounded, to_fp16, value_types
-from fastnas.deploy.precision.mixed import Judge
+from fastnas.deploy.parity import Reference, sample_image
+from fastnas.deploy.precision import base, calibration, int8
+from fastnas.deploy.precision.base import value_types
+from fastnas.deploy.precision.fp16 import Fp16, rounded, to_fp16
+from fastnas.deploy.precision.int8 import Int8
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.build import BuildOrder
@@ -47,7 +49,7 @@ def full(network: Network) -> onnx.ModelProto:
 
 
 def result(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    return parity.run(parity.open_session(model.SerializeToString(), 1), [OUTPUT], x)[0]
+    return parity.run(parity.open_session(model, 1), [OUTPUT], x)[0]
 
 
 @pytest.fixture(scope="module", params=["arch2", "random"])
@@ -167,12 +169,12 @@ def test_what_overflows_stays_in_fp32() -> None:
     with torch.no_grad():
         for parameter in norm.parameters():
             parameter.mul_(1e6)
-    judge = Judge(network, [sample_image(network, SIZE)])
-    assert not judge(rounded(to_fp16(model))).finite
+    reference = Reference(network, [sample_image(network, SIZE)])
+    assert not reference.compare(rounded(to_fp16(model))).finite
     lines: list[str] = []
-    variant = mixed.fp16(model, judge, ("onnxruntime",), lines.append)
+    variant = Fp16(model, reference, ("onnxruntime",)).build(lines.append)
     assert variant.parity.finite
-    assert variant.parity.largest <= mixed.FP16_ERROR
+    assert variant.parity.largest <= Fp16.tolerance
     assert "encoder.stages.0.0.1" in variant.kept
     assert len(variant.kept) <= 4
     assert "stay in fp32" in lines[0]
@@ -254,33 +256,34 @@ def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
     images = [sample_image(network, SIZE, seed) for seed in range(2)]
     model = full(network)
     sensitive = with_an_outlier(model, 1000)
-    judge = Judge(network, images[:1])
-    assert judge(model).largest < 1e-5
+    reference = Reference(network, images[:1])
+    assert reference.compare(model).largest < 1e-5
     scheme = next(scheme for scheme in int8.SCHEMES if scheme.target == target)
-    plain = judge(int8.quantise(model, int8.calibrate(model, [one.numpy() for one in images]), scheme))
-    assert plain.mean > mixed.INT8_ERROR
+    ranges = int8.calibrate(model, [one.numpy() for one in images])
+    assert reference.compare(int8.quantise(model, ranges, scheme)).mean > Int8.tolerance
     lines: list[str] = []
-    (variant,) = mixed.quantised(model, images, judge, (target,), lines.append)
+    variant = Int8(model, reference, ranges, scheme).build(lines.append)
     assert variant.parity.mean < 0.05
     assert sensitive <= set(variant.kept)
     assert len(variant.kept) <= 4
-    assert "stay in fp32, the worst is" in lines[1]
+    assert "stay in fp32, the worst is" in lines[0]
 
 
-def test_labels_are_judged_by_their_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_are_compared_by_their_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
     """They have no other error: a file that gives the wrong ones must not pass."""
     network = toy_network(Genotype.random(random.Random(0)))
-    monkeypatch.setattr(mixed, "MOST_KEPT", 0)
+    monkeypatch.setattr(base, "MOST_KEPT", 0)
     images = [sample_image(network, SIZE)]
     model = to_onnx(optimise(give(capture(network), "labels"))[0])
-    for variant in mixed.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print):
-        assert 0.9 < variant.parity.agreement < 1
-    monkeypatch.setitem(mixed.LABELS, "int8", 1.0)
+    reference = Reference(network, images, "labels")
+    file = Int8(model, reference, int8.calibrate(model, [one.numpy() for one in images]), int8.TENSORRT)
+    assert 0.9 < file.build(print).parity.agreement < 1
+    monkeypatch.setattr(Int8, "agreement", 1.0)
     with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* 9\d\.\d% of arg-max equal"):
-        next(mixed.quantised(model, images, Judge(network, images, "labels"), ("tensorrt",), print))
-    monkeypatch.setitem(mixed.LABELS, "fp16", 1.1)
-    with pytest.raises(FastnasError, match="fp16 is not accurate"):
-        mixed.fp16(model, Judge(network, images, "labels"), ("tensorrt",), print)
+        file.build(print)
+    monkeypatch.setattr(Fp16, "agreement", 1.1)
+    with pytest.raises(FastnasError, match="fp16 for tensorrt is not accurate"):
+        Fp16(model, reference, ("tensorrt",)).build(print)
 
 
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
@@ -296,11 +299,12 @@ def test_logits_are_not_quantised_whatever_follows_them(head: Head) -> None:
 
 def test_hopeless_precision_is_an_error_that_names_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
     network = toy_network(Genotype.random(random.Random(0)))
-    monkeypatch.setattr(mixed, "INT8_ERROR", 1e-9)
-    monkeypatch.setattr(mixed, "MOST_KEPT", 3)
-    images = [sample_image(network, SIZE)]
+    monkeypatch.setattr(Int8, "tolerance", 1e-9)
+    monkeypatch.setattr(base, "MOST_KEPT", 3)
+    images, model = [sample_image(network, SIZE)], full(network)
+    ranges = int8.calibrate(model, [one.numpy() for one in images])
     with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* in fp32; the most comes from \w+"):
-        next(mixed.quantised(full(network), images, Judge(network, images), ("tensorrt",), lambda line: None))
+        Int8(model, Reference(network, images), ranges, int8.TENSORRT).build(lambda line: None)
 
 
 # Calibration
@@ -308,22 +312,22 @@ def test_hopeless_precision_is_an_error_that_names_the_worst(monkeypatch: pytest
 
 def test_images_are_spread_cut_and_normalised(pictures: Path) -> None:
     network = toy_network(ZOO["arch0"])
-    calibrate, judges = calibration.read_images(pictures, network, (64, 64))
+    calibrate, validate = calibration.read_images(pictures, network, (64, 64))
     assert len(calibrate) == 9
-    assert len(judges) == 1
-    assert {tuple(one.shape) for one in (*calibrate, *judges)} == {(1, 3, 64, 64)}
-    # All of them are different pictures, and their colours those of the files.
-    assert len({float(one.sum()) for one in (*calibrate, *judges)}) == 10
+    assert len(validate) == 1
+    assert {tuple(one.shape) for one in (*calibrate, *validate)} == {(1, 3, 64, 64)}
+    # All of them are different images, and their colours those of the files.
+    assert len({float(one.sum()) for one in (*calibrate, *validate)}) == 10
     mean, std = (torch.tensor(values)[:, None, None] for values in (network.encoder.mean, network.encoder.std))
     middle = np.asarray(Image.open(pictures / "0.png").convert("RGB"), np.float32)[:, 25:115].mean((0, 1)) / 255
-    assert np.allclose((judges[0][0] * std + mean).mean((1, 2)).numpy(), middle, atol=0.01)
+    assert np.allclose((validate[0][0] * std + mean).mean((1, 2)).numpy(), middle, atol=0.01)
 
 
 def test_faults_of_the_folder_are_one_line(tmp_path: Path) -> None:
     network = toy_network(ZOO["arch0"])
     with pytest.raises(FastnasError, match="is not a folder"):
         calibration.read_images(tmp_path / "absent", network, SIZE)
-    with pytest.raises(FastnasError, match="has no pictures"):
+    with pytest.raises(FastnasError, match="has no images"):
         calibration.read_images(tmp_path, network, SIZE)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(FastnasError, match=r"broken\.png is not an image, or is damaged"):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy.graph import rewrites as rewrites
@@ -18,7 +17,7 @@ from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.ir import PIXEL, Add, Conv, Graph, Input, Node, Resize, SpreadConv
 from fastnas.deploy.graph.rewrites import REWRITES, optimise
 from fastnas.deploy.onnx.writer import to_onnx
-from fastnas.deploy.parity import compare, open_session
+from fastnas.deploy.parity import Reference, open_session
 from fastnas.errors import FastnasError
 from fastnas.models.baselines import BASELINES
 from fastnas.models.genotype import Genotype
@@ -32,10 +31,10 @@ GAPS = Genotype.parse("[[[0, 1], [1, 1], [2, 3]], [4, [1, 1, 1, 7], [1, 1, 2, 10
 """Larger convolutions of a repeated pixel, of every kind."""
 
 
-def error(graph: Graph, network: nn.Module) -> float:
+def error(graph: Graph, network: Network) -> float:
     """The largest error of a graph against its network, as a share of the largest value."""
     images = [image(*size) for size in SIZES]
-    parity = compare(to_onnx(graph).SerializeToString(), network, images)
+    parity = Reference(network, images).compare(to_onnx(graph))
     assert parity.finite
     assert parity.agreement > 0.99
     return parity.largest
@@ -106,7 +105,7 @@ def test_degenerate_cells(cell: str) -> None:
     [
         ("arch0", 318, 3.936, {"Conv", "Activation", "Add", "GlobalPool", "Resize", "Input"}),
         ("arch1", 310, 2.681, {"Conv", "Activation", "Add", "Resize", "Input"}),
-        ("arch2", 224, 2.804, {"Conv", "Activation", "Add", "GlobalPool", "Resize", "Input", "SpreadConv"}),
+        ("arch2", 226, 2.804, {"Conv", "Activation", "Add", "GlobalPool", "Resize", "Input", "SpreadConv"}),
     ],
 )
 def test_exact_effect_on_the_papers_architectures(name: str, operators: int, giga: float, kinds: set[str]) -> None:
@@ -158,14 +157,6 @@ def test_what_only_zero_draws_is_not_computed() -> None:
     assert max(shape.stride for shape in graph.shapes.values()) == 16
 
 
-def test_a_pooled_branch_drawn_twice_is_pooled_once() -> None:
-    cell = "[9, [0, 0, 4, 4], [0, 0, 4, 0], [0, 0, 9, 9]]"
-    graph = capture(toy_network(Genotype.parse(f"[[[3, 3], [4, 4], [5, 5]], {cell}]")))
-    assert graph.counts()["GlobalPool"] == 18  # three in each of six cells
-    optimised, _ = optimise(graph)
-    assert optimised.counts()["GlobalPool"] == 3  # one for each pair
-
-
 def test_low_resolution_parts_are_convolved_before_they_are_upsampled() -> None:
     network = toy_network(Genotype.parse("[[[3, 3], [3, 2], [3, 0]], [9, [0, 0, 1, 9], [0, 0, 9, 9], [0, 0, 9, 9]]]"))
     graph = rewrites.fold_batch_norms(capture(network))
@@ -180,15 +171,6 @@ def test_low_resolution_parts_are_convolved_before_they_are_upsampled() -> None:
     assert graph.multiply_adds(512, 512) - split.multiply_adds(512, 512) == saved
 
 
-def test_upsampled_by_the_same_factor_are_added_first() -> None:
-    network = toy_network(Genotype.parse("[[[2, 2], [2, 2], [0, 1]], [9, [0, 0, 1, 9], [0, 0, 9, 9], [0, 0, 9, 9]]]"))
-    graph = rewrites.fold_batch_norms(capture(network))
-    assert graph.counts()["Resize"] == 3
-    optimised, _ = optimise(graph)
-    assert optimised.counts()["Resize"] == 2
-    assert error(optimised, network) < 1e-5
-
-
 def test_a_sum_ends_in_the_convolution_that_it_is_fused_into() -> None:
     graph, _ = optimise(capture(toy_network(ZOO["arch0"])))
     (collect,) = (node for name, node in graph.nodes.items() if name == "decoder.collect.1")
@@ -200,7 +182,7 @@ def test_a_value_that_is_added_to_itself_counts_twice() -> None:
     conv = Conv(np.ones((2, 3, 1, 1), np.float32), np.ones(2, np.float32))
     twice = Graph({"x": Node(Input()), "conv": Node(conv, ("x",)), "sum": Node(Add(), ("conv", "conv"))}, "sum")
     for graph in (twice, rewrites.order_sums(twice), optimise(twice)[0]):
-        session = open_session(to_onnx(graph).SerializeToString())
+        session = open_session(to_onnx(graph))
         (found,) = session.run(None, {"image": np.ones((1, 3, 2, 2), np.float32)})
         assert found.ravel().tolist() == [8] * 8
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export
-from fastnas.deploy.export import Options, sample_image
+from fastnas.deploy.export import Options
+from fastnas.deploy.parity import sample_image
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.engine.verify import ALLOWED

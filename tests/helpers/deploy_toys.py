@@ -20,7 +20,7 @@ def seeds(quick: int, all_of_them: int) -> list[Any]:
     return [seed if seed < quick else pytest.param(seed, marks=pytest.mark.slow) for seed in range(all_of_them)]
 
 
-def unsettle(network: nn.Module, seed: int = 0) -> nn.Module:
+def unsettle(network: Network, seed: int = 0) -> Network:
     """Batch norms as after training: statistics, scales and shifts all different from the identity."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
