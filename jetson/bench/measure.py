@@ -122,20 +122,9 @@ class Result:
 def summarise(samples: Sequence[float]) -> Dict[str, float]:
     """Statistics of at least one sample; `cov` is the standard deviation over the mean."""
     values = np.asarray(samples, np.float64)
-    p90, p95, p99 = np.percentile(values, [90, 95, 99])
+    found = dict(zip(("min", "median", "p90", "p95", "p99", "max"), np.percentile(values, [0, 50, 90, 95, 99, 100])))
     mean, std = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-    found = {
-        "count": len(values),
-        "min": values.min(),
-        "mean": mean,
-        "median": np.median(values),
-        "p90": p90,
-        "p95": p95,
-        "p99": p99,
-        "max": values.max(),
-        "std": std,
-        "cov": std / mean if mean > 0 else 0.0,
-    }
+    found.update(count=len(values), mean=mean, std=std, cov=std / mean if mean > 0 else 0.0)
     return {name: float(value) for name, value in found.items()}
 
 
@@ -159,7 +148,7 @@ def measure(
         Unsupported: it can run none.
     """
     results = [Result(workload) for workload in workloads]
-    idle, load = _idle_power(machine), _load()
+    idle, load = _idle_power(machine), os.getloadavg()[0]  # runnable processes over the last minute
     rounds = 1 if settings.seconds else max(1, min(settings.rounds, settings.passes))
     for number in range(rounds):
         passes = settings.passes // rounds + (number < settings.passes % rounds)
@@ -180,7 +169,7 @@ def measure(
                 _measure_once(result, engine, images, passes, settings.seconds, machine)
     for result in results:
         result.sensors.update(summarise_readings(result.readings))
-        if load is not None and load > 0.75 * (os.cpu_count() or 1):
+        if load > 0.75 * (os.cpu_count() or 1):
             result.flag("other work was running before (load {:.1f} on {} cores)".format(load, os.cpu_count()))
         _check(result, settings, machine)
         _add_energy(result.sensors, idle)
@@ -275,11 +264,3 @@ def _idle_power(machine: Machine, seconds: float = 2.0) -> Optional[float]:
         time.sleep(seconds)
     power = summarise_readings(sampler.readings)["power_w"]
     return None if power is None else float(power)
-
-
-def _load() -> Optional[float]:
-    """Runnable processes over the last minute, or None where the system does not tell."""
-    try:
-        return os.getloadavg()[0]
-    except OSError:
-        return None

@@ -24,9 +24,14 @@ def test_a_file_is_replaced_when_the_block_ends_and_its_folder_is_created(tmp_pa
 def test_after_an_error_the_file_is_what_it_was(tmp_path):
     path = tmp_path / "b.txt"
     write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_text() == "old"
     assert os.listdir(str(tmp_path)) == ["b.txt"]
 
