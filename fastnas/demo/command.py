@@ -1,4 +1,4 @@
-"""`fastnas demo`: the paper's networks, then the whole way from a search to a camera, told on one page."""
+"""`fastnas demo`: the networks of the paper, then everything from a search to the camera, with a page of results."""
 
 from __future__ import annotations
 
@@ -19,40 +19,42 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     default="runs/demo",
     show_default=True,
-    help="Folder for all that it makes; a second run goes on where the first ended.",
+    help="Folder for all results; a second run continues the first.",
 )
 @click.option(
     "--minutes",
     type=click.FloatRange(6, 1440),
     default=10,
     show_default=True,
-    help="About how long on two idle cores: what search and training get.",
+    help="Duration on two idle cores, approximately; changes search and training.",
 )
 def demo(out: Path, minutes: float) -> None:
     """Run everything that is here, end to end, in minutes.
 
     Counts and draws the networks of the paper's Table 1; then searches a network on generated scenes, trains it for
-    segmentation, depth and pose, exports, measures and runs it on a clip, and tells that on one page, index.html. Every
-    step is a command that is printed first, and a finished one is kept: after Ctrl-C, run it again to go on.
+    segmentation, depth and pose, exports and benchmarks it, runs it on a clip, and writes the page index.html. Every
+    step is a command that is printed first; finished ones are kept: after Ctrl-C, run the demo again to continue.
     """
     from rich.console import Console
 
     from fastnas.demo.page import write_page
-    from fastnas.demo.stages import Sizes, plan, run, write_scenes
+    from fastnas.demo.scenes import write_clip, write_images
+    from fastnas.demo.stages import Sizes, plan, run
     from fastnas.files import locked
 
     console, sizes = Console(highlight=False), Sizes.of(minutes)
     with locked(out, "running the demo"):
         _paper(out, console)
-        with console.status("writing pictures and a clip of the scenes"):
-            write_scenes(out, sizes)
+        with console.status("writing images and a clip of generated scenes"):
+            write_images(out / "calibration", sizes.calibration)
+            write_clip(out / "clip.mp4", sizes.frames)
         run(plan(out, sizes), console)
         page = write_page(out)
-    console.print(f"\nThe whole story, with pictures: {page}", soft_wrap=True)
+    console.print(f"\nAll results on one page: {page}", soft_wrap=True)
 
 
 def _paper(out: Path, console: Console) -> None:
-    """The paper's networks: counts beside the published ones, and drawings."""
+    """Print the counts of the paper's networks beside the published ones, and draw the architectures of the zoo."""
     import torch
     from rich.table import Table
 
@@ -75,16 +77,11 @@ def _paper(out: Path, console: Console) -> None:
             with torch.inference_mode():
                 logits = network(batch)
             if not logits.isfinite().all():
-                raise FastnasError(f"{name} gives numbers that are not finite")
-            table.add_row(
-                name,
-                f"{counts.parameters / 1e6:.3f}",
-                f"{paper.parameters}",
-                f"{counts.multiply_adds / 1e9:.3f}",
-                f"{paper.multiply_adds}",
-                f"{counts.output[0]}",
-                f"{paper.output}",
-            )
+                raise FastnasError(f"the logits of {name} are NaN or infinite")
+            output, _ = counts.output
+            ours = (f"{counts.parameters / 1e6:.3f}", f"{counts.multiply_adds / 1e9:.3f}", f"{output}")
+            published = (f"{paper.parameters}", f"{paper.multiply_adds}", f"{paper.output}")
+            table.add_row(name, *(cell for pair in zip(ours, published, strict=True) for cell in pair))
     console.print(table)
     for name, genotype in ZOO.items():
         figure = draw(genotype, name)

@@ -1,4 +1,4 @@
-"""The demo's page: one HTML file that needs nothing but itself, made from the files that the commands left."""
+"""The page of the demo: one HTML file without external resources, made of the files that the commands wrote."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jinja2
+import numpy as np
 from markupsafe import Markup, escape
-from PIL import Image
 
 from fastnas import __version__
 from fastnas.demo.stages import TASKS
@@ -24,21 +25,17 @@ from fastnas.published import TABLE_1, TX2_MS
 from fastnas.show.drawing import draw
 
 SHOWN = 4
-"""Pictures of each task, and frames of the camera."""
-FIGURES = {
-    "segmentation": {"mean_iou": "mean IoU", "pixel_accuracy": "pixels right"},
+"""Predictions of each task, and frames of the camera, that the page shows."""
+METRICS = {
+    "segmentation": {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"},
     "depth": {"rmse": "RMS error, m", "abs_rel": "relative error", "delta1": "within 25 %"},
     "pose": {"PCKh@0.5": "PCKh@0.5", "PCK@0.2": "PCK@0.2"},
 }
-"""The metrics that the page shows of each task, where the evaluation has them."""
+"""Task -> metric -> its label on the page; those that the evaluation has are shown."""
 
 
-class Figures:
-    """Numbers of JSON files, each written with where it comes from.
-
-    Args:
-        folder: of the files.
-    """
+class Numbers:
+    """Numbers in the JSON files of a folder, shown with their source."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,12 +46,10 @@ class Figures:
         try:
             return json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise FastnasError(
-                f"cannot read {path} ({error}): remove it and run the demo again to make it anew"
-            ) from error
+            raise FastnasError(f"cannot read {path} ({error}): remove it and run the demo again") from error
 
     def value(self, name: str, *keys: str | int) -> Any:
-        """What a file says at `keys`.
+        """The value at `keys` of a file.
 
         Raises:
             FastnasError: the file is missing, damaged, or has no such entry.
@@ -82,72 +77,69 @@ def write_page(out: Path) -> Path:
     Raises:
         FastnasError: an output of a stage is missing or damaged.
     """
-    figures = Figures(out)
-    best = Genotype.parse(figures.value("search.json", "best", 0, "genotype"))
+    numbers = Numbers(out)
+    best = Genotype.parse(numbers.value("search.json", "best", 0, "genotype"))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(resources.files("fastnas.demo").joinpath("page.html").read_text())
-    scores = {
-        task: {key: label for key, label in FIGURES[task].items() if key in found["metrics"]}
-        for task in TASKS
-        if (found := figures.value(f"eval-{task}.json"))
-    }
+    evaluated = {task: numbers.value(f"eval-{task}.json", "metrics") for task in TASKS}
     page = template.render(
-        show=figures.show, value=figures.value, tasks=TASKS, scores=scores, genotype=str(best),
-        drawing=_svg(best), course=_picture(out / "search" / "report" / "course.png"),
-        predictions={task: [_picture(path) for path in _pictures(out, task)] for task in TASKS},
-        sweep=_source("image/svg+xml", (out / "sweep.svg").read_bytes()), frames=_frames(out / "camera.mp4"),
-        table=TABLE_1["arch0"], tx2=TX2_MS["arch0"],
-        out=shlex.quote(str(out)), version=__version__,
-    )  # fmt: skip
+        show=numbers.show,
+        value=numbers.value,
+        tasks=TASKS,
+        metrics={task: {key: METRICS[task][key] for key in METRICS[task] if key in evaluated[task]} for task in TASKS},
+        genotype=str(best),
+        drawing=_drawing(best),
+        course=_image(out / "search" / "report" / "course.png"),
+        predictions={task: _predictions(out, task) for task in TASKS},
+        sweep=_url("image/svg+xml", (out / "sweep.svg").read_bytes()),
+        frames=_frames(out / "camera.mp4"),
+        table=TABLE_1["arch0"],
+        tx2=TX2_MS["arch0"],
+        out=shlex.quote(str(out)),
+        version=__version__,
+    )
     with atomic_path(out / "index.html") as temporary:
         temporary.write_text(page)
     return out / "index.html"
 
 
-def _svg(genotype: Genotype) -> str:
+def _drawing(genotype: Genotype) -> str:
     file = io.BytesIO()
     draw(genotype, "the network of this search").savefig(file, format="svg", bbox_inches="tight")
-    return _source("image/svg+xml", file.getvalue())
+    return _url("image/svg+xml", file.getvalue())
 
 
-def _pictures(out: Path, task: str) -> list[Path]:
-    found = sorted((out / "pictures" / task).glob("*.png"))
+def _predictions(out: Path, task: str) -> list[str]:
+    folder = out / "pictures" / task
+    found = sorted(folder.glob("*.png"))
     if not found:
-        raise FastnasError(
-            f"no pictures in {out / 'pictures' / task}: remove {out / f'eval-{task}.json'} and run again"
-        )
-    return found[:: max(1, len(found) // SHOWN)][:SHOWN]
-
-
-def _picture(path: Path) -> str:
-    """A picture file as a data URL, as JPEG: it is a photograph of sorts."""
-    try:
-        with Image.open(path) as image:
-            return _jpeg(image.convert("RGB"))
-    except OSError as error:
-        raise FastnasError(f"cannot read the picture {path}: {error}") from error
+        raise FastnasError(f"no images in {folder}: remove {out / f'eval-{task}.json'} and run the demo again")
+    return [_image(path) for path in found[:: max(1, len(found) // SHOWN)][:SHOWN]]
 
 
 def _frames(video: Path) -> list[str]:
     """Frames of a video, evenly spread."""
-    import cv2
-
     capture = cv2.VideoCapture(str(video))
     frames = []
     while (read := capture.read())[0]:
         frames.append(read[1])
     capture.release()
     if not frames:
-        raise FastnasError(f"{video} has no pictures: remove it and run the demo again")
-    chosen = [frames[round(i * (len(frames) - 1) / max(1, SHOWN - 1))] for i in range(SHOWN)]
-    return [_jpeg(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))) for frame in chosen]
+        raise FastnasError(f"{video} has no frames: remove it and run the demo again")
+    return [_jpeg(frames[index]) for index in np.linspace(0, len(frames) - 1, SHOWN).round().astype(int)]
 
 
-def _jpeg(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=88)
-    return _source("image/jpeg", file.getvalue())
+def _image(path: Path) -> str:
+    image = cv2.imread(str(path))
+    if image is None:
+        raise FastnasError(f"cannot read the image {path}: remove it and run the demo again")
+    return _jpeg(image)
 
 
-def _source(kind: str, content: bytes) -> str:
+def _jpeg(image: np.ndarray) -> str:
+    """An image, B, G, R, [H, W, 3], as a data URL."""
+    return _url("image/jpeg", cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())
+
+
+def _url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -12,12 +12,13 @@ from rich.console import Console
 
 from fastnas import __version__
 from fastnas.demo.page import write_page
-from fastnas.demo.stages import Sizes, Stage, plan, run, write_scenes
+from fastnas.demo.scenes import write_clip, write_images
+from fastnas.demo.stages import Sizes, Stage, plan, run
 from fastnas.errors import FastnasError
 from fastnas.published import TX2_MS
 
 TINY = Sizes(
-    search_seconds=1, encoder="none", samples=64, epochs=1, judged=4, calibration=4, frames=4,
+    search_seconds=1, encoder="none", samples=64, epochs=1, val_samples=4, calibration=4, frames=4,
     side=128, sweep="64:128:64", passes=3,
 )  # fmt: skip
 
@@ -62,7 +63,8 @@ def test_a_missing_output_is_one_line(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_the_whole_demo_and_its_page(tmp_path) -> None:
-    write_scenes(tmp_path, TINY)
+    write_images(tmp_path / "calibration", TINY.calibration)
+    write_clip(tmp_path / "clip.mp4", TINY.frames)
     run(plan(tmp_path, TINY), Console(quiet=True))
     page = write_page(tmp_path).read_text()
     assert not re.search(r"""(?:src|href)=["'](?!data:)|url\(|@import|https?://(?!127\.0\.0\.1)""", page)
