@@ -16,7 +16,7 @@ class Controls:
         tasks: what can be chosen; `all` is among them where there are several.
         task: the chosen one.
         alpha: opacity of the overlay, 0 to 1.
-        paused: whether the image stands still.
+        paused: whether the last frame is frozen.
         recording: whether a recording is requested.
         version: grows with every change, so that a paused frame is drawn again.
     """

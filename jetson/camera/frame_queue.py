@@ -1,4 +1,4 @@
-"""A queue of one item between two threads: the present, instead of a backlog."""
+"""A queue of one item between two threads."""
 
 import threading
 from typing import Any
@@ -8,7 +8,7 @@ TICK = 0.1
 
 
 class FrameQueue:
-    """Hands items to one consumer; holds one at the most.
+    """Hands items to one consumer; holds at most one.
 
     Args:
         stop: ends the wait of `put`.
@@ -37,7 +37,7 @@ class FrameQueue:
             return dropped
 
     def take(self, timeout: float = TICK) -> Any:
-        """Remove and return the item; None if none was added within so many seconds."""
+        """Remove and return the item; None if none was added within `timeout` seconds."""
         with self._change:
             if self._item is None and not self._closed:
                 self._change.wait(timeout)

@@ -1,6 +1,6 @@
 """Capture, inference and drawing, each in a thread of its own, with a queue of one frame between them.
 
-A frame that was not taken yet is replaced by a newer one, so the lag does not grow: at the most, one frame waits while
+A frame that was not taken yet is replaced by a newer one, so the lag does not grow: at most one frame waits while
 one is computed. The inference thread opens, runs and closes the engines; no other thread uses them.
 """
 
@@ -23,7 +23,7 @@ HANG = 5.0
 process."""
 
 LATE = 0.5
-"""A file that is so many seconds behind its own clock (after a pause) continues from where it is."""
+"""Seconds that a file may be behind its own clock; beyond them (after a pause) it continues from where it is."""
 
 
 class Frame(NamedTuple):

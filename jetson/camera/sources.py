@@ -129,7 +129,7 @@ def parse_address(text: str) -> Address:
         return Address("folder", text)
     if os.path.isfile(text):
         return Address("file", text)
-    raise JetsonError("no camera, stream or file {!r}; see fastnas camera --help for what can be named".format(text))
+    raise JetsonError("no camera, stream or file {!r}; fastnas camera --help lists the kinds of source".format(text))
 
 
 class Folder(Source):

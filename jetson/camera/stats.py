@@ -8,10 +8,10 @@ from typing import Any, Deque, Dict, List, Optional, Tuple
 from fastnas.jetson.system.sensors import Sensors, total_power
 
 SECONDS = 5.0
-"""Rates and percentiles are of the last so many seconds."""
+"""Window of rates and percentiles."""
 
 MAX_VALUES = 1500
-"""Values that are kept at the most: memory stays flat whatever the rate."""
+"""Limit of the values that are kept, so that memory does not grow with the rate."""
 
 COUNTS = ("captured", "dropped", "shown", "corrupt", "reconnects")
 

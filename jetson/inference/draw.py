@@ -28,7 +28,7 @@ MIN_SHARE = 0.002
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 WIDE = 1.6
-"""Aspect ratio (width / height) from which depth stands below the frame instead of beside it."""
+"""Aspect ratio (width / height) from which depth is drawn below the frame instead of beside it."""
 
 SHIFT = 4
 """OpenCV takes coordinates in fractions of a pixel: here sixteenths."""
@@ -103,7 +103,7 @@ def _draw_skeleton(canvas: np.ndarray, joints: np.ndarray, task: Dict[str, Any],
                 cv2.line(canvas, points[one], points[other], each, width, cv2.LINE_AA, SHIFT)
     for point, colour, drawn in zip(points, sides, visible):
         if drawn:
-            cv2.circle(canvas, point, int(1.4 * thickness) << SHIFT, WHITE, -1, cv2.LINE_AA, SHIFT)
+            cv2.circle(canvas, point, max(int(1.4 * thickness), thickness + 1) << SHIFT, WHITE, -1, cv2.LINE_AA, SHIFT)
             cv2.circle(canvas, point, thickness << SHIFT, colour, -1, cv2.LINE_AA, SHIFT)
     return [(name, colour) for name, colour in (("left side", LEFT), ("right side", RIGHT)) if colour in sides]
 

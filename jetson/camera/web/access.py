@@ -2,7 +2,8 @@
 
 On a loopback address everybody on the machine may watch and control; web pages of other sites may not, so the
 request's Host must be a loopback name (against DNS rebinding). On every other address a token is needed, as a cookie,
-which the page sets, or as `Authorization: Bearer`. Controls are taken only from our own page or from a program.
+which the page sets, or as `Authorization: Bearer`. Controls are taken only from this page or from a program that is no
+browser.
 """
 
 import hmac
@@ -55,7 +56,7 @@ class Guard:
             raise Refused(401, "open the address with the token that was printed when the camera was started")
 
     def check_control(self, headers: Headers) -> None:
-        """Let a control through, or raise `Refused`: it must be JSON, and a browser's must come from our page."""
+        """Let a control through, or raise `Refused`: it must be JSON, and a browser's must come from this page."""
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refused(415, "controls are sent as application/json")
         origin = headers.get("Origin")

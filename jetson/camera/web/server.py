@@ -241,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
         with broadcast.watching() as admitted:
             if not admitted:
                 raise Refused(503, "{} viewers are connected, which is the limit".format(broadcast.max_viewers))
-            self._head("multipart/x-mixed-replace; boundary=" + BOUNDARY)
+            self._send(None, "multipart/x-mixed-replace; boundary=" + BOUNDARY)
             while not broadcast.closed:
                 jpeg = broadcast.newer(number, 1)
                 if jpeg is None:
@@ -258,18 +258,16 @@ class Handler(BaseHTTPRequestHandler):
         return bool(select.select([self.connection], [], [], 0)[0]) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _send(self, body: Any, kind: str, status: int = 200, set_cookie: bool = False) -> None:
+        """Send a whole response, or only the head of one that is streamed, where `body` is None."""
         data = body.encode() if isinstance(body, str) else body
-        self._head(kind, status, len(data), set_cookie)
-        self.wfile.write(data)
-
-    def _head(self, kind: str, status: int = 200, length: Optional[int] = None, set_cookie: bool = False) -> None:
+        guard = self.server.guard
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        guard = self.server.guard
+        if data is not None:
+            self.send_header("Content-Length", str(len(data)))
         if set_cookie and guard.token is not None:
             self.send_header("Set-Cookie", "{}={}; Path=/; HttpOnly; SameSite=Strict".format(guard.cookie, guard.token))
         for name, value in HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(data or b"")
