@@ -2,7 +2,7 @@
 
 The header is the value of `fastnas` in safetensors' metadata: the model's description (architecture, encoder, channels,
 sep repeats, task with its classes and colours or joints or range), the input's normalisation, the training recipe, the
-metrics, and the version of fastnas. Nothing in the file is ever executed.
+metrics, and the version of fastnas. Reading executes no code of the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMAT = 1
 """Version of the header; raised when an older fastnas could misread it."""
 
 FILE_NAME = "model.safetensors"
-"""What every training calls its model file."""
+"""The name of the model file in every run folder."""
 
 _AUXILIARY = "decoder.auxiliary."
 

@@ -1,4 +1,4 @@
-"""Depthwise convolutions, and how a CPU trains them.
+"""Depthwise convolutions with fast gradients on CPUs.
 
 Shapes: N batch, C channels, H height, W width.
 """
@@ -13,11 +13,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 IN_CACHE = 2**19
-"""Values that a part of a batch has, at most, so that what is read several times stays in the caches."""
+"""Largest number of values of a chunk of a batch, so that it stays in the caches between reads."""
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution of stride 1 that keeps the size; on CPUs its gradients are computed another way.
+    """A depthwise convolution of stride 1 that keeps the size; on CPUs its gradients are computed differently.
 
     oneDNN has fast gradients for plain 3x3 ones only (`benchmarks/depthwise.py`), and that of dilated weights is wrong
     in bfloat16 (seen in torch 2.14). So a dilated convolution is trained as a plain one on grids, and the gradient of

@@ -1,4 +1,4 @@
-"""Image classifiers cut into features: torchvision's MobileNet-v2 and ResNets, and any timm backbone as `timm/NAME`.
+"""Encoders of pretrained classifiers: torchvision's MobileNet-v2 and ResNets, and any timm backbone as `timm/NAME`.
 
 Shapes: images [N, 3, H, W] -> four features [N, C_i, H / s_i, W / s_i] (rounded up), shallow to deep, s = 4, 8, 16, 32.
 """
@@ -22,10 +22,10 @@ ENCODERS = ["mobilenet_v2", "resnet50", "resnet101", "resnet152"]
 
 
 class Encoder(nn.Module):
-    """A backbone whose stages follow each other; the output of each is a feature.
+    """A backbone of consecutive stages; the output of each is a feature map.
 
     Attributes:
-        channels: C_i of the features, shallow to deep.
+        channels: C_i of the feature maps, shallow to deep.
         strides: s_i.
         mean, std: of the input's normalisation, RGB in 0..1: ImageNet's, for every encoder.
     """
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 def add_encoder(name: str, make: Callable[[], Encoder]) -> None:
-    """Let `make_encoder`, and with it every command and model file, know another encoder, in this process.
+    """Register an encoder for `make_encoder`, every command and model files, in this process.
 
     Args:
         name: what `--encoder` and `ModelSpec.encoder` take.
@@ -72,7 +72,7 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
             library's key names (its classifier, if there, is ignored), or, but for timm, in those of `Encoder`.
 
     Raises:
-        FastnasError: no such encoder; the weights cannot be downloaded, read or do not fit.
+        FastnasError: no such encoder; the weights cannot be downloaded or read, or do not fit.
     """
     if name.startswith("timm/"):
         return _timm(name.removeprefix("timm/"), weights)
@@ -184,7 +184,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pth file read without unpickling objects.
 
     Raises:
-        FastnasError: there is no such file, or it holds anything else than named tensors.
+        FastnasError: there is no such file, or it holds anything but named tensors.
     """
     if not path.is_file():
         raise FastnasError(f"no weights file {path}")
@@ -204,7 +204,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load_state(classifier: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
-    """Load everything but the classifier, and insist that nothing of the backbone is missing or of another shape."""
+    """Load the backbone; every tensor of it must be there, in its shape. The classifier is ignored."""
     head = ("classifier", "fc.", "head.")
     own = {key: value for key, value in classifier.state_dict().items() if not key.startswith(head)}
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]

@@ -1,4 +1,4 @@
-"""The small layers that operations, decoders and baselines are made of.
+"""Layers of operations, decoders and baselines.
 
 Shapes: N batch, C channels, H height, W width.
 """
@@ -55,7 +55,7 @@ class GlobalPool(nn.Module):
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear interpolation of [N, C, h, w] to [N, C, *size], half-pixel centres; nothing to do when it fits."""
+    """Bilinear interpolation of [N, C, h, w] to [N, C, *size], half-pixel centres; x itself where the size fits."""
     if tuple(x.shape[2:]) == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,6 +1,6 @@
-"""The operations of the cell: the paper's 11, by its index (Sect. 3.4), and those that a program adds.
+"""The operations of the cell: the 11 of the paper by their index (Sect. 3.4), and those that a program adds.
 
-Importing this file does not import torch, so that a genotype can be read without it.
+This module is imported without torch, so that a genotype can be read quickly.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _ADDED: dict[int, Callable[[int, int], nn.Module]] = {}
 
 
 def add_operation(name: str, make: Callable[[int, int], nn.Module]) -> int:
-    """Widen the search space by an operation, for this process.
+    """Add an operation to the search space, in this process.
 
-    Call it before a controller or a genotype with the operation is made, in every process that handles one. The module
+    Call it before a controller or a genotype with the operation is made, in every process that uses one. The module
     must map [N, C, H, W] to [N, C, H, W] for any H and W.
 
     Args:
@@ -62,7 +62,7 @@ def add_operation(name: str, make: Callable[[int, int], nn.Module]) -> int:
 def make_operation(index: int, channels: int, repeats: int) -> nn.Module:
     """The module of an operation; it maps [N, C, H, W] to [N, C, H, W] for any H and W.
 
-    `zero` has no module: a decoder leaves out what it would feed.
+    `zero` has no module: `fastnas.models.cell_plan` leaves it out.
 
     Args:
         index: position in `OPERATIONS`.

@@ -49,10 +49,10 @@ class ModelSpec:
         if is_genotype_text(self.architecture):
             object.__setattr__(self, "architecture", str(Genotype.parse(self.architecture)))
         if self.architecture in BASELINES:
-            self._settle_baseline()
+            self._set_baseline()
 
-    def _settle_baseline(self) -> None:
-        """A baseline's shape is fixed: its name gives the encoder, and nothing else may ask for something different."""
+    def _set_baseline(self) -> None:
+        """Set the encoder of a baseline, and refuse values that differ from its fixed shape."""
         own = baseline_encoder(self.architecture)
         allowed = {
             "encoder": (own, ModelSpec.encoder),
@@ -77,8 +77,19 @@ class ModelSpec:
 
     @property
     def genotype(self) -> Genotype | None:
-        """The genotype; None for a baseline."""
-        return None if self.architecture in BASELINES else parse_architecture(self.architecture)
+        """The genotype; None for a baseline.
+
+        Raises:
+            FastnasError: there is no architecture of that name.
+        """
+        if self.architecture in BASELINES:
+            return None
+        if is_genotype_text(self.architecture):
+            return Genotype.parse(self.architecture)
+        if self.architecture not in ZOO:
+            known = ", ".join((*ZOO, *BASELINES))
+            raise FastnasError(f"no architecture {self.architecture!r}; known are {known}, or give a genotype")
+        return ZOO[self.architecture]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -97,19 +108,6 @@ class ModelSpec:
             raise FastnasError(f"not the description of a model: {error}") from error
 
 
-def parse_architecture(name: str) -> Genotype:
-    """The genotype of a zoo name, or of a genotype as text.
-
-    Raises:
-        FastnasError: it is none of these.
-    """
-    if name in ZOO:
-        return ZOO[name]
-    if is_genotype_text(name):
-        return Genotype.parse(name)
-    raise FastnasError(f"no architecture {name!r}; known are {', '.join((*ZOO, *BASELINES))}, or give a genotype")
-
-
 def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
     """The network of a description.
 
@@ -118,7 +116,7 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
         encoder_weights: `imagenet`, a file, or `none`; see `fastnas.models.encoder.make_encoder`.
 
     Raises:
-        FastnasError: the architecture or encoder is unknown, or its weights cannot be had.
+        FastnasError: the architecture or encoder is unknown, or its weights cannot be loaded.
     """
     genotype = spec.genotype
     if genotype is None:
@@ -132,6 +130,6 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
 
 
 def blueprint(spec: ModelSpec) -> Network:
-    """The network of a description without weights (on torch's meta device): enough to count it, made in a moment."""
+    """The network of a description on torch's meta device, without weights: enough to count it, and quick."""
     with torch.device("meta"):
         return build(spec)

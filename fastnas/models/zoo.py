@@ -1,4 +1,4 @@
-"""Architectures with a name."""
+"""Named architectures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOUND = {
     "camvid0": "[[[2, 0], [0, 2], [1, 0]], [5, [0, 0, 2, 0], [2, 2, 1, 3], [2, 3, 6, 6]]]",
     "camvid1": "[[[2, 0], [3, 2], [1, 0]], [10, [0, 1, 1, 5], [3, 3, 7, 10], [3, 7, 0, 9]]]",
 }
-"""Ours, found on CamVid: the best of 320 candidates, and the best that costs less than arch0 (docs/results.md)."""
+"""Found on CamVid: the best of 320 candidates, and the best that costs less than arch0 (docs/results.md)."""
 
 ZOO: dict[str, Genotype] = {name: Genotype.parse(text) for name, text in (PAPER | FOUND).items()}
 """Name -> genotype."""

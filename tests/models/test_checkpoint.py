@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fastnas.errors import FastnasError
-from fastnas.models.checkpoint import load_model, read_header, save_model
+from fastnas.models.checkpoint import FILE_NAME, load_model, open_model, read_header, save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Depth, Pose, Segmentation, Task
 
@@ -51,6 +51,23 @@ def test_the_header_is_read_alone(saved: Path) -> None:
     assert header["model"]["architecture"] == "arch1"
     assert header["model"]["task"]["classes"] == ["sky", "road"]
     assert header["normalisation"]["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_one_function_opens_a_file_a_name_and_a_genotype(saved: Path) -> None:
+    shape = (TASKS[2], "mobilenet_v2", 8, 1)
+    file = open_model(str(saved), *shape)
+    assert (file.name, file.spec.architecture, file.spec.task) == (saved.parent.name, "arch1", TASKS[0])
+    assert (file.recipe, file.metrics) == ({"epochs": 3}, {"miou": 0.5})
+    assert saved.name == FILE_NAME
+    assert open_model(str(saved.rename(saved.with_name("street.safetensors"))), *shape).name == "street"
+    named = open_model("arch1", *shape)
+    assert (named.name, named.spec, named.header) == ("arch1", ModelSpec("arch1", *shape), {})
+    assert not named.network.training
+    public = open_model("[[2,[1,0,3,6],[0,1,2,8],[2,0,6,1]], [[2,3],[3,1],[4,4]]]", *shape)
+    assert public.spec.architecture == str(named.spec.genotype)  # the text in the public order becomes the paper's
+    assert public.name.startswith("genotype-")
+    counted = open_model("arch1", *shape, encoder_weights=None).network
+    assert all(parameter.is_meta for parameter in counted.parameters())
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
