@@ -561,6 +561,7 @@ class TestCheckCommand:
             (8, 3, 8),
             (2, 2, 2),
             (10, 3, 10),
+            (0, 0, 0),
         ]
         assert report.splits[2].labels == dict.fromkeys(JOINTS, 1.0)
 

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import random
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from PIL import Image
 
 from fastnas.cli import main
 from fastnas.data import open_dataset
-from fastnas.data.importing.convert import OutputNames, Summary, import_dataset
+from fastnas.data.importing.convert import Summary, import_dataset
 from fastnas.data.importing.formats.masks import guess_classes
+from fastnas.data.importing.layout import OutputNames
 from fastnas.data.importing.near_duplicates import Frame, choose_validation, difference_hash, group_frames
-from fastnas.data.importing.shapes import Bitmap, Outline, Runs
+from fastnas.data.importing.shapes import Bitmap, Outline, Runs, Shape
 from fastnas.errors import FastnasError
 from fastnas.tasks import Pose, Segmentation
 from tests.helpers import exports
@@ -118,12 +120,30 @@ def test_keypoints_become_people(tmp_path: Path) -> None:
     assert sample["box"].tolist() == [[x, y, x1, y1]]
 
 
-def test_a_supervisely_polygon_has_its_corners_and_its_hole(tmp_path: Path) -> None:
+def test_a_supervisely_polygon_has_its_corners_and_its_hole() -> None:
     outline = Outline([[[1, 1], [8, 1], [8, 6], [1, 6]]], [[[3, 3], [5, 3], [5, 4], [3, 4]]], of_pixels=True)
     expected = np.zeros((10, 12), dtype=bool)
     expected[1:7, 1:9] = True
     expected[3:5, 3:6] = False
-    np.testing.assert_array_equal(outline.mask((12, 10), (12, 10)), expected)
+    np.testing.assert_array_equal(whole(outline, (12, 10)), expected)
+
+
+def whole(shape: Shape, size: tuple[int, int]) -> np.ndarray:
+    """A shape as a mask of the whole image."""
+    left, top, pixels = shape.mask(size, size)
+    mask = np.zeros(size[::-1], dtype=bool)
+    mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return mask
+
+
+def test_polygons_are_drawn_as_pycocotools_draws_them() -> None:
+    from pycocotools import mask as coco_mask
+
+    random_numbers = np.random.default_rng(0)
+    for _ in range(200):
+        points = random_numbers.uniform(-10, 60, random_numbers.integers(3, 9) * 2).round(2).tolist()
+        expected = coco_mask.decode(coco_mask.frPyObjects([points], 36, 50))[..., 0]
+        np.testing.assert_array_equal(whole(Outline([points]), (50, 36)), expected)
 
 
 def test_a_labelme_circle_and_mask_are_drawn(tmp_path: Path) -> None:
@@ -264,7 +284,7 @@ def test_photos_are_upright_with_labels_as_shown(tmp_path: Path) -> None:
     exif[0x0112] = 6  # shown after a quarter turn to the right
     save(photo("lake").transpose(Image.Transpose.ROTATE_90), path, exif=exif, quality=95)
     summary = import_dataset(tmp_path / "source", tmp_path / "out")
-    assert summary.turned == 1
+    assert summary.rotated == 1
     sample = next(s for s in samples(tmp_path / "out") if s["name"].endswith("lake"))
     np.testing.assert_array_equal(sample["mask"].numpy(), exports.ids("lake"))
     shown = sample["image"].permute(1, 2, 0).numpy().astype(int)
@@ -649,7 +669,7 @@ def mutated(value: Any, chance: random.Random) -> Any:
     return value
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [12, pytest.param(150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["coco", "labelme", "supervisely", "keypoints"])
 def test_mutated_labels_are_read_or_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
     source = tmp_path / "source"
@@ -718,7 +738,7 @@ def test_the_command_prints_what_to_do_next(tmp_path: Path) -> None:
     assert printed["format"] == "COCO JSON with keypoints"
     assert printed["next"] == [
         f"fastnas data check keypoints --root '{tmp_path}/my out'",
-        f"fastnas train arch0 --task pose --data keypoints --root '{tmp_path}/my out'",
+        f"fastnas train arch0 --data keypoints --root '{tmp_path}/my out'",
     ]
 
 
@@ -756,15 +776,15 @@ def test_show_draws_the_labels_and_names_its_file(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_three_commands_from_an_export_to_a_network(tmp_path: Path) -> None:
-    exports.make_supervisely(tmp_path / "source")
+@pytest.mark.parametrize("name", ["supervisely", "keypoints"])
+def test_three_commands_from_an_export_to_a_network(name: str, tmp_path: Path) -> None:
+    (exports.MAKE | {"keypoints": exports.make_keypoints})[name](tmp_path / "source")
     out, run = str(tmp_path / "out"), str(tmp_path / "run")
-    for command in (
-        ["data", "import", str(tmp_path / "source"), "--out", out],
-        ["data", "check", "folder", "--root", out],
-        ["train", "arch0", "--data", "folder", "--root", out, "--epochs", "1", "--out", run, "--encoder-weights",
-         "none", "--set", "crop_size=64", "--set", "batch_size=2"],
-    ):  # fmt: skip
-        result = CliRunner().invoke(main, command)
+    small = ["--epochs", "1", "--workers", "0", "--channels", "8", "--encoder-weights", "none", "--out", run]
+    small += ["--set", "batch=2", "--set", "crop=64,64"]
+    result = CliRunner().invoke(main, ["data", "import", str(tmp_path / "source"), "--out", out, "--json"])
+    assert result.exit_code == 0, result.output
+    for command, more in zip(json.loads(result.stdout)["next"], ([], small), strict=True):
+        result = CliRunner().invoke(main, [*shlex.split(command)[1:], *more])
         assert result.exit_code == 0, result.output
-    assert list(Path(run).rglob("*.safetensors"))
+    assert (tmp_path / "run/model.safetensors").is_file()

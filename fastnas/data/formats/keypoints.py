@@ -19,11 +19,12 @@ INFO = DatasetInfo(
     name="keypoints",
     title="keypoints in the COCO format",
     kinds=("pose",),
-    splits=("train", "val", "all"),
+    splits=("train", "val", "all", "test"),
     layout="""\
 DIR/
   train.json val.json    or annotations/train.json annotations/val.json
                          or one .json: train and val are then 80 % and 20 % of it, all is the whole
+  test.json              optional
   images/NAME.jpg        or in DIR itself: the file_name of the JSON's images""",
     source="your own labelling tool, in the format of https://cocodataset.org/#format-data",
 )
@@ -36,7 +37,7 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
     if (folder / f"{split}.json").is_file():
         return read_people(INFO.name, split, folder / f"{split}.json", images)
     found = sorted(folder.glob("*.json"))
-    if len(found) != 1:
+    if len(found) != 1 or split == "test":
         raise INFO.missing(folder / f"{split}.json")
     whole = read_people(INFO.name, split, found[0], images)
     if split == "all":

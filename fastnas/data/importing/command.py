@@ -77,18 +77,17 @@ def import_command(
 def next_commands(summary: Summary) -> list[str]:
     """The commands that check the new dataset and train on it."""
     root = shlex.quote(summary.out)
-    task = " --task pose" if summary.dataset == "keypoints" else ""
     return [
         f"fastnas data check {summary.dataset} --root {root}",
-        f"fastnas train arch0{task} --data {summary.dataset} --root {root}",
+        f"fastnas train arch0 --data {summary.dataset} --root {root}",
     ]
 
 
 def _print(summary: Summary, console: Console) -> None:
     images = ", ".join(f"{count} {split}" for split, count in summary.images.items())
     console.print(f"{summary.format}: {images} images written to {summary.out}")
-    if summary.turned:
-        console.print(f"{summary.turned} images have an EXIF orientation: written upright, as a camera shows them")
+    if summary.rotated:
+        console.print(f"{summary.rotated} images have an EXIF orientation: written upright, as a camera shows them")
     console.print(_table(summary))
     for title, lines in (("note", summary.notes), ("left out", summary.dropped)):
         for line in lines[:SHOWN]:

@@ -56,9 +56,9 @@ class Regions(Label):
         objects = sorted(self.objects, key=lambda pair: -pair[1].area) if self.small_last else self.objects
         empty = 0
         for class_id, shape in objects:
-            drawn = shape.mask(size, labelled)
-            empty += not drawn.any()
-            ids[drawn] = class_id
+            left, top, pixels = shape.mask(size, labelled)
+            empty += not pixels.any()
+            ids[top : top + pixels.shape[0], left : left + pixels.shape[1]][pixels] = class_id
         if empty:
             note(f"{empty} of {len(objects)} objects cover no pixel (too few points, or outside of the image)")
         return ids

@@ -17,13 +17,13 @@ QUALITY = 95
 """Of JPEG files that must be written anew: rotated or in other colours."""
 
 
-class Photo:
+class UprightImage:
     """An image file, decoded.
 
     Attributes:
         path: the file.
         rgb: its pixels, upright.
-        turned: its EXIF orientation is not the usual one.
+        rotated: its EXIF orientation is not the usual one.
 
     Raises:
         FastnasError: it is damaged, too large, or of a kind whose range of values is not known.
@@ -44,7 +44,7 @@ class Photo:
                     self._suffix = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}.get(image.format or "", "")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL raises
             raise FastnasError(f"it cannot be read: {error}") from error
-        self.turned = orientation != 1
+        self.rotated = orientation != 1
         self._copied = plain and bool(self._suffix)
 
     @property

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +27,21 @@ from fastnas.errors import FastnasError
 
 Size = tuple[int, int]
 BoolMask = npt.NDArray[np.bool_]
+
+
+class Patch(NamedTuple):
+    """Part of a mask: everything outside of it is False.
+
+    Attributes:
+        left: column of its upper left pixel.
+        top: row of its upper left pixel.
+        pixels: bool [h, w].
+    """
+
+    left: int
+    top: int
+    pixels: BoolMask
+
 
 LARGEST_FILE = 1 << 26
 """Bytes of the PNG file of a bitmap."""
@@ -44,8 +59,8 @@ class Shape(ABC):
         """Square pixels, for the order of drawing; 0 where the values are of no use."""
 
     @abstractmethod
-    def mask(self, size: Size, labelled: Size) -> BoolMask:
-        """The region as bool [H, W].
+    def mask(self, size: Size, labelled: Size) -> Patch:
+        """The region within an image.
 
         Args:
             size: of the image.
@@ -81,28 +96,39 @@ class Outline(Shape):
         except FastnasError:
             return 0.0
 
-    def mask(self, size: Size, labelled: Size) -> BoolMask:
+    def mask(self, size: Size, labelled: Size) -> Patch:
         """The polygons, filled; those of fewer than three points have no area and are left out."""
-        width, height = size
         scale = np.array(size, float) if self.relative else np.array(size, float) / labelled
+        rings, holes = ([_points(ring) * scale for ring in part] for part in (self.rings, self.holes))
+        for points in rings + holes:
+            _require_near(points, size)
+        rings = [points for points in rings if len(points) >= 3]
+        if not rings:
+            return Patch(0, 0, np.zeros((0, 0), dtype=bool))
+        corners = np.concatenate(rings)
+        first = np.clip(np.floor(corners.min(0)), 0, size).astype(int)
+        last = np.clip(np.ceil(corners.max(0)) + 1, 0, size).astype(int)
+        width, height = (last - first).tolist()
         drawn = np.zeros((height, width), dtype=bool)
-        for rings, value in ((self.rings, True), (self.holes, False)):
-            for ring in rings:
-                points = _points(ring) * scale
-                _require_near(points, size)
-                if len(points) >= 3:
-                    drawn[self._filled(points, size)] = value
-        return drawn
+        for part, value in ((rings, True), (holes, False)):
+            for points in part:
+                if len(points) >= 3 and drawn.size:
+                    drawn[self._filled(points, first, (width, height))] = value
+        return Patch(int(first[0]), int(first[1]), drawn)
 
-    def _filled(self, points: npt.NDArray[np.float64], size: Size) -> BoolMask:
+    def _filled(self, points: npt.NDArray[np.float64], first: npt.NDArray[np.int_], size: Size) -> BoolMask:
+        """A polygon within a patch whose upper left pixel is `first` and whose size is `size`."""
         width, height = size
         if self.of_pixels:
             canvas = np.zeros((height, width), dtype=np.uint8)
-            cv2.fillPoly(canvas, [np.round(points).astype(np.int32)], 1)
+            cv2.fillPoly(canvas, [(np.round(points) - first).astype(np.int32)], 1)
             return canvas.astype(bool)
         from pycocotools import mask as coco_mask
 
-        runs = coco_mask.frPyObjects([points.ravel().tolist()], height, width)
+        # pycocotools truncates 5 x + 0.5 towards zero; moved to the patch, the numbers must stay the same ones.
+        steps = np.trunc(5 * points + 0.5) - 5 * first
+        moved = np.where(steps < 0, steps - 0.75, steps) / 5
+        runs = coco_mask.frPyObjects([moved.ravel().tolist()], height, width)
         drawn: BoolMask = coco_mask.decode(runs)[..., 0].astype(bool)
         return drawn
 
@@ -122,8 +148,8 @@ class Runs(Shape):
         except FastnasError:
             return 0.0
 
-    def mask(self, size: Size, labelled: Size) -> BoolMask:
-        """The runs as a mask; they cannot be scaled."""
+    def mask(self, size: Size, labelled: Size) -> Patch:
+        """The runs as a mask of the whole image; they cannot be scaled."""
         width, height = size
         if self.size != [height, width]:
             shown = "x".join(str(v) for v in self.size[::-1]) if isinstance(self.size, list) else repr(self.size)
@@ -135,8 +161,7 @@ class Runs(Shape):
         from pycocotools import mask as coco_mask
 
         runs = coco_mask.frPyObjects({"size": self.size, "counts": self._numbers}, height, width)
-        drawn: BoolMask = coco_mask.decode(runs).astype(bool)
-        return drawn
+        return Patch(0, 0, coco_mask.decode(runs).astype(bool))
 
     @cached_property
     def _numbers(self) -> list[int]:
@@ -166,7 +191,7 @@ class Bitmap(Shape):
         except FastnasError:
             return 0.0
 
-    def mask(self, size: Size, labelled: Size) -> BoolMask:
+    def mask(self, size: Size, labelled: Size) -> Patch:
         """The bitmap at its place, which must lie within the image."""
         width, height = size
         if size != labelled:
@@ -179,9 +204,7 @@ class Bitmap(Shape):
         rows, columns = pixels.shape
         if left < 0 or top < 0 or left + columns > width or top + rows > height:
             raise FastnasError(f"a bitmap of {columns}x{rows} at {left},{top} reaches out of the image")
-        drawn = np.zeros((height, width), dtype=bool)
-        drawn[top : top + rows, left : left + columns] = pixels
-        return drawn
+        return Patch(left, top, pixels)
 
     def _pixels(self, longest: int) -> BoolMask:
         try:

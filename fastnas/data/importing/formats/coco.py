@@ -166,7 +166,7 @@ def read_files(source: Source, log: Log) -> list[CocoFile]:
 
 
 def sniffed(source: Source) -> Iterator[bytes]:
-    """The bytes of JSON files, at most three of a folder: enough to tell whose they are."""
+    """The bytes of JSON files, at most three of a folder: enough to detect the format."""
     seen: Counter[Path] = Counter()
     for path in source.named("*.json"):
         seen[path.parent] += 1

@@ -66,7 +66,10 @@ def read(source: Source, log: Log, track: Track, colours: Path | None) -> Export
 def _task(category: dict[str, Any], path: Path) -> Pose:
     try:
         joints = checked_names(category["keypoints"], path)
-        return pose_task(joints, [(a - 1, b - 1) for a, b in category.get("skeleton") or ()])
+        bones = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
+        if not all(type(joint) is int for bone in bones for joint in bone):
+            raise ValueError("a skeleton is pairs of joint numbers from 1")
+        return pose_task(joints, bones)
     except (TypeError, ValueError, FastnasError) as error:
         raise FastnasError(f"{path}: the joints or the skeleton are not of COCO's form: {error}") from error
 
