@@ -5,6 +5,8 @@ import time
 from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
+import numpy as np
+
 from fastnas.jetson.system.sensors import Sensors, total_power
 
 SECONDS = 5.0
@@ -127,8 +129,7 @@ class Statistics:
 
 
 def percentiles(values: List[float]) -> Optional[Dict[str, float]]:
-    """Median, 90th and 99th percentile by nearest rank; None without values."""
+    """Median, 90th and 99th percentile, as the benchmark computes them; None without values."""
     if not values:
         return None
-    ranked = sorted(values)
-    return {"p{}".format(share): round(ranked[-(-len(ranked) * share // 100) - 1], 1) for share in (50, 90, 99)}
+    return dict(zip(("p50", "p90", "p99"), np.percentile(values, (50, 90, 99)).round(1).tolist()))

@@ -370,8 +370,8 @@ def test_statistics_that_are_not_known_are_absent_not_zero():
     assert statistics["shown_fps"] == 0
 
 
-def test_percentiles_are_of_the_nearest_rank():
-    assert percentiles([float(value) for value in range(1, 101)]) == {"p50": 50, "p90": 90, "p99": 99}
+def test_percentiles():
+    assert percentiles([float(value) for value in range(1, 102)]) == {"p50": 51, "p90": 91, "p99": 100}
     assert percentiles([7.0]) == {"p50": 7, "p90": 7, "p99": 7}
     assert percentiles([]) is None
 
