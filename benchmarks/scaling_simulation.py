@@ -23,7 +23,6 @@ from fastnas.models.genotype import Genotype
 from fastnas.search.driver import Job, Outcome, Search
 from fastnas.search.evaluation.evaluator import Evaluation
 from fastnas.search.history import Run, read_records
-from fastnas.search.progress import Views
 from fastnas.search.rng import generator
 from fastnas.search.settings import PolicySettings, SearchSettings
 
@@ -91,7 +90,7 @@ def simulate(workers: int, times: Times, policy: PolicySettings, candidates: int
     settings = SearchSettings(candidates=candidates, seed=seed, policy=policy)
     with tempfile.TemporaryDirectory() as folder, Run.start(folder, settings) as run:
         cluster = SimulatedCluster(workers, times, seed)
-        Search(run, cluster, Views()).go_on()
+        Search(run, cluster).go_on()
         records = run.records
         size = (Path(folder) / "history.jsonl").stat().st_size
     staleness = [record.staleness for record in records]

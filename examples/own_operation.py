@@ -14,7 +14,6 @@ from fastnas.search.driver import LocalWorker, Search
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
 from fastnas.search.presets import preset
-from fastnas.search.progress import Views
 
 
 def large_kernel(channels: int, repeats: int) -> nn.Module:
@@ -38,7 +37,7 @@ def main() -> None:
     settings = override(preset("tiny"), [*changes, "evaluation.stage1_epochs=1"])
     with Run.start(folder, settings) as run:
         evaluator = prepare(settings, cache=folder / "cache")
-        Search(run, LocalWorker(evaluator, Views()), Views()).go_on()
+        Search(run, LocalWorker(evaluator)).go_on()
     for record in run.records:
         first, *branches = record.candidate.genotype.cell
         uses = [first, *(operation for branch in branches for operation in branch[2:])].count(index)

@@ -15,7 +15,6 @@ from fastnas.search.evaluation.evaluator import Evaluation
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Run
 from fastnas.search.presets import preset
-from fastnas.search.progress import Views
 
 FRAME = 1000 / 30
 """Milliseconds between two frames."""
@@ -43,7 +42,7 @@ def main() -> None:
             encoder = settings.evaluation.encoder
             return costs(genotype, evaluator.images.task, encoder, settings.limits, folder / "cache")
 
-        Search(run, LocalWorker(evaluator, Views()), Views(), cost, reward).go_on()
+        Search(run, LocalWorker(evaluator), costs=cost, reward=reward).go_on()
     for record in run.records:
         if record.reward is None:
             print(f"candidate {record.candidate.number} {record.status}: {record.reason}")

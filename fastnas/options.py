@@ -9,30 +9,28 @@ from typing import Any, TypeVar
 
 import click
 
+from fastnas.jetson.options import Parsed
 from fastnas.tasks import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class NetworkText(click.ParamType[str]):
-    """A network by its text, for `ModelSpec`: `best@RUN` becomes the genotype of the best candidate of a search.
+def parse_network(text: str) -> str:
+    """A network's text for `ModelSpec`: `best@RUN` as the genotype of the best candidate so far of a search.
 
-    Any other text stays as it is. The folder RUN may be of a search that runs.
+    Any other text stays as it is.
+
+    Raises:
+        FastnasError: RUN is no run folder, or no candidate of it was evaluated yet.
     """
-
-    name = "network"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Text -> text without `best@`."""
-        text = str(value)
-        if not text.startswith("best@"):
-            return text
-        # By name, for the core imports no room: only a command that is given a run needs the reader of its history.
-        history = importlib.import_module("fastnas.search.history")
-        return str(history.read_best(text.removeprefix("best@")).candidate.genotype)
+    if not text.startswith("best@"):
+        return text
+    # By name, for the core imports no room: only a command that is given a run needs the reader of its history.
+    history = importlib.import_module("fastnas.search.history")
+    return str(history.read_best(text.removeprefix("best@")).candidate.genotype)
 
 
-NETWORK = NetworkText()
+NETWORK = Parsed("NETWORK", parse_network)
 
 
 def _present(_: click.Context, param: click.Parameter, value: str) -> str:

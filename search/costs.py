@@ -21,29 +21,8 @@ from fastnas.tasks import Task
 Costs = dict[str, float]
 
 
-class Unit(NamedTuple):
-    """How a cost is printed.
-
-    Attributes:
-        label: its name.
-        symbol: its unit.
-        size: one of that unit, in the unit of `costs`.
-    """
-
-    label: str
-    symbol: str
-    size: float
-
-    def __str__(self) -> str:
-        return f"{self.label}, {self.symbol}"
-
-
-UNITS = {
-    "parameters": Unit("parameters", "M", 1e6),
-    "madds": Unit("multiply-adds", "G", 1e9),
-    "latency": Unit("latency", "ms", 1.0),
-}
-"""Every cost by name, the names of their limits in `LimitSettings` too."""
+UNITS = {"parameters": ("parameters (M)", 1e6), "madds": ("multiply-adds (G)", 1e9), "latency": ("latency (ms)", 1.0)}
+"""Every cost, named as its limit in `LimitSettings`: label and size of the unit it is printed in."""
 
 
 def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, cache: Path) -> Costs:
@@ -73,10 +52,10 @@ def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, c
 
 def refusal(found: Costs, limits: LimitSettings) -> str | None:
     """The first limit that is exceeded, as a reason; None if there is none."""
-    for name, unit in UNITS.items():
+    for name, (label, unit) in UNITS.items():
         bound = getattr(limits, name)
-        if bound is not None and name in found and found[name] > bound * unit.size:
-            return f"{unit.label} {found[name] / unit.size:.2f} {unit.symbol}, over the limit of {bound:g}"
+        if bound is not None and name in found and found[name] > bound * unit:
+            return f"{label}: {found[name] / unit:.2f}, over the limit of {bound:g}"
     return None
 
 

@@ -81,8 +81,8 @@ class Workers(Protocol):
         """Wait until any of the submitted jobs is done."""
 
 
-class View(Protocol):
-    """The interface of what shows the progress of a search."""
+class View:
+    """The interface of what shows the progress of a search; this base shows nothing."""
 
     def preparing(self, what: str, done: int, count: int) -> None:
         """A step of the preparation made progress."""
@@ -99,7 +99,7 @@ class LocalWorker:
     """Evaluates one candidate at a time in this process."""
 
     evaluator: Evaluator
-    view: View
+    view: View = field(default_factory=View)
     capacity: int = 1
     _jobs: list[Job] = field(default_factory=list)
 
@@ -129,11 +129,12 @@ class Search:
         self,
         run: Run,
         workers: Workers,
-        view: View,
+        view: View | None = None,
         costs: Callable[[Genotype], Costs] = lambda genotype: {},
         reward: Callable[[Evaluation, Costs], float] | None = None,
     ) -> None:
-        self.run, self.settings, self.workers, self.view, self.costs = run, run.settings, workers, view, costs
+        self.run, self.settings, self.workers, self.costs = run, run.settings, workers, costs
+        self.view = view or View()
         self.reward = reward or (lambda evaluation, found: weighted(evaluation.reward, found, self.settings.limits))
         self.policy = make_policy(self.settings.policy, self.settings.seed)
         self.rule = StopRule(self.settings.stop, self.settings.seed)

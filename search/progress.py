@@ -68,7 +68,7 @@ class Summary:
         )
 
 
-class Views:
+class Views(View):
     """Several views as one."""
 
     def __init__(self, *views: View) -> None:
@@ -90,7 +90,7 @@ class Views:
             view.finished(record)
 
 
-class Terminal:
+class Terminal(View):
     """A live table, or lines where the output is no terminal; a context manager.
 
     Attributes:
@@ -164,7 +164,7 @@ class Terminal:
         return Group(*parts, Text(self._work, style="dim", overflow="ellipsis", no_wrap=True))
 
 
-class JsonLines:
+class JsonLines(View):
     """Every event as one JSON object per line on stdout."""
 
     def __init__(self, write: Callable[[str], None] = click.echo) -> None:
@@ -184,7 +184,7 @@ class JsonLines:
         self.write(json.dumps({"event": "candidate", **json.loads(record.to_json())}))
 
 
-class TensorBoard:
+class TensorBoard(View):
     """Rewards and times by candidate, into `FOLDER/tensorboard`; a context manager."""
 
     def __init__(self, folder: Path, records: Sequence[Record]) -> None:
@@ -196,12 +196,6 @@ class TensorBoard:
 
     def __exit__(self, *_: object) -> None:
         self._writer.close()
-
-    def preparing(self, what: str, done: int, count: int) -> None:
-        """Not shown."""
-
-    def stage(self, candidate: Candidate, stage: str) -> None:
-        """Not shown."""
 
     def finished(self, record: Record) -> None:
         """See `View`."""

@@ -151,7 +151,7 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> int | str:
 
 
 @click.command(short_help="Train a network fully.")
-@click.argument("architecture", required=False, type=NETWORK)
+@click.argument("architecture", metavar="[ARCHITECTURE]", required=False, type=NETWORK)
 @click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
 @click.option("--root", "roots", multiple=True, metavar="[NAME=]DIR", help="Folder of the dataset, or of each by name.")
 @click.option(

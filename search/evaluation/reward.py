@@ -1,4 +1,4 @@
-"""What a candidate earns on meta-val: one number from 0 to 1, more is better, and the metrics behind it."""
+"""The reward of a candidate on meta-val, between 0 and 1, higher is better; and the metrics behind it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ DEPTH = ("delta1", "delta2", "delta3")
 
 
 def reward(task: Task, metrics: Metrics) -> tuple[float, dict[str, float]]:
-    """The reward and the metrics it is made of.
+    """The reward, and the metrics it is computed from.
 
     - Segmentation: the geometric mean of mean IoU, frequency-weighted IoU and mean accuracy, without the background
-      class (paper Sect. 4.1), which is class 0 where it is called so; street scenes have none, and all classes count.
-    - Depth: the geometric mean of delta1, delta2 and delta3, the shares of pixels that are right within a factor of
-      1.25, 1.25^2 and 1.25^3. Like the three above they are shares between 0 and 1, from the strict to the lenient: the
-      lenient ones tell poor candidates apart, the strict one good ones. Errors in metres have no such bound.
-    - Pose: PCKh@0.5, the share of joints within half a head of the truth; PCK@0.2, within a fifth of the torso, where
-      heads are not measured. A stricter limit or COCO's AP is 0 for nearly everything after a few epochs, and a mean
-      with a zero in it tells nothing.
+      class (paper Sect. 4.1), which is class 0 where it has that name; street scenes have none, and all classes count.
+    - Depth: the geometric mean of delta1, delta2 and delta3, the shares of pixels within a factor of 1.25, 1.25^2
+      and 1.25^3 of the truth. Like the metrics above they are between 0 and 1, from strict to lenient: the lenient ones
+      distinguish poor candidates, the strict one good ones. Errors in metres are not bounded.
+    - Pose: PCKh@0.5, the share of joints within half a head size of the truth; PCK@0.2, within a fifth of the torso,
+      where heads are not measured. Stricter thresholds and COCO's AP are 0 for nearly every candidate after a few
+      epochs.
 
     Returns:
-        The reward, NaN where nothing that it measures was seen; and the metrics by name.
+        The reward, NaN where the images contain nothing that it measures; and the metrics by name.
     """
     if isinstance(metrics, SegmentationMetrics) and isinstance(task, Segmentation):
         values = metrics.compute(background=task.classes[0] != "background")

@@ -38,18 +38,18 @@ def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, bl
     """
     from fastnas.search.report.page import write_report
 
-    path, values = write_report(runs, out, final, block)
+    path, summary = write_report(runs, out, final, block)
     if as_json:
-        click.echo(json.dumps({"page": str(path), **values}, allow_nan=False))
+        click.echo(json.dumps({"page": str(path), **summary}, allow_nan=False))
         return
-    for network in values["best"][:1]:
+    for network in summary["best"][:1]:
         click.echo(f"best reward {network['reward']:.4f}: {network['genotype']}")
-    for test in values["comparisons"]:
+    for test in summary["comparisons"]:
         click.echo(
             f"{test['first']} against {test['second']}, last third, {test['stage']}: "
             f"median {test['medians'][0]:.4f} against {test['medians'][1]:.4f}, "
             f"wins {test['win_rate']:.0%} of pairwise comparisons, p = {test['p']:.3g}"
         )
-    if values["final"] and values["final"]["spearman"]:
-        click.echo(f"Spearman's rho of reward and final score: {values['final']['spearman'][0]:.3f}")
+    if summary["final"] and summary["final"]["spearman"]:
+        click.echo(f"Spearman's rho of reward and final score: {summary['final']['spearman'][0]:.3f}")
     click.echo(f"report: {path}")

@@ -21,12 +21,13 @@ from matplotlib.figure import Figure
 
 from fastnas import __version__
 from fastnas.jetson.files import atomic_path
+from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec
 from fastnas.search.costs import UNITS
 from fastnas.search.report import plots
-from fastnas.search.report.analysis import Analysis, default_block
 from fastnas.search.report.finals import read_finals
-from fastnas.search.report.statistics import read_runs
+from fastnas.search.report.statistics import STAGES, SearchRun, read_runs
+from fastnas.search.report.summary import summarise
 from fastnas.search.settings import SearchSettings
 from fastnas.show import drawing
 
@@ -55,82 +56,79 @@ def write_report(
         block: candidates per block of the reward distributions.
 
     Returns:
-        Where the page is, and its statistics (see `Analysis.to_dict`).
+        Where the page is, and its statistics (see `summarise`).
 
     Raises:
         FastnasError: a run or a model cannot be read, or the page cannot be written.
     """
-    runs = read_runs(folders)
-    out, analysis = out or folders[0] / "report.html", Analysis(runs, read_finals(final), block or default_block(runs))
-    values, sections = analysis.to_dict(), make_plots(analysis)
+    runs, out = read_runs(folders), out or folders[0] / "report.html"
+    summary = summarise(runs, read_finals(final), block)
+    sections = make_plots(runs, summary) if summary["best"] else {}
     for plot in (plot for section in sections.values() for plot in section):
         drawing.save(plot.figure, out.with_suffix("") / f"{plot.name}.png")
     with atomic_path(out) as path:
-        path.write_text(_page(analysis, values, sections), encoding="utf-8")
-    return out, values
+        path.write_text(_page(runs, summary, sections), encoding="utf-8")
+    return out, summary
 
 
-def make_plots(analysis: Analysis) -> dict[str, list[Plot]]:
+def make_plots(runs: Sequence[SearchRun], summary: Mapping[str, Any]) -> dict[str, list[Plot]]:
     """The plots by section of the page, but those without data."""
-    if not analysis.networks:
-        return {}
+    block, final = summary["block"], summary["final"]
     sections = {
-        "course": [Plot("course", plots.draw_course(analysis.runs), "Reward over time, without interruptions.")],
+        "course": [Plot("course", plots.draw_course(runs), "Reward over time, without interruptions.")],
         "blocks": [
             Plot(
                 f"rewards-{stage}",
-                plots.draw_blocks(groups, stage, analysis.block),
-                f"Rewards after {plots.STAGE_NAMES[stage]}, by block of {analysis.block} candidates "
-                "(as Fig. 2 of the paper).",
+                plots.draw_blocks({name: found[stage] for name, found in summary["blocks"].items()}, stage, block),
+                f"Rewards after {plots.STAGE_NAMES[stage]}, by block of {block} candidates (as Fig. 2 of the paper).",
             )
-            for stage, groups in analysis.blocks.items()
-            if any(run.rewards(stage) for run in analysis.runs)
+            for stage in STAGES
+            if any(run.rewards(stage) for run in runs)
         ],
         "best": [
             Plot(
                 f"best{i}",
-                drawing.draw(record.candidate.genotype, f"No. {i}: reward {record.reward:.4f}"),
-                str(record.candidate.genotype),
+                drawing.draw(Genotype.parse(each["genotype"]), f"No. {i}: reward {each['reward']:.4f}"),
+                each["genotype"],
             )
-            for i, record in enumerate(analysis.records[:DRAWN], start=1)
+            for i, each in enumerate(summary["best"][:DRAWN], start=1)
         ],
         "pareto": [
             Plot(
                 f"pareto-{cost}",
-                plots.draw_pareto(points, analysis.fronts[cost], UNITS[cost]),
-                f"Reward against {UNITS[cost]}.",
+                plots.draw_pareto(points, [each["scores"][cost] for each in summary["pareto"][cost]], *UNITS[cost]),
+                f"Reward against {UNITS[cost][0]}.",
             )
-            for cost, points in analysis.costs.items()
+            for cost, points in summary["costs"].items()
         ],
         "parts": [
-            Plot("operations", plots.draw_operations(*analysis.operations.values()), "Operations of the cell."),
+            Plot("operations", plots.draw_operations(*summary["operations"].values()), "Operations of the cell."),
             Plot(
                 "connections",
-                plots.draw_connections(*analysis.connections.values()),
+                plots.draw_connections(*summary["connections"].values()),
                 "Inputs of the three sums: shares among the best tenth; the colour is the difference to all networks.",
             ),
         ],
     }
-    if len(analysis.ablation["stage1"]) > 1:
-        arms = {stage: rewards for stage, rewards in analysis.ablation.items() if rewards}
+    if len(summary["ablation"]["stage1"]) > 1:
         caption = "Random architectures, each trained with these aids (as Fig. 3 of the paper)."
-        sections["ablation"] = [Plot("ablation", plots.draw_ablation(arms), caption)]
-    if analysis.finals and analysis.final:
+        sections["ablation"] = [Plot("ablation", plots.draw_ablation(summary["ablation"]), caption)]
+    if final and final["points"]:
         caption = "Reward in the search against the score after full training (as Fig. 5 of the paper)."
-        sections["final"] = [Plot("final", plots.draw_final(analysis.final, analysis.finals.score), caption)]
+        sections["final"] = [Plot("final", plots.draw_final(final["points"], final["score"]), caption)]
     return sections
 
 
-def _page(analysis: Analysis, values: Mapping[str, Any], sections: Mapping[str, Sequence[Plot]]) -> str:
+def _page(runs: Sequence[SearchRun], summary: Mapping[str, Any], sections: Mapping[str, Sequence[Plot]]) -> str:
     text = resources.files("fastnas.search.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = _number
-    settings = [_flat(run.settings.to_dict()) for run in analysis.runs]
-    best_run = analysis.networks[0][0] if analysis.networks else analysis.runs[0]
+    settings = [_flat(run.settings.to_dict()) for run in runs]
+    best_run = next((run for run in runs if summary["best"] and run.name == summary["best"][0]["run"]), runs[0])
     return environment.from_string(text).render(
-        values,
+        summary,
         plots={
             section: [{"source": _embedded(p.figure), "name": p.name, "caption": p.caption} for p in made]
             for section, made in sections.items()

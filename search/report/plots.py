@@ -12,11 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fastnas.search.costs import Point, Unit
-from fastnas.search.report.finals import FinalScore
-from fastnas.search.report.statistics import SearchRun, Stage
+from fastnas.search.report.statistics import SearchRun
 
-Shares = npt.NDArray[np.float64]
+Shares = Sequence[Sequence[float | None]]
 
 COLOURS = ("#2471a3", "#e08e0b", "#1e8449", "#c0392b", "#7d3c98", "#16a085", "#7f6000", "#566573")
 INK, FAINT = "#333333", "#aab2b8"
@@ -84,7 +82,7 @@ def draw_course(axes: Axes, runs: Sequence[SearchRun]) -> None:
 
 
 @_panel
-def draw_blocks(axes: Axes, groups: Mapping[str, Sequence[Sequence[float]]], stage: Stage, size: int) -> None:
+def draw_blocks(axes: Axes, groups: Mapping[str, Sequence[Sequence[float]]], stage: str, size: int) -> None:
     """Reward distributions by block of `size` candidates, the groups side by side (the paper's Fig. 2)."""
     count = max(map(len, groups.values()))
     _boxes(axes, {label: dict(enumerate(blocks)) for label, blocks in groups.items()})
@@ -96,14 +94,15 @@ def draw_blocks(axes: Axes, groups: Mapping[str, Sequence[Sequence[float]]], sta
 
 
 @_panel
-def draw_ablation(axes: Axes, arms: Mapping[Stage, Mapping[str, Sequence[float]]]) -> None:
+def draw_ablation(axes: Axes, arms: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     """Rewards of random architectures by their training aids (the paper's Fig. 3)."""
     names = list(dict.fromkeys(name for found in arms.values() for name in found))
     _boxes(
         axes,
         {
-            f"after {STAGE_NAMES[stage]}": {names.index(arm): rewards for arm, rewards in found.items()}
+            f"after {STAGE_NAMES[stage]}": {names.index(arm): spread["rewards"] for arm, spread in found.items()}
             for stage, found in arms.items()
+            if found
         },
     )
     axes.set_xticks(range(len(names)), [name.replace(" + ", "\n+ ") for name in names])
@@ -111,28 +110,28 @@ def draw_ablation(axes: Axes, arms: Mapping[Stage, Mapping[str, Sequence[float]]
 
 
 @_panel
-def draw_final(axes: Axes, points: Sequence[FinalScore], score: str) -> None:
+def draw_final(axes: Axes, points: Sequence[Mapping[str, Any]], score: str) -> None:
     """Reward in the search against the score after full training (the paper's Fig. 5)."""
-    axes.scatter([p.reward for p in points], [p.score for p in points], color=COLOURS[0], s=26, zorder=3)
+    axes.scatter([p["reward"] for p in points], [p["score"] for p in points], color=COLOURS[0], s=26, zorder=3)
     if len(points) <= 6:  # the names of more would overlap
         for point in points:
-            axes.annotate(
-                point.name, (point.reward, point.score), (4, 4), textcoords="offset points", fontsize=8, color="#666666"
-            )
+            place = point["reward"], point["score"]
+            axes.annotate(point["name"], place, (4, 4), textcoords="offset points", fontsize=8, color="#666666")
     axes.margins(0.12)
     axes.set_xlabel("reward in the search")
     axes.set_ylabel(f"{score} after full training")
 
 
 @_panel
-def draw_pareto(axes: Axes, points: Sequence[Point], front: Sequence[Point], unit: Unit) -> None:
-    """Reward against a cost, and the Pareto front."""
-    (xs, ys), (front_xs, front_ys) = (
-        ([point.cost / unit.size for point in each], [point.reward for point in each]) for each in (points, front)
-    )
-    axes.scatter(xs, ys, s=10, color=FAINT, rasterized=True)
-    axes.plot(front_xs, front_ys, color=COLOURS[3], lw=1.3, marker="o", ms=4.5, drawstyle="steps-post")
-    axes.set_xlabel(str(unit))
+def draw_pareto(
+    axes: Axes, points: Sequence[tuple[float, float]], front: Sequence[float], label: str, unit: float
+) -> None:
+    """Reward against cost, as pairs (cost, reward), and the Pareto front, by the costs of its members."""
+    rewards = [max(reward for cost, reward in points if cost == member) for member in front]
+    axes.scatter([p[0] / unit for p in points], [p[1] for p in points], s=10, color=FAINT, rasterized=True)
+    xs = [member / unit for member in front]
+    axes.plot(xs, rewards, color=COLOURS[3], lw=1.3, marker="o", ms=4.5, drawstyle="steps-post")
+    axes.set_xlabel(label)
     axes.set_ylabel("reward, without a weight for cost")
 
 
@@ -156,11 +155,12 @@ def draw_operations(axes: Axes, every: Mapping[str, float], best: Mapping[str, f
 @_panel
 def draw_connections(axes: Axes, every: Shares, best: Shares) -> None:
     """How often each sum takes each index as input, among the best; the colour is the difference to all candidates."""
-    difference = 100 * (best - every)
+    shares = 100 * np.array(best, float)
+    difference = shares - 100 * np.array(every, float)
     limit = max(10.0, float(np.nanmax(np.abs(difference))))
     axes.grid(visible=False)
     image = axes.imshow(difference, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    for (block, index), share in np.ndenumerate(100 * best):
+    for (block, index), share in np.ndenumerate(shares):
         if not np.isnan(share):
             dark = abs(difference[block, index]) > 0.6 * limit
             axes.text(index, block, f"{share:.0f} %", ha="center", va="center", color="white" if dark else INK)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from fastnas.errors import FastnasError
@@ -241,17 +240,14 @@ def operation_shares(records: Iterable[Record]) -> dict[str, float]:
     return {name: counts[i] / total for i, name in enumerate(OPERATIONS)}
 
 
-def connection_shares(records: Iterable[Record]) -> npt.NDArray[np.float64]:
-    """How often each of the three sums takes each index as input: [3, 6]; rows sum to 1; NaN where it cannot."""
-    counts = np.zeros((BLOCKS, ENCODER_OUTPUTS + BLOCKS - 1))
-    for record in records:
-        for block, pair in enumerate(record.candidate.genotype.connections):
-            for index in pair:
-                counts[block, index] += 1
-    counts /= np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    for block in range(BLOCKS):
-        counts[block, ENCODER_OUTPUTS + block :] = np.nan
-    return counts
+def connection_shares(records: Sequence[Record]) -> list[list[float | None]]:
+    """How often each of the three sums takes each index as input: 3 rows of 6, which sum to 1; None where it cannot."""
+    counts = [Counter(i for r in records for i in r.candidate.genotype.connections[block]) for block in range(BLOCKS)]
+    total = max(1, 2 * len(records))
+    return [
+        [count[i] / total if i < ENCODER_OUTPUTS + block else None for i in range(ENCODER_OUTPUTS + BLOCKS - 1)]
+        for block, count in enumerate(counts)
+    ]
 
 
 def seconds_by_stage(records: Iterable[Record]) -> dict[str, float]:

@@ -30,9 +30,9 @@ def test_costs_are_those_of_the_trained_network(tmp_path: Path) -> None:
     [
         ({}, None),
         ({"parameters": 2.6, "madds": 4.2, "latency": 50}, None),
-        ({"parameters": 2.5}, "parameters 2.60 M, over the limit of 2.5"),
-        ({"madds": 4}, "multiply-adds 4.20 G, over the limit of 4"),
-        ({"latency": 49.9}, "latency 50.00 ms, over the limit of 49.9"),
+        ({"parameters": 2.5}, "parameters (M): 2.60, over the limit of 2.5"),
+        ({"madds": 4}, "multiply-adds (G): 4.20, over the limit of 4"),
+        ({"latency": 49.9}, "latency (ms): 50.00, over the limit of 49.9"),
     ],
 )
 def test_limits_refuse_by_name(limits: dict[str, float], reason: str | None) -> None:

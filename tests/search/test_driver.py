@@ -31,7 +31,7 @@ from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Record, Run, read_best, read_records
 from fastnas.search.presets import preset
-from fastnas.search.progress import Summary, TensorBoard, Views
+from fastnas.search.progress import Summary, TensorBoard
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,6 @@ OPTIONS = [
     "--set", "evaluation.stage1_crop=32", "--set", "evaluation.stage1_short_side=32", "--set",
     "evaluation.stage2_crop=32", "--set", "evaluation.stage2_short_side=32", "--set", "evaluation.stage1_epochs=1",
 ]  # fmt: skip
-NO_VIEW = Views()
 
 
 class Toy:
@@ -58,7 +57,7 @@ class Toy:
 
 def search(folder: Path, settings: SearchSettings = SETTINGS, evaluator: Any = None, **options: Any) -> Search:
     run = Run.start(folder, settings)
-    return Search(run, options.pop("workers", None) or LocalWorker(evaluator or Toy(), NO_VIEW), NO_VIEW, **options)
+    return Search(run, options.pop("workers", None) or LocalWorker(evaluator or Toy()), **options)
 
 
 def propose_in_turn(search: Search, genotypes: list[Genotype]) -> None:
@@ -190,7 +189,7 @@ def test_a_candidate_whose_latency_cannot_be_measured_is_recorded_as_failed(tmp_
     assert all(g.cell[0] >= 5 for g in toy.evaluated)
     with Run.resume(tmp_path) as run:
         run.extend(20, None)
-        Search(run, LocalWorker(toy, NO_VIEW), NO_VIEW, costs).go_on()
+        Search(run, LocalWorker(toy), costs=costs).go_on()
     assert len(read_records(tmp_path)) == 20
 
 
@@ -221,7 +220,7 @@ def test_a_lost_board_ends_the_search_which_a_resumed_one_continues(tmp_path: Pa
     driver.run.close()
     assert len(read_records(tmp_path / "war")) == 2
     with Run.resume(tmp_path / "war") as run:
-        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW, costs).go_on()
+        Search(run, LocalWorker(Toy()), costs=costs).go_on()
     assert plain(tmp_path / "war") == plain(tmp_path / "peace")
 
 
@@ -250,7 +249,7 @@ def test_numbers_without_a_record_are_proposed_again(tmp_path: Path) -> None:
     driver.run.close()
     assert [r.candidate.number for r in read_records(tmp_path)] == [1]
     with Run.resume(tmp_path) as run:
-        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
+        Search(run, LocalWorker(Toy())).go_on()
     assert [r.candidate.number for r in read_records(tmp_path)] == [1, 0, *range(2, 12)]
 
 
@@ -263,7 +262,7 @@ def test_limits_refuse_before_training(tmp_path: Path) -> None:
     records = read_records(tmp_path)
     refused = [r for r in records if r.status == "refused"]
     assert 0 < len(refused) < 12
-    assert {r.reason for r in refused} == {"parameters 2.60 M, over the limit of 2.5"}
+    assert {r.reason for r in refused} == {"parameters (M): 2.60, over the limit of 2.5"}
     assert all(g.cell[0] >= 5 for g in toy.evaluated)
     assert all(r.scores["parameters"] == costs[r.candidate.genotype.cell[0] < 5]["parameters"] for r in records)
 
@@ -298,9 +297,9 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
 
             run.save_state = fatal  # type: ignore[method-assign]
             with pytest.raises(Killed):
-                Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
+                Search(run, LocalWorker(Toy())).go_on()
     with Run.resume(tmp_path / "war") as run:
-        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
+        Search(run, LocalWorker(Toy())).go_on()
     assert plain(tmp_path / "war") == plain(tmp_path / "peace")
 
 
@@ -309,7 +308,7 @@ def test_a_new_budget_takes_the_place_of_the_old(tmp_path: Path) -> None:
     Run.start(tmp_path, settings).close()
     with Run.resume(tmp_path) as run:
         run.extend(5, None)
-        Search(run, LocalWorker(Toy(), NO_VIEW), NO_VIEW).go_on()
+        Search(run, LocalWorker(Toy())).go_on()
     assert len(read_records(tmp_path)) == 5
     assert SearchSettings.load(tmp_path) == dataclasses.replace(settings, candidates=5, hours=None)
 

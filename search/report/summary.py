@@ -1,0 +1,114 @@
+"""All statistics of a report as plain values, from which its plots, its page and its JSON are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnas.models.genotype import Genotype
+from fastnas.search.costs import UNITS, cost_points, pareto_front
+from fastnas.search.history import Record, rank
+from fastnas.search.report import statistics
+from fastnas.search.report.finals import Finals, final_scores, spearman
+from fastnas.search.report.statistics import STAGES, SearchRun
+
+LISTED = 10
+"""Number of the best networks that are listed."""
+
+
+def summarise(runs: Sequence[SearchRun], finals: Finals | None = None, block: int | None = None) -> dict[str, Any]:
+    """The statistics of some runs together, as plain values for JSON.
+
+    Args:
+        runs: at least one.
+        finals: trained models to compare with.
+        block: candidates per block of the reward distributions; by default a fifth of the longest run, rounded up to
+            tens (400 in the paper).
+    """
+    block = block or max(10, math.ceil(max(len(run.records) for run in runs) / 50) * 10)
+    networks = ranked(runs)
+    records, groups = [record for _, record in networks], statistics.contenders(runs)
+    points = {cost: found for cost in UNITS if (found := cost_points(records, cost))}
+    names = {id(record): run.name for run, record in networks}
+    populations = {"all": records, "best": statistics.best_share(runs)}
+    return {
+        "runs": [_run_values(run) for run in runs],
+        "blocks": {
+            name: {stage: statistics.blocks(group, stage, block) for stage in STAGES} for name, group in groups.items()
+        },
+        "block": block,
+        "comparisons": [dataclasses.asdict(each) for each in statistics.comparisons(groups)],
+        "ablation": {
+            stage: {arm: _spread(rewards) for arm, rewards in statistics.ablation(runs, stage).items()}
+            for stage in STAGES
+        },
+        "best": [_network_values(run.name, record) for run, record in networks[:LISTED]],
+        "costs": {cost: [(point.cost, point.reward) for point in found] for cost, found in points.items()},
+        "pareto": {
+            cost: [_network_values(names[id(point.record)], point.record) for point in pareto_front(found)]
+            for cost, found in points.items()
+        },
+        "operations": {name: statistics.operation_shares(those) for name, those in populations.items()},
+        "connections": {name: statistics.connection_shares(those) for name, those in populations.items()},
+        "final": finals and _final_values(finals, records),
+    }
+
+
+def ranked(runs: Sequence[SearchRun]) -> list[tuple[SearchRun, Record]]:
+    """The networks of all runs, each once with its best result, and the run of that; the best first."""
+    found: dict[Genotype, tuple[SearchRun, Record]] = {}
+    every = [(run, record) for run in runs for record in run.networks]
+    for run, record in sorted(every, key=lambda network: rank(network[1])):
+        found.setdefault(record.candidate.canonical, (run, record))
+    return list(found.values())
+
+
+def _run_values(run: SearchRun) -> dict[str, Any]:
+    records, settings = run.records, run.settings
+    last = run.timeline[-1] if records else None
+    staleness = [record.staleness for record in records] or [0]
+    reasons = Counter(f"{record.status}: {record.reason}" for record in records if record.reason is not None)
+    return {
+        "name": run.name,
+        "strategy": run.strategy,
+        "arm": run.arm,
+        "data": settings.data,
+        "seed": settings.seed,
+        "candidates": len(records),
+        "budget": {"candidates": settings.candidates, "hours": settings.hours},
+        **{status: run.count(status) for status in ("done", "stopped", "reused", "refused", "failed")},
+        "best": last.best if last else None,
+        "mean": last.mean if last else None,
+        "hours": last.hours if last else 0.0,
+        "per_hour": len(records) / last.hours if last and last.hours else None,
+        "seconds": statistics.seconds_by_stage(records),
+        "staleness": {"mean": float(np.mean(staleness)), "max": max(staleness)},
+        "reasons": dict(reasons.most_common(10)),
+    }
+
+
+def _network_values(run: str, record: Record) -> dict[str, Any]:
+    candidate = record.candidate
+    values = {name: getattr(record, name) for name in ("reward", "stage1", "stage2", "scores")}
+    return {"run": run, "number": candidate.number, "genotype": str(candidate.genotype), **values}
+
+
+def _spread(rewards: list[float]) -> dict[str, Any]:
+    low, median, high = np.quantile(rewards, (0.25, 0.5, 0.75)).tolist()
+    spread = {"mean": float(np.mean(rewards)), "quarter": low, "median": median, "three_quarters": high}
+    return {"count": len(rewards), **spread, "rewards": rewards}
+
+
+def _final_values(finals: Finals, records: Sequence[Record]) -> dict[str, Any]:
+    points = final_scores(records, finals.models)
+    return {
+        "score": finals.score,
+        "points": [dataclasses.asdict(point) for point in points],
+        "left_out": sorted(set(finals.models) - {point.name for point in points}),
+        "spearman": spearman(points),
+    }
