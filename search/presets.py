@@ -1,4 +1,4 @@
-"""Sizes of a search: the paper's, and one that a laptop's CPU gets through."""
+"""Presets of search settings: the paper's sizes, and smaller ones for a CPU."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fastnas.search.settings import SearchSettings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    # Half the paper's crop has a quarter of its pixels. Smaller batches keep the number of steps up; they are still so
-    # few in stage 2, about 20, that the paper's average of 100 steps would judge weights from before it.
+    # Half the paper's crop has a quarter of its pixels. Smaller batches keep the number of steps up; there are still so
+    # few in stage 2, about 20, that the paper's EMA over 100 steps would mostly hold weights from before stage 2.
     "small": {
         "images": 400,
         "evaluation": {

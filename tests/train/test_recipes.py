@@ -167,6 +167,7 @@ def test_files_of_earlier_runs_load(tmp_path: Path) -> None:
         ({"precision": "fp7"}, "setting precision must be one of fp32, bf16, fp16, not 'fp7'"),
         ({"model": {"architecture": "arch0"}}, "setting model cannot be read: "),
         ({"recipe": {}}, "setting recipe.name is missing"),
+        ({"recipe": RECIPES["voc"].to_dict() | {"phases": []}}, "setting recipe.phases must hold at least one phase"),
         ({"sed": 1}, "setting sed does not exist; did you mean seed"),
     ],
 )
