@@ -10,6 +10,7 @@ import click
 import pytest
 
 from fastnas.cli import main
+from fastnas.options import NetworkText
 from tests.helpers.commands import options
 from tests.helpers.pages import PAGES, ROOT, blocks
 
@@ -73,10 +74,10 @@ def accept(words: list[str]) -> None:
 
 
 def check(command: click.Command, values: dict[str, object]) -> None:
-    """Values that are no files are of their options' types."""
+    """Values that name no files are of their options' types."""
     for param in command.params:
         value = values.get(str(param.name))
-        if isinstance(param.type, click.Path) or not isinstance(value, str) or value.isupper():
+        if isinstance(param.type, click.Path | NetworkText) or not isinstance(value, str) or value.isupper():
             continue
         param.type.convert(value, param, None)
 
