@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--source", default="test://")
     parser.add_argument("--res", type=parse_size)
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="fp32", inferences=["fp32", "fp16", "int8"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--viewers", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
@@ -154,8 +154,8 @@ def main() -> None:
                 first = first or memory_mb()
                 seconds = time.monotonic() - start
                 print(f"{seconds:5.0f} s: {memory_mb():.1f} MB, {stats.shown} frames", flush=True)
-            latency, inference = (stats.snapshot()[name] for name in ("latency_ms", "inference_ms"))
-            print(f"latency {latency}, inference {inference}, camera {stats.snapshot()['camera_fps']} FPS")
+            latency, passes = (stats.snapshot()[name] for name in ("latency_ms", "inference_ms"))
+            print(f"latency {latency}, inference {passes}, camera {stats.snapshot()['camera_fps']} FPS")
             print(f"grew by {memory_mb() - first:+.1f} MB over {options.memory:.0f} s")
         return
 
