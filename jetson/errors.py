@@ -66,6 +66,8 @@ class CommandGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
+            if _was_interrupted(error):
+                raise click.Abort() from error
             line = self._line(error)
             if line is None or ctx.params.get("debug"):
                 raise
@@ -82,3 +84,10 @@ class CommandGroup(click.Group):
                 error.name, self.install.format(error.name)
             )
         return None
+
+
+def _was_interrupted(error: Optional[BaseException]) -> bool:
+    """Whether Ctrl-C caused an error: compiled modules that it meets while they load raise ImportError from it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

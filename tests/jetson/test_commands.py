@@ -53,6 +53,17 @@ def test_other_errors_that_a_user_can_act_on(monkeypatch, error, code, line):
     assert done.output.strip().startswith(line.strip())
 
 
+def test_an_interrupt_that_a_compiled_module_turned_into_an_import_error_is_one(monkeypatch):
+    def fail(machine):
+        cause = ImportError("initialization failed")
+        cause.__cause__ = KeyboardInterrupt()
+        raise JetsonError("ONNX Runtime does not load (initialization failed)") from cause
+
+    monkeypatch.setattr("fastnas.jetson.system.doctor.examine", fail)
+    done = run("doctor")
+    assert (done.exit_code, done.output.strip()) == (130, "Interrupted.")
+
+
 def test_an_error_of_the_code_itself_is_not_hidden(monkeypatch):
     def fail(machine):
         raise ZeroDivisionError
