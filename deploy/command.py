@@ -1,4 +1,4 @@
-"""`fastnas export`: a network as the smallest exact ONNX file, checked, with everything a device needs beside it."""
+"""`fastnas export`: a network becomes an artifact: optimised ONNX files, compared to it, and their sidecar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastnas.data import default_task
-from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE
+from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE, EngineOptions
 from fastnas.options import CHANNELS, ENCODER, NETWORK, SEP_REPEATS, USUAL_TASK
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     "--calibrate",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of pictures such as the camera will see; INT8 needs some tens of them.",
+    help="Folder of images such as the camera will see; INT8 needs some tens of them.",
 )
-@click.option("--engine", is_flag=True, help="Also build the engines of this machine's TensorRT into its cache.")
+@click.option("--tensorrt", is_flag=True, help="Also build the engines of this machine's TensorRT into its cache.")
 @WORKSPACE
 @DLA
 @click.option("--name", help="Name of the artifact; by default that of the network, or of its run's folder.")
@@ -89,7 +89,7 @@ def export(
     fp16: bool,
     int8: bool,
     calibrate: Path | None,
-    engine: bool,
+    tensorrt: bool,
     workspace_mb: int,
     dla: int | None,
     name: str | None,
@@ -104,16 +104,16 @@ def export(
 
     \b
     fastnas export arch0 --fp16
-    fastnas export model.safetensors --int8 --calibrate pictures/
+    fastnas export model.safetensors --int8 --calibrate images/
     fastnas export model.safetensors --res 352x480 --head labels
     """
     from fastnas.deploy.export import Options, export
     from fastnas.models.checkpoint import open_model
 
-    if engine and layout == "bytes":
-        raise click.UsageError("--engine needs --input floats: bytes are for ONNX Runtime alone")
-    if dla is not None and not engine:
-        raise click.UsageError("--dla is for --engine, which builds for it; the ONNX files are the same")
+    if tensorrt and layout == "bytes":
+        raise click.UsageError("--tensorrt needs --input floats: bytes are for ONNX Runtime alone")
+    if dla is not None and not tensorrt:
+        raise click.UsageError("--dla is for --tensorrt, which builds for it; the ONNX files are the same")
     model = open_model(network, default_task(task), encoder, channels, sep_repeats, encoder_weights)
     input_size = _input_size(model)
     resolution = resolution or input_size or (512, 512)
@@ -133,14 +133,15 @@ def export(
         input_size=input_size,
         progress=progress,
     )
-    if engine:
-        _build_engines(result, resolution, workspace_mb, dla, progress)
+    engine = EngineOptions("tensorrt", workspace_mb=workspace_mb, dla=dla)
+    if tensorrt:
+        _build_engines(result, resolution, engine, progress)
     if as_json:
         click.echo(json.dumps(_as_json(result), indent=2))
     else:
         _print(result, resolution)
         if verbose:
-            _print_details(result, resolution, workspace_mb, dla)
+            _print_details(result, resolution, engine)
     if not model.recipe:
         click.echo(f"warning: {model.name} has no trained weights; only its latency means something", err=True)
 
@@ -160,34 +161,28 @@ def _file_name(name: str) -> str:
 
 
 def _build_engines(
-    result: Exported,
-    resolution: tuple[int, int],
-    workspace_mb: int,
-    dla: int | None,
-    progress: Callable[[str], None],
+    result: Exported, resolution: tuple[int, int], options: EngineOptions, progress: Callable[[str], None]
 ) -> None:
     """Build what `fastnas jetson-bench` would build on its first use; a DLA has fp16 alone."""
     from fastnas.jetson.engine.opening import open_engine, precisions
     from fastnas.jetson.errors import Unsupported
-    from fastnas.jetson.options import EngineOptions
     from fastnas.jetson.sidecar import load
 
     artifact = load(str(result.folder))
-    options = EngineOptions("tensorrt", workspace_mb=workspace_mb, dla=dla)
-    for precision in precisions(artifact, "tensorrt") if dla is None else ("fp16",):
+    for precision in precisions(artifact, "tensorrt") if options.dla is None else ("fp16",):
         try:
             open_engine(artifact, resolution, precision, options, progress).close()
         except Unsupported as error:  # INT8 on a board without such instructions, or fp16 without a file on TensorRT 11
             progress(f"no engine in {precision}: {error}")
 
 
-def _print_details(result: Exported, resolution: tuple[int, int], workspace_mb: int, dla: int | None) -> None:
+def _print_details(result: Exported, resolution: tuple[int, int], options: EngineOptions) -> None:
     from fastnas.deploy import trtexec
     from fastnas.jetson.sidecar import Artifact
 
     console = Console(highlight=False, file=sys.stdout)
     console.print(_effects(result))
-    for line in trtexec.commands(Artifact(str(result.folder), result.sidecar), resolution, workspace_mb, dla):
+    for line in trtexec.commands(Artifact(str(result.folder), result.sidecar), resolution, options):
         console.print(line, soft_wrap=True, markup=False)
 
 

@@ -1,6 +1,6 @@
-"""A network becomes an artifact folder: ONNX files, each checked against the network, and their sidecar `model.json`.
+"""A network becomes an artifact folder: ONNX files, each compared to the network, and their sidecar `model.json`.
 
-The folder appears whole or not at all: everything is written beside it first. Shapes: H x W, the image's size.
+The folder is written under another name first and then renamed. Shapes: H x W, the image's size.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 
 MULTIPLE = 32
-"""Height and width must be multiples of it: what the deepest encoder feature divides them by."""
+"""Height and width must be multiples of it: the stride of the deepest encoder feature map."""
 
 HEAD_TASKS = {"labels": "segmentation", "peaks": "pose"}
-"""The task that a head is for, if it is for one alone."""
+"""The only task that a head is for; the others are for all."""
 
 DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
 
@@ -52,7 +52,7 @@ class Options:
             heatmaps (pose only).
         fp16: whether to write the typed fp16 file too.
         int8: whether to write the INT8 files too.
-        calibrate: folder of pictures that INT8 needs; reduced precision is then judged on some of them as well.
+        calibrate: folder of images that INT8 needs; reduced precision is then compared to the network on some of them.
     """
 
     resolution: tuple[int, int] = (512, 512)
@@ -123,8 +123,8 @@ def export(
         variants = []
         for variant in _variants(graph, network, options, progress):
             # A file with bytes as input is for ONNX Runtime alone.
-            excused = {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
-            compat.require_clean(variant.model, excused=excused)
+            ignore = {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
+            compat.require_clean(variant.model, ignore=ignore)
             variants.append(variant)
     entry = sidecar.Sidecar(
         name=name,
@@ -189,13 +189,13 @@ def check_sizes(resolution: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 
 def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> sidecar.Sidecar:
-    """Write files and sidecar beside `folder`, then put them in its place.
+    """Write files and sidecar to a temporary folder beside `folder`, then rename it.
 
     Returns:
         The sidecar with its files.
 
     Raises:
-        FastnasError: `folder` is something else than an artifact, or cannot be written.
+        FastnasError: `folder` exists and is no artifact, or cannot be written.
     """
     _require_replaceable(folder)
     with _writing(folder):
@@ -234,7 +234,7 @@ def _check(options: Options, spec: ModelSpec) -> None:
             "for example {}x{}".format(*fitting(options.resolution))
         )
     if options.int8 and options.calibrate is None:
-        raise FastnasError("INT8 needs pictures to find its ranges with: add --calibrate DIR")
+        raise FastnasError("INT8 needs images to find its ranges with: add --calibrate DIR")
     needed = HEAD_TASKS.get(options.head, spec.task.kind)
     if needed != spec.task.kind:
         raise FastnasError(
@@ -258,7 +258,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _enough_memory(resolution: str) -> Iterator[None]:
-    """Turn what torch and Python say when memory runs out into one line."""
+    """Turn the errors of torch and Python for lack of memory into one line."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from fastnas.jetson.engine.build import BuildOrder
 from fastnas.jetson.engine.trt import choose_graph
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.options import EngineOptions
 from fastnas.jetson.sidecar import PRECISIONS, Artifact, Size
 
 GENERATIONS = {
@@ -17,32 +18,32 @@ GENERATIONS = {
     ),
     "TensorRT 11": SimpleNamespace(BuilderFlag=SimpleNamespace()),
 }
-"""What `choose_graph` looks at: which of the builder's flags a release has."""
+"""Stand-ins for the module `tensorrt` of a release: `choose_graph` reads which flags the builder has."""
 
 
-def commands(artifact: Artifact, size: Size, workspace_mb: int, dla: int | None) -> Iterator[str]:
+def commands(artifact: Artifact, size: Size, options: EngineOptions) -> Iterator[str]:
     """`trtexec` and `polygraphy` for each precision at a size (H, W), under the releases that they are for."""
     spec = artifact.sidecar.input
     for release, trt in GENERATIONS.items():
         lines = []
-        for precision in PRECISIONS if dla is None else ("fp16",):
+        for precision in PRECISIONS if options.dla is None else ("fp16",):
             try:
                 file, flags, typed = choose_graph(trt, artifact, precision, size)
             except JetsonError:  # the artifact has no such file
                 continue
             engine = f"{artifact.sidecar.name}-{precision}.engine"
             onnx, shape = artifact.path(file), spec.shape(size)
-            order = BuildOrder(onnx, engine, spec.name, shape, flags, typed, workspace_mb, dla=dla)
+            order = BuildOrder(onnx, engine, spec.name, shape, flags, typed, options.workspace_mb, dla=options.dla)
             lines += [order.trtexec(), polygraphy(order)]
         if lines:
             yield from [f"By hand, with {release}:", *lines]
 
 
 def polygraphy(order: BuildOrder) -> str:
-    """The command that builds the same and shows how far ONNX Runtime's output is from its own."""
+    """The command that builds the same engine and compares its output to ONNX Runtime's."""
     shape = f"{order.input}:[{','.join(map(str, order.shape))}]"
     words = ["polygraphy", "run", order.onnx, "--trt", "--onnxrt", "--pool-limit", f"workspace:{order.workspace_mb}M"]
-    # TensorRT's builder allows TF32 unless told otherwise; Polygraphy tells it otherwise.
+    # TensorRT's builder allows TF32 by default, Polygraphy does not.
     words += ["--tf32", *(f"--{flag.lower()}" for flag in order.flags)]
     words += ["--strongly-typed"] if order.typed else []
     words += [] if order.dla is None else ["--use-dla", "--allow-gpu-fallback"]

@@ -18,29 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastnas.deploy.graph.ir import (
-    PIXEL,
-    Activation,
-    ActivationKind,
-    Add,
-    Affine,
-    Array,
-    Builder,
-    Concat,
-    Constant,
-    Conv,
-    Deconv,
-    GlobalPool,
-    Graph,
-    Input,
-    Mul,
-    Op,
-    Pool,
-    Resize,
-    Shape,
-    Spread,
-    prune,
-)
+from fastnas.deploy.graph import ir
+from fastnas.deploy.graph.ir import Builder, Graph
 from fastnas.errors import FastnasError
 
 SIZE = 256
@@ -75,12 +54,12 @@ def capture(network: nn.Module) -> Graph:
     for node in program.graph.nodes:
         if node.op == "placeholder":
             image_input = node.name in signature.user_inputs
-            values[node] = build.add(Input(), name="image") if image_input else state[tensors[node.name]]
+            values[node] = build.add(ir.Input(), name="image") if image_input else state[tensors[node.name]]
         elif node.op == "call_function":
             values[node] = _convert(build, node, values)
         elif node.op == "output":
             (output,) = (values[result] for result in node.args[0])
-    return prune(Graph(build.nodes, output))
+    return ir.prune(Graph(build.nodes, output))
 
 
 @dataclass(frozen=True)
@@ -97,16 +76,16 @@ class Call:
     name: str
     result: torch.Size
 
-    def add(self, op: Op, *inputs: Feature) -> Feature:
+    def add(self, op: ir.Op, *inputs: Feature) -> Feature:
         """Add what the operator computes to the graph."""
         return self.build.add(op, *inputs, name=self.name)
 
-    def shape(self) -> Shape:
+    def shape(self) -> ir.Shape:
         """The recorded shape, its size as a stride."""
         _, channels, height, width = self.result
         if height != width or SIZE % height:
             raise _Unsupported(f"to {height}x{width} for an image of {SIZE}x{SIZE}")
-        return Shape(channels, PIXEL if height == 1 else SIZE // height)
+        return ir.Shape(channels, ir.PIXEL if height == 1 else SIZE // height)
 
 
 class _Unsupported(Exception):
@@ -134,7 +113,7 @@ def _module(node: torch.fx.Node) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
-def _numpy(tensor: Tensor) -> Array:
+def _numpy(tensor: Tensor) -> ir.Array:
     return tensor.detach().numpy().astype(np.float32)
 
 
@@ -151,7 +130,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[-1])
 
 
-def _bias(bias: Tensor | None, channels: int) -> Array:
+def _bias(bias: Tensor | None, channels: int) -> ir.Array:
     return np.zeros(channels, np.float32) if bias is None else _numpy(bias)
 
 
@@ -164,7 +143,7 @@ def _conv(
     if isinstance(padding, str):
         raise _Unsupported(f"with padding {padding!r}")
     taps, step = _numpy(weight), _one(stride, "stride")
-    return call.add(Conv(taps, _bias(bias, len(taps)), step, _pair(padding), _pair(dilation), int(groups)), x)
+    return call.add(ir.Conv(taps, _bias(bias, len(taps)), step, _pair(padding), _pair(dilation), int(groups)), x)
 
 
 def _deconv(
@@ -177,7 +156,7 @@ def _deconv(
     pads, extra = _pair(padding), _pair(output_padding)
     if any(k - 2 * p + e != step for k, p, e in zip(taps.shape[2:], pads, extra, strict=True)):
         raise _Unsupported(f"whose output is not exactly {step} times as large")
-    return call.add(Deconv(taps, _bias(bias, taps.shape[1] * groups), step, pads, extra, int(groups)), x)
+    return call.add(ir.Deconv(taps, _bias(bias, taps.shape[1] * groups), step, pads, extra, int(groups)), x)
 
 
 def _batch_norm(
@@ -190,20 +169,20 @@ def _batch_norm(
     shift = -mean.double() * scale
     if bias is not None:
         shift = shift + bias.double()
-    return call.add(Affine(_numpy(scale), _numpy(shift)), x)
+    return call.add(ir.Affine(_numpy(scale), _numpy(shift)), x)
 
 
-def _activation(kind: ActivationKind, call: Call, x: Feature) -> Feature:
-    return call.add(Activation(kind), x)
+def _activation(kind: ir.ActivationKind, call: Call, x: Feature) -> Feature:
+    return call.add(ir.Activation(kind), x)
 
 
 def _hardtanh(call: Call, x: Feature, least: float, largest: float) -> Feature:
     if (least, largest) != (0, 6):
         raise _Unsupported(f"between {least} and {largest}")
-    return call.add(Activation("relu6"), x)
+    return call.add(ir.Activation("relu6"), x)
 
 
-def _per_channel(value: Any) -> Array | None:
+def _per_channel(value: Any) -> ir.Array | None:
     """A constant [C, 1, 1] as [C]; None for anything else."""
     if isinstance(value, torch.Tensor) and value.ndim == 3 and value.shape[1:] == (1, 1):
         return _numpy(value.double().flatten())
@@ -212,59 +191,59 @@ def _per_channel(value: Any) -> Array | None:
 
 def _add(call: Call, x: Feature, other: Any, alpha: float) -> Feature:
     if alpha == 1 and (known := _per_channel(other)) is not None:
-        return call.add(Affine(np.ones_like(known), known), x)
+        return call.add(ir.Affine(np.ones_like(known), known), x)
     if alpha != 1 or not isinstance(other, Feature):
         raise _Unsupported("of anything but two feature maps, or a feature map and a constant per channel")
-    return call.add(Add(), x, other)
+    return call.add(ir.Add(), x, other)
 
 
 def _mul(call: Call, x: Feature, other: Any) -> Feature:
     if (known := _per_channel(other)) is not None:
-        return call.add(Affine(known, np.zeros_like(known)), x)
+        return call.add(ir.Affine(known, np.zeros_like(known)), x)
     if not isinstance(other, Feature):
         raise _Unsupported("by anything but a feature map or a constant per channel")
-    return call.add(Mul(), x, other)
+    return call.add(ir.Mul(), x, other)
 
 
 def _cat(call: Call, features: list[Feature], dim: int) -> Feature:
     if dim != 1:
         raise _Unsupported(f"along dimension {dim}")
-    return call.add(Concat(), *features)
+    return call.add(ir.Concat(), *features)
 
 
 def _upsample(call: Call, x: Feature, size: Any, align_corners: bool, *_: Any) -> Feature:
     if align_corners:
         raise _Unsupported("with align_corners")
     old, new = call.build.shapes[x].stride, call.shape().stride
-    if old == PIXEL:
-        return call.add(Spread(new), x)
+    if old == ir.PIXEL:
+        return call.add(ir.Spread(new), x)
     if old % new:
         raise _Unsupported("to a smaller size")
-    return x if old == new else call.add(Resize(old // new), x)
+    return x if old == new else call.add(ir.Resize(old // new), x)
 
 
 def _zeros(call: Call, *_: Any) -> Feature:
     shape = call.shape()
-    zero = call.build.add(Constant(np.zeros(shape.channels, np.float32)), name="zero")
-    return call.build.add(Spread(shape.stride), zero, name="zeros")
+    zero = call.build.add(ir.Constant(np.zeros(shape.channels, np.float32)), name="zero")
+    return call.build.add(ir.Spread(shape.stride), zero, name="zeros")
 
 
 def _expand(call: Call, x: Feature, *_: Any) -> Feature:
-    if call.build.shapes[x].stride != PIXEL:
+    if call.build.shapes[x].stride != ir.PIXEL:
         raise _Unsupported("of more than one pixel")
-    return call.add(Spread(call.shape().stride), x)
+    return call.add(ir.Spread(call.shape().stride), x)
 
 
 def _adaptive_pool(call: Call, x: Feature, size: Any) -> Feature:
     if tuple(size) != (1, 1):
         raise _Unsupported(f"to {size}")
-    return call.add(GlobalPool(), x)
+    return call.add(ir.GlobalPool(), x)
 
 
 def _mean(call: Call, x: Feature, dims: Any = None, keep_dims: bool = False, *_: Any) -> Feature:
     if {dim % 4 for dim in dims or ()} != {2, 3} or not keep_dims:
         raise _Unsupported("over anything but height and width")
-    return call.add(GlobalPool(), x)
+    return call.add(ir.GlobalPool(), x)
 
 
 def _window(kernel: Any, stride: Any, padding: Any) -> tuple[int, int, int]:
@@ -275,7 +254,7 @@ def _window(kernel: Any, stride: Any, padding: Any) -> tuple[int, int, int]:
 def _max_pool(call: Call, x: Feature, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Feature:
     if _one(dilation, "dilation") != 1:
         raise _Unsupported("with dilation")
-    return call.add(Pool("max", *_window(kernel, stride, padding), ceil=ceil), x)
+    return call.add(ir.Pool("max", *_window(kernel, stride, padding), ceil=ceil), x)
 
 
 def _average_pool(
@@ -284,7 +263,7 @@ def _average_pool(
     if divisor is not None:
         raise _Unsupported("with a divisor of its own")
     window = _window(kernel, stride, padding)
-    return call.add(Pool("average", *window, count_padding=count_padding and window[2] > 0, ceil=ceil), x)
+    return call.add(ir.Pool("average", *window, count_padding=count_padding and window[2] > 0, ceil=ceil), x)
 
 
 def _same(call: Call, x: Feature, *_: Any) -> Feature:
@@ -301,7 +280,7 @@ _CONVERTERS: dict[str, Callable[..., Feature]] = {
     "conv2d": _conv,
     "conv_transpose2d": _deconv,
     "batch_norm": _batch_norm,
-    **{kind: partial(_activation, kind) for kind in get_args(ActivationKind)},
+    **{kind: partial(_activation, kind) for kind in get_args(ir.ActivationKind)},
     "hardtanh": _hardtanh,
     "add": _add,
     "mul": _mul,

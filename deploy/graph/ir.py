@@ -1,4 +1,4 @@
-"""The small graph that a network is optimised and written as: a dozen operators on features of one image.
+"""The small graph that a network is optimised and written as: a dozen operators on feature maps of one image.
 
 A graph is immutable: every rewrite makes a new one (`Builder`, `rewrite`). Sizes are never numbers of pixels: a value
 has channels and a stride. At an input of H x W it is [1, channels, H / stride, W / stride]; stride `PIXEL` means one

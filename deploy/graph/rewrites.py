@@ -1,10 +1,10 @@
 """Rewrites of a graph, each exact in real arithmetic, and the order in which they are applied.
 
-Every rewrite is a function from graph to graph with the reason why it changes nothing in its docstring. `optimise` runs
-them all and reports what each one did.
+Every rewrite is a function from graph to graph, written as a rule for one node whose docstring says why the result is
+the same. `optimise` applies them all and reports the effect of each; `benchmarks/rewrites.py` measures what each saves.
 
 Notation: W a convolution's weights, b its bias, U bilinear upsampling by a whole factor, p a pixel and S(p) the same
-pixel repeated over a whole feature.
+pixel repeated over the size of a feature map.
 """
 
 from __future__ import annotations
@@ -12,57 +12,50 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 
 import numpy as np
 
-from fastnas.deploy.graph.ir import (
-    PIXEL,
-    Activation,
-    Add,
-    Affine,
-    Builder,
-    Concat,
-    Conv,
-    Deconv,
-    GlobalPool,
-    Graph,
-    Mul,
-    Node,
-    Resize,
-    Spread,
-    SpreadConv,
-    rewrite,
-)
+from fastnas.deploy.graph import ir
+from fastnas.deploy.graph.ir import Builder, Graph, Node, Rule
 
 
-def fold_batch_norms(graph: Graph) -> Graph:
+def _every_node(rule: Rule) -> Callable[[Graph], Graph]:
+    """The rewrite that applies a rule to each node of a graph."""
+
+    @wraps(rule)
+    def apply(graph: Graph) -> Graph:
+        return ir.rewrite(graph, rule)
+
+    return apply
+
+
+@_every_node
+def fold_batch_norms(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
     """A per-channel scale s and shift t after a convolution go into it.
 
     s (W x + b) + t = (s W) x + (s b + t), for each output channel.
     """
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        if not isinstance(node.op, Affine) or uses[node.inputs[0]] != 1:
-            return None
-        conv = build.op(node.inputs[0])
-        scale, shift = node.op.scale, node.op.shift
-        if isinstance(conv, Conv):
-            weight = conv.weight * scale.reshape(-1, 1, 1, 1)
-        elif isinstance(conv, Deconv):
-            # Its weights are [I, O/g, k, k], and the inputs of a group are consecutive.
-            inputs, outputs = conv.weight.shape[:2]
-            grouped = conv.weight.reshape(conv.groups, inputs // conv.groups, *conv.weight.shape[1:])
-            weight = (grouped * scale.reshape(conv.groups, 1, outputs, 1, 1)).reshape(conv.weight.shape)
-        else:
-            return None
-        folded = replace(conv, weight=weight, bias=conv.bias * scale + shift)
-        return build.add(folded, build.source(node.inputs[0]), name=name)
-
-    return rewrite(graph, rule)
+    if not isinstance(node.op, ir.Affine) or uses[node.inputs[0]] != 1:
+        return None
+    conv = build.op(node.inputs[0])
+    scale, shift = node.op.scale, node.op.shift
+    if isinstance(conv, ir.Conv):
+        weight = conv.weight * scale.reshape(-1, 1, 1, 1)
+    elif isinstance(conv, ir.Deconv):
+        # Its weights are [I, O/g, k, k], and the inputs of a group are consecutive.
+        inputs, outputs = conv.weight.shape[:2]
+        grouped = conv.weight.reshape(conv.groups, inputs // conv.groups, *conv.weight.shape[1:])
+        weight = (grouped * scale.reshape(conv.groups, 1, outputs, 1, 1)).reshape(conv.weight.shape)
+    else:
+        return None
+    folded = replace(conv, weight=weight, bias=conv.bias * scale + shift)
+    return build.add(folded, build.source(node.inputs[0]), name=name)
 
 
-def sink_spreads(graph: Graph) -> Graph:
-    """A pixel that a pooled branch repeats over the whole feature stays one pixel for as long as possible.
+@_every_node
+def sink_spreads(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
+    """A pixel that a pooled branch repeats over the size of a feature map stays one pixel for as long as possible.
 
     - f(S(p)) = S(f(p)) for whatever works on each pixel alone: activations, scales, 1x1 convolutions, sums and
       products of repeated pixels, concatenation.
@@ -72,168 +65,150 @@ def sink_spreads(graph: Graph) -> Graph:
       sees either p or zero: see `SpreadConv`. (This is arch2's conv3x3 of its gap.)
     """
 
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        def pixel(value: str) -> str | None:
-            return build.source(value) if isinstance(build.op(value), Spread) else None
+    def pixel(value: str) -> str | None:
+        return build.source(value) if isinstance(build.op(value), ir.Spread) else None
 
-        pixels = [pixel(value) for value in node.inputs]
-        if not any(pixels):
-            return None
-        op, known = node.op, [value for value in pixels if value]
-        stride = build.shapes[node.inputs[0]].stride
-        match op:
-            case Activation() | Affine() | Concat() if len(known) == len(pixels):
-                return build.add(Spread(stride), build.add(op, *known, name=f"{name}/pixel"), name=name)
-            case Conv() if op.pointwise:
-                return build.add(Spread(stride), build.add(op, *known, name=f"{name}/pixel"), name=name)
-            case Conv() if op.stride == 1 and _keeps_size(op):
-                spread = SpreadConv(op.weight, op.bias, op.padding, op.dilation, op.groups, stride)
-                return build.add(spread, *known, name=name)
-            case GlobalPool():
-                return known[0]
-            case Resize(factor):
-                return build.add(Spread(stride // factor), *known, name=name)
-            case Mul() | Add():
-                full = [value for value, p in zip(node.inputs, pixels, strict=True) if not p]
-                total = known[0] if len(known) == 1 else build.add(op, *known, name=f"{name}/pixel")
-                if full:
-                    return build.add(op, *full, total, name=name)
-                return build.add(Spread(stride), total, name=name)
+    pixels = [pixel(value) for value in node.inputs]
+    if not any(pixels):
         return None
+    op, known = node.op, [value for value in pixels if value]
+    stride = build.shapes[node.inputs[0]].stride
+    match op:
+        case ir.Activation() | ir.Affine() | ir.Concat() if len(known) == len(pixels):
+            return build.add(ir.Spread(stride), build.add(op, *known, name=f"{name}/pixel"), name=name)
+        case ir.Conv() if op.pointwise:
+            return build.add(ir.Spread(stride), build.add(op, *known, name=f"{name}/pixel"), name=name)
+        case ir.Conv() if op.stride == 1 and _keeps_size(op):
+            spread = ir.SpreadConv(op.weight, op.bias, op.padding, op.dilation, op.groups, stride)
+            return build.add(spread, *known, name=name)
+        case ir.GlobalPool():
+            return known[0]
+        case ir.Resize(factor):
+            return build.add(ir.Spread(stride // factor), *known, name=name)
+        case ir.Mul() | ir.Add():
+            full = [value for value, p in zip(node.inputs, pixels, strict=True) if not p]
+            total = known[0] if len(known) == 1 else build.add(op, *known, name=f"{name}/pixel")
+            if full:
+                return build.add(op, *full, total, name=name)
+            return build.add(ir.Spread(stride), total, name=name)
+    return None
 
-    return rewrite(graph, rule)
 
-
-def _keeps_size(op: Conv) -> bool:
+def _keeps_size(op: ir.Conv) -> bool:
     return all(
         2 * padding == dilation * (kernel - 1)
         for padding, dilation, kernel in zip(op.padding, op.dilation, op.weight.shape[2:], strict=True)
     )
 
 
-def split_concat(graph: Graph) -> Graph:
+@_every_node
+def split_concat(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
     """A 1x1 convolution of a concatenation becomes a sum of 1x1 convolutions where a part was upsampled or is a pixel.
 
     W concat(x_1, ..., x_n) + b = W_1 x_1 + ... + W_n x_n + b, with W's columns cut like the channels; the bias counts
     once. Parts of full size stay together. What follows (a ReLU) sees the same sum. `convolve_before_resize` then moves
     the upsampling of each part behind its convolution.
     """
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        op = node.op
-        if not isinstance(op, Conv) or not op.pointwise or op.groups != 1:
-            return None
-        concat = build.nodes[node.inputs[0]]
-        if not isinstance(concat.op, Concat) or uses[node.inputs[0]] != 1:
-            return None
-        ends = np.cumsum([build.shapes[part].channels for part in concat.inputs])
-        columns = dict(enumerate(np.split(op.weight, ends[:-1], axis=1)))
-        apart = [i for i, part in enumerate(concat.inputs) if isinstance(build.op(part), Resize | Spread)]
-        if not apart:
-            return None
-        terms: list[str] = []
-        bias = op.bias
-        together = [i for i in columns if i not in apart]
-        for group in ([together] if together else []) + [[i] for i in apart]:
-            parts = [concat.inputs[i] for i in group]
-            source = parts[0] if len(parts) == 1 else build.add(Concat(), *parts, name=f"{name}/concat")
-            weight = np.concatenate([columns[i] for i in group], axis=1)
-            terms.append(build.add(replace(op, weight=weight, bias=bias), source, name=f"{name}/part{len(terms)}"))
-            bias = np.zeros_like(bias)
-        return terms[0] if len(terms) == 1 else build.add(Add(), *terms, name=name)
-
-    return rewrite(graph, rule)
+    op = node.op
+    if not isinstance(op, ir.Conv) or not op.pointwise or op.groups != 1:
+        return None
+    concat = build.nodes[node.inputs[0]]
+    if not isinstance(concat.op, ir.Concat) or uses[node.inputs[0]] != 1:
+        return None
+    ends = np.cumsum([build.shapes[part].channels for part in concat.inputs])
+    columns = dict(enumerate(np.split(op.weight, ends[:-1], axis=1)))
+    apart = [i for i, part in enumerate(concat.inputs) if isinstance(build.op(part), ir.Resize | ir.Spread)]
+    if not apart:
+        return None
+    terms: list[str] = []
+    bias = op.bias
+    together = [i for i in columns if i not in apart]
+    for group in ([together] if together else []) + [[i] for i in apart]:
+        parts = [concat.inputs[i] for i in group]
+        source = parts[0] if len(parts) == 1 else build.add(ir.Concat(), *parts, name=f"{name}/concat")
+        weight = np.concatenate([columns[i] for i in group], axis=1)
+        terms.append(build.add(replace(op, weight=weight, bias=bias), source, name=f"{name}/part{len(terms)}"))
+        bias = np.zeros_like(bias)
+    return terms[0] if len(terms) == 1 else build.add(ir.Add(), *terms, name=name)
 
 
-def convolve_before_resize(graph: Graph) -> Graph:
+@_every_node
+def convolve_before_resize(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
     """A 1x1 convolution of an upsampled feature is computed before the upsampling, on fewer pixels.
 
     Each pixel of U(x) is a sum of pixels of x with weights that do not depend on the channel and sum to one. So
     W U(x) + b = U(W x) + b = U(W x + b): the first since the two sums can be exchanged, the second since U keeps
     constants. Done where nothing else needs U(x) and the convolution does not add channels to upsample.
     """
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        op, source = node.op, node.inputs[0] if node.inputs else ""
-        if not isinstance(op, Conv) or not op.pointwise or uses[source] > 1:
-            return None
-        resize = build.op(source)
-        if not isinstance(resize, Resize) or len(op.weight) > build.shapes[source].channels:
-            return None
-        return build.add(resize, build.add(op, build.source(source), name=f"{name}/small"), name=name)
-
-    return rewrite(graph, rule)
+    op, source = node.op, node.inputs[0] if node.inputs else ""
+    if not isinstance(op, ir.Conv) or not op.pointwise or uses[source] > 1:
+        return None
+    resize = build.op(source)
+    if not isinstance(resize, ir.Resize) or len(op.weight) > build.shapes[source].channels:
+        return None
+    return build.add(resize, build.add(op, build.source(source), name=f"{name}/small"), name=name)
 
 
-def merge_linear_convolutions(graph: Graph) -> Graph:
+@_every_node
+def merge_linear_convolutions(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
     """Two 1x1 convolutions with nothing between them are one: V (W x + b) + c = (V W) x + (V b + c).
 
     Done where that is fewer multiply-adds and nothing else needs the value between. MobileNet-v2's last block ends in
     such a convolution, of 960 to 320 channels without activation, and an adapter takes its 320 to C.
     """
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        outer, source = node.op, node.inputs[0] if node.inputs else ""
-        if not isinstance(outer, Conv) or not outer.pointwise or outer.groups != 1 or uses[source] != 1:
-            return None
-        inner = build.op(source)
-        if not isinstance(inner, Conv) or not inner.pointwise or inner.groups != 1:
-            return None
-        v, w = (conv.weight[:, :, 0, 0].astype(np.float64) for conv in (outer, inner))
-        product = (v @ w).astype(np.float32)
-        if product.size >= v.size + w.size:
-            return None
-        bias = (v @ inner.bias + outer.bias).astype(np.float32)
-        merged = replace(outer, weight=product[:, :, None, None], bias=bias)
-        return build.add(merged, build.source(source), name=name)
-
-    return rewrite(graph, rule)
+    outer, source = node.op, node.inputs[0] if node.inputs else ""
+    if not isinstance(outer, ir.Conv) or not outer.pointwise or outer.groups != 1 or uses[source] != 1:
+        return None
+    inner = build.op(source)
+    if not isinstance(inner, ir.Conv) or not inner.pointwise or inner.groups != 1:
+        return None
+    v, w = (conv.weight[:, :, 0, 0].astype(np.float64) for conv in (outer, inner))
+    product = (v @ w).astype(np.float32)
+    if product.size >= v.size + w.size:
+        return None
+    bias = (v @ inner.bias + outer.bias).astype(np.float32)
+    merged = replace(outer, weight=product[:, :, None, None], bias=bias)
+    return build.add(merged, build.source(source), name=name)
 
 
-def flatten_sums(graph: Graph) -> Graph:
+@_every_node
+def flatten_sums(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
     """A sum of sums is one sum, where nothing else reads the inner one; addition is associative."""
-
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        if not isinstance(node.op, Add):
-            return None
-        terms: list[str] = []
-        for source in node.inputs:
-            inner = isinstance(build.op(source), Add) and uses[source] == 1
-            terms += build.nodes[source].inputs if inner else [source]
-        return build.add(Add(), *terms, name=name)
-
-    return rewrite(graph, rule)
+    if not isinstance(node.op, ir.Add):
+        return None
+    terms: list[str] = []
+    for source in node.inputs:
+        inner = isinstance(build.op(source), ir.Add) and uses[source] == 1
+        terms += build.nodes[source].inputs if inner else [source]
+    return build.add(ir.Add(), *terms, name=name)
 
 
-def order_sums(graph: Graph) -> Graph:
+@_every_node
+def order_sums(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
     """The terms of a sum in the order in which ONNX Runtime adds them with the least work; addition is commutative.
 
     - Last a convolution without activation: what was added before and the activation that follows are fused into it.
     - Single pixels and what `SpreadConv` made, which is laid out otherwise in memory than what convolutions make, in a
       sum of their own: only their total is then laid out anew, not every term after them.
     """
+    if not isinstance(node.op, ir.Add):
+        return None
 
-    def rule(build: Builder, name: str, node: Node, uses: Counter[str]) -> str | None:
-        if not isinstance(node.op, Add):
-            return None
+    def spread(value: str) -> bool:
+        op = build.op(value)
+        return isinstance(op, ir.SpreadConv) or (isinstance(op, ir.Activation) and spread(build.source(value)))
 
-        def spread(value: str) -> bool:
-            op = build.op(value)
-            return isinstance(op, SpreadConv) or (isinstance(op, Activation) and spread(build.source(value)))
-
-        pixels = [value for value in node.inputs if build.shapes[value].stride == PIXEL]
-        apart = [value for value in node.inputs if spread(value)]
-        terms = [value for value in node.inputs if value not in (*pixels, *apart)]
-        fused = [value for value in terms if isinstance(build.op(value), Conv)][:1]
-        for value in fused:  # once, should it be added to itself
-            terms.remove(value)
-        if apart and len(apart + pixels) > 1 and terms:
-            terms.append(build.add(Add(), *apart, *pixels, name=f"{name}/apart"))
-        else:
-            terms += apart + pixels
-        return build.add(Add(), *terms, *fused, name=name)
-
-    return rewrite(graph, rule)
+    pixels = [value for value in node.inputs if build.shapes[value].stride == ir.PIXEL]
+    apart = [value for value in node.inputs if spread(value)]
+    terms = [value for value in node.inputs if value not in (*pixels, *apart)]
+    fused = [value for value in terms if isinstance(build.op(value), ir.Conv)][:1]
+    for value in fused:  # once, should it be added to itself
+        terms.remove(value)
+    if apart and len(apart + pixels) > 1 and terms:
+        terms.append(build.add(ir.Add(), *apart, *pixels, name=f"{name}/apart"))
+    else:
+        terms += apart + pixels
+    return build.add(ir.Add(), *terms, *fused, name=name)
 
 
 REWRITES: tuple[Callable[[Graph], Graph], ...] = (
@@ -251,7 +226,7 @@ REWRITES: tuple[Callable[[Graph], Graph], ...] = (
 
 @dataclass(frozen=True)
 class Effect:
-    """What a rewrite did: operators and multiply-adds (for one 512x512 image) before and after."""
+    """The effect of a rewrite: operators and multiply-adds (for one 512x512 image) before and after."""
 
     rewrite: str
     operators: tuple[int, int]
@@ -259,7 +234,7 @@ class Effect:
 
 
 def optimise(graph: Graph) -> tuple[Graph, tuple[Effect, ...]]:
-    """Apply all rewrites; returns the graph and what each one did."""
+    """Apply all rewrites; returns the graph and the effect of each."""
     effects = []
     for apply in REWRITES:
         after = apply(graph)

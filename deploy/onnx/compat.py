@@ -1,6 +1,6 @@
 """Rules for ONNX files that TensorRT 8.0 and 8.2 parse and that every runtime reads the same way.
 
-Each rule is a function from a model to the complaints it has, one line each. `lint` runs them all.
+Each rule is a function from a model to its problems, one line each. `lint` runs them all.
 Sources: TensorRT 8.0's and 8.2's operator support matrix (onnx-tensorrt, docs/operators.md), and measurements.
 """
 
@@ -30,10 +30,10 @@ ALLOWED = frozenset(
 _INTEGER_INPUTS = {"Reshape": 1, "ReduceMax": 1}
 """Which input of an operator is a shape or axes: the only place for 64-bit integers."""
 
-Complaints = Iterator[str]
+Problems = Iterator[str]
 
 
-def opset(model: onnx.ModelProto) -> Complaints:
+def opset(model: onnx.ModelProto) -> Problems:
     """Opset 13 at most, of the standard operators only."""
     for entry in model.opset_import:
         if entry.domain not in ("", "ai.onnx"):
@@ -42,20 +42,20 @@ def opset(model: onnx.ModelProto) -> Complaints:
             yield f"opset {entry.version} is newer than {TENSORRT_8_OPSET}"
 
 
-def file_format(model: onnx.ModelProto) -> Complaints:
+def file_format(model: onnx.ModelProto) -> Problems:
     """A file format that onnxruntime 1.10 reads."""
     if model.ir_version > NEWEST_IR:
         yield f"IR version {model.ir_version} is newer than {NEWEST_IR}"
 
 
-def operators(model: onnx.ModelProto) -> Complaints:
+def operators(model: onnx.ModelProto) -> Problems:
     """Only operators of the list; nothing that computes shapes or decides control flow."""
     for node in model.graph.node:
         if node.op_type not in ALLOWED:
             yield f"{_name(node)}: operator {node.op_type} is not allowed"
 
 
-def constant_resizes(model: onnx.ModelProto) -> Complaints:
+def constant_resizes(model: onnx.ModelProto) -> Problems:
     """Resize by a constant whole factor, linear with half-pixel centres, no sizes."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in _all(model, "Resize"):
@@ -73,15 +73,15 @@ def constant_resizes(model: onnx.ModelProto) -> Complaints:
             yield f"{_name(node)}: Resize is {how[0]!r}, {how[1]!r} instead of linear, half_pixel"
 
 
-def constant_bounds(model: onnx.ModelProto) -> Complaints:
-    """Clip's bounds are initializers: TensorRT 8.0 takes nothing else."""
+def constant_bounds(model: onnx.ModelProto) -> Problems:
+    """Clip's bounds are initializers: TensorRT 8.0 needs that."""
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in _all(model, "Clip"):
         if len(node.input) != 3 or not set(node.input[1:]) <= constants:
             yield f"{_name(node)}: Clip bounds are not initializers"
 
 
-def integers_only_in_shapes(model: onnx.ModelProto) -> Complaints:
+def integers_only_in_shapes(model: onnx.ModelProto) -> Problems:
     """64-bit integers and floats nowhere but in shapes and axes; an ArgMax is cast at once."""
     shapes = {
         node.input[place]
@@ -102,7 +102,7 @@ def integers_only_in_shapes(model: onnx.ModelProto) -> Complaints:
             yield f"{_name(node)}: Cast to a 64-bit type"
 
 
-def known_types(model: onnx.ModelProto) -> Complaints:
+def known_types(model: onnx.ModelProto) -> Problems:
     """Floats in; floats or 32-bit integers out. TensorRT 8 has no unsigned bytes."""
     for value in model.graph.input:
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
@@ -112,14 +112,14 @@ def known_types(model: onnx.ModelProto) -> Complaints:
             yield f"{value.name}: the output is {_type(value)}, not float or int32"
 
 
-def known_channels(model: onnx.ModelProto) -> Complaints:
+def known_channels(model: onnx.ModelProto) -> Problems:
     """Batch and channels are fixed; only height and width may be open."""
     for value in (*model.graph.input, *model.graph.output):
         if not value.type.tensor_type.shape.dim[0].dim_value:
             yield f"{value.name}: the batch size is open"
 
 
-def constant_weights(model: onnx.ModelProto) -> Complaints:
+def constant_weights(model: onnx.ModelProto) -> Problems:
     """Weights and biases of convolutions are initializers, as they are or quantised."""
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
@@ -130,7 +130,7 @@ def constant_weights(model: onnx.ModelProto) -> Complaints:
             yield f"{_name(node)}: {node.op_type} weights are not initializers"
 
 
-RULES: tuple[Callable[[onnx.ModelProto], Complaints], ...] = (
+RULES: tuple[Callable[[onnx.ModelProto], Problems], ...] = (
     opset,
     file_format,
     operators,
@@ -143,26 +143,26 @@ RULES: tuple[Callable[[onnx.ModelProto], Complaints], ...] = (
 )
 
 
-def lint(model: onnx.ModelProto, *, excused: Collection[str] = ()) -> list[str]:
-    """All complaints, each with its rule's name; none means that TensorRT 8.0 parses the model.
+def lint(model: onnx.ModelProto, *, ignore: Collection[str] = ()) -> list[str]:
+    """All problems, each with its rule's name; none means that TensorRT 8.0 parses the model.
 
     Args:
         model: what to check.
-        excused: names of rules that do not matter for this model.
+        ignore: names of rules that do not apply to this model.
     """
-    rules = [rule for rule in RULES if rule.__name__ not in excused]
-    return [f"{complaint} (rule {rule.__name__})" for rule in rules for complaint in rule(model)]
+    rules = [rule for rule in RULES if rule.__name__ not in ignore]
+    return [f"{problem} (rule {rule.__name__})" for rule in rules for problem in rule(model)]
 
 
-def require_clean(model: onnx.ModelProto, *, excused: Collection[str] = ()) -> None:
-    """Insist on the rules, except those excused.
+def require_clean(model: onnx.ModelProto, *, ignore: Collection[str] = ()) -> None:
+    """Check the rules, except those ignored.
 
     Raises:
         FastnasError: the model breaks a rule.
     """
-    if complaints := lint(model, excused=excused):
-        more = f" and {len(complaints) - 1} more" if len(complaints) > 1 else ""
-        raise FastnasError(f"the ONNX graph would not run on every device: {complaints[0]}{more}")
+    if problems := lint(model, ignore=ignore):
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise FastnasError(f"the ONNX graph would not run on every device: {problems[0]}{more}")
 
 
 def _all(model: onnx.ModelProto, kind: str) -> Iterator[NodeProto]:

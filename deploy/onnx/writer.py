@@ -1,7 +1,7 @@
-"""A `Graph` becomes an ONNX model that onnxruntime 1.10 runs and TensorRT 8.0 parses.
+"""A `Graph` becomes an ONNX model that ONNX Runtime 1.10 runs and TensorRT 8.0 parses.
 
-Height and width stay open: sizes follow from constant scales, so no operator computes a shape. Whoever loads the file
-may fix them (onnxruntime: free dimensions `height` and `width`; TensorRT: the shape of the input).
+Height and width stay open: sizes follow from constant scales, so no operator computes a shape. A runtime may fix
+them (ONNX Runtime: free dimensions `height` and `width`; TensorRT: the shape of the input).
 """
 
 from __future__ import annotations
@@ -12,28 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fastnas.deploy.graph.ir import (
-    PIXEL,
-    Activation,
-    Add,
-    Affine,
-    ArgMax,
-    Bytes,
-    Concat,
-    Constant,
-    Conv,
-    Deconv,
-    GlobalPool,
-    Graph,
-    Input,
-    Mul,
-    Node,
-    Peaks,
-    Pool,
-    Resize,
-    Spread,
-    SpreadConv,
-)
+from fastnas.deploy.graph import ir
+from fastnas.deploy.graph.ir import Graph, Node
 from fastnas.deploy.onnx.nodes import Nodes
 from fastnas.deploy.onnx.peaks import write_peaks
 
@@ -60,7 +40,7 @@ class Writer(Nodes):
         super().__init__()
         self.graph = graph
         self.ones: dict[int, str] = {}
-        floats = [name for name, node in graph.nodes.items() if isinstance(node.op, Bytes)]
+        floats = [name for name, node in graph.nodes.items() if isinstance(node.op, ir.Bytes)]
         self.bytes = bool(floats)
         self.pixels = floats[0] if floats else INPUT
 
@@ -69,49 +49,49 @@ class Writer(Nodes):
         x = [self.value(source) for source in node.inputs]
         out = self.value(name)
         match node.op:
-            case Input():
+            case ir.Input():
                 pass
-            case Constant(value):
+            case ir.Constant(value):
                 self.constants[out] = numpy_helper.from_array(value.reshape(1, -1, 1, 1), out)
-            case Conv():
+            case ir.Conv():
                 self.convolution("Conv", node.op, name, x, out)
-            case Deconv():
+            case ir.Deconv():
                 self.convolution("ConvTranspose", node.op, name, x, out, output_padding=list(node.op.output_padding))
-            case SpreadConv():
+            case ir.SpreadConv():
                 self.spread_convolution(node.op, name, x[0], out)
-            case Affine(scale, shift):
+            case ir.Affine(scale, shift):
                 scaled = x[0]
                 if np.any(scale != 1):
                     scaled = out if not np.any(shift) else f"{out}/scaled"
                     self.emit("Mul", [x[0], self.constant(f"{out}/scale", scale.reshape(1, -1, 1, 1))], scaled)
                 if scaled != out:
                     self.emit("Add", [scaled, self.constant(f"{out}/shift", shift.reshape(1, -1, 1, 1))], out)
-            case Activation():
+            case ir.Activation():
                 self.activation(node.op, x[0], out)
-            case Add():
+            case ir.Add():
                 total = x[0]
                 for number, term in enumerate(x[1:], start=2):
                     partial = out if number == len(x) else f"{out}/sum{number}"
                     self.emit("Add", [total, term], partial)
                     total = partial
-            case Mul():
+            case ir.Mul():
                 self.emit("Mul", x, out)
-            case Concat():
+            case ir.Concat():
                 self.emit("Concat", x, out, axis=1)
-            case Resize(factor):
+            case ir.Resize(factor):
                 self.resize(x[0], [1, 1, factor, factor], out)
-            case GlobalPool():
+            case ir.GlobalPool():
                 self.emit("GlobalAveragePool", x, out)
-            case Pool():
+            case ir.Pool():
                 self.pool(node.op, x, out)
-            case Spread(stride):
+            case ir.Spread(stride):
                 self.emit("Mul", [x[0], self.plane(stride)], out)
-            case Peaks(step):
+            case ir.Peaks(step):
                 write_peaks(self, x[0], self.graph.shapes[node.inputs[0]].channels, step, out)
-            case Bytes():
+            case ir.Bytes():
                 self.emit("Transpose", x, f"{out}/planes", perm=[0, 3, 1, 2])
                 self.emit("Cast", [f"{out}/planes"], out, to=TensorProto.FLOAT)
-            case ArgMax(factor):
+            case ir.ArgMax(factor):
                 axis = 1
                 if factor > 1:
                     last = self.emit("Transpose", x, f"{out}/last", perm=[0, 2, 3, 1])
@@ -121,7 +101,7 @@ class Writer(Nodes):
 
     def value(self, name: str) -> str:
         """The ONNX name of a value."""
-        if isinstance(self.graph.nodes[name].op, Input):
+        if isinstance(self.graph.nodes[name].op, ir.Input):
             return INPUT
         return OUTPUT if name == self.graph.output else name
 
@@ -131,12 +111,12 @@ class Writer(Nodes):
         how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         return self.emit("Resize", [x, "", factors], out, **how)
 
-    def convolution(self, kind: str, op: Conv | Deconv, name: str, x: list[str], out: str, **extra: Any) -> None:
+    def convolution(self, kind: str, op: ir.Conv | ir.Deconv, name: str, x: list[str], out: str, **extra: Any) -> None:
         """Convolution or its transpose."""
         weights = [self.constant(f"{name}/weight", op.weight)]
         if np.any(op.bias):
             weights.append(self.constant(f"{name}/bias", op.bias))
-        dilation = op.dilation if isinstance(op, Conv) else (1, 1)
+        dilation = op.dilation if isinstance(op, ir.Conv) else (1, 1)
         self.emit(
             kind,
             [*x, *weights],
@@ -149,7 +129,7 @@ class Writer(Nodes):
             **extra,
         )
 
-    def activation(self, op: Activation, x: str, out: str) -> None:
+    def activation(self, op: ir.Activation, x: str, out: str) -> None:
         """Activations that the opset lacks are composed of those it has."""
         match op.kind:
             case "relu":
@@ -167,7 +147,7 @@ class Writer(Nodes):
             case "silu":
                 self.emit("Mul", [x, self.emit("Sigmoid", [x], f"{out}/gate")], out)
 
-    def pool(self, op: Pool, x: list[str], out: str) -> None:
+    def pool(self, op: ir.Pool, x: list[str], out: str) -> None:
         """Maximum or average pooling."""
         window = {
             "kernel_shape": [op.kernel] * 2,
@@ -191,7 +171,7 @@ class Writer(Nodes):
             self.ones[stride] = self.emit("Clip", [widest, one, one], f"size/{stride}")
         return self.ones[stride]
 
-    def spread_convolution(self, op: SpreadConv, name: str, pixel: str, out: str) -> None:
+    def spread_convolution(self, op: ir.SpreadConv, name: str, pixel: str, out: str) -> None:
         """A convolution of a constant image: what each tap contributes, times where that tap falls inside the image.
 
         y[c, h, w] = sum over taps (i, j) of (W[c, :, i, j] · x) R[h, i] C[j, w], with R[h, i] = 1 where row h's tap i
@@ -214,7 +194,7 @@ class Writer(Nodes):
         bias = self.constant(f"{name}/bias", op.bias.reshape(1, -1, 1, 1))
         self.emit("Add", [f"{out}/rows", bias], out)
 
-    def inside(self, op: SpreadConv, taps: int, axis: int) -> str:
+    def inside(self, op: ir.SpreadConv, taps: int, axis: int) -> str:
         """Where each tap falls inside the image along an axis: [1, 1, h, taps] (axis 2) or [1, 1, taps, w] (axis 3)."""
         padding, dilation = op.padding[axis - 2], op.dilation[axis - 2]
         name = f"size/{op.stride}/axis{axis}"
@@ -236,11 +216,11 @@ class Writer(Nodes):
         return self.emit("Transpose", [shifted], result, perm=[0, 3, 2, 1] if axis == 2 else [0, 2, 1, 3])
 
     def model(self) -> onnx.ModelProto:
-        """The whole model, checked by ONNX itself."""
+        """The model, checked by ONNX."""
         if self.bytes:
             image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, "height", "width", 3])
         else:
-            channels = next(node.op.channels for node in self.graph.nodes.values() if isinstance(node.op, Input))
+            channels = next(node.op.channels for node in self.graph.nodes.values() if isinstance(node.op, ir.Input))
             image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, channels, "height", "width"])
         model = helper.make_model(
             helper.make_graph(self.nodes, "fastnas", [image], [self.output()], list(self.constants.values())),
@@ -255,10 +235,12 @@ class Writer(Nodes):
         """The output's type and shape."""
         name = self.graph.output
         shape, op = self.graph.shapes[name], self.graph.nodes[name].op
-        size = [1, 1] if shape.stride == PIXEL else [_divided("height", shape.stride), _divided("width", shape.stride)]
-        if isinstance(op, ArgMax):
+        size = (
+            [1, 1] if shape.stride == ir.PIXEL else [_divided("height", shape.stride), _divided("width", shape.stride)]
+        )
+        if isinstance(op, ir.ArgMax):
             return helper.make_tensor_value_info(self.value(name), TensorProto.INT32, [1, *size])
-        dimensions = [3] if isinstance(op, Peaks) else size
+        dimensions = [3] if isinstance(op, ir.Peaks) else size
         return helper.make_tensor_value_info(self.value(name), TensorProto.FLOAT, [1, shape.channels, *dimensions])
 
 

@@ -21,7 +21,7 @@ from fastnas.errors import FastnasError
 Progress = Callable[[str], None]
 
 MOST_KEPT = 64
-"""A file with more operators in fp32 than this is not worth having."""
+"""A file with more operators in fp32 than this would hardly be faster: it is refused."""
 
 
 @dataclass(frozen=True)

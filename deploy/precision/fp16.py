@@ -128,7 +128,7 @@ class _Converter:
 
 
 def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float32 model that computes what a typed fp16 model means: every fp16 value rounded, and infinite beyond range.
+    """A float32 model that simulates a typed fp16 model: every fp16 value is rounded, and infinite beyond fp16's range.
 
     ONNX Runtime has no fp16 operators for most CPUs: it computes them in float32 and drops the casts between, so that
     running the fp16 model itself says nothing about fp16. Here each fp16 value x (from float32 arithmetic, as a GPU's

@@ -1,8 +1,8 @@
 """INT8: Q/DQ graphs by ONNX Runtime's static quantisation, one for each kind of engine.
 
-What is fast in ONNX Runtime on a CPU (unsigned values with zero points, every operator quantised) TensorRT refuses, and
-what TensorRT takes (symmetric values, a quantiser before each convolution and nowhere else, weights with a quantiser of
-their own, biases in float32) is slow there. So there are two files.
+There are two files, because TensorRT refuses what is fast in ONNX Runtime on a CPU (unsigned values with zero points,
+every operator quantised), and what TensorRT parses (symmetric values, quantisers only before convolutions and at their
+weights, biases in float32) is slow in ONNX Runtime.
 """
 
 from __future__ import annotations

@@ -389,7 +389,7 @@ def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--int8"], "INT8 needs pictures to find its ranges with: add --calibrate DIR"),
+        (["--int8"], "INT8 needs images to find its ranges with: add --calibrate DIR"),
         (["--int8", "--calibrate", "absent"], "absent is not a folder"),
     ],
 )
@@ -417,7 +417,10 @@ def test_verbose_prints_the_commands_of_nvidias_tools(pictures: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
-    [(["--dla", "0"], "--dla is for --engine"), (["--engine", "--input", "bytes"], "--engine needs --input floats")],
+    [
+        (["--dla", "0"], "--dla is for --tensorrt"),
+        (["--tensorrt", "--input", "bytes"], "--tensorrt needs --input floats"),
+    ],
 )
 def test_what_does_not_go_together_is_refused_first(arguments: list[str], line: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["export", "arch1", *arguments, "--out", str(tmp_path)])
@@ -441,7 +444,7 @@ def test_engine_without_tensorrt_is_one_line_and_the_artifact_stands(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
-    done = CliRunner().invoke(main, ["export", "arch1", "--engine", *small])
+    done = CliRunner().invoke(main, ["export", "arch1", "--tensorrt", *small])
     assert done.exit_code == 1
     assert "TensorRT does not load" in done.output
     assert sidecar.load(str(tmp_path / "arch1")).sidecar.name == "arch1"
