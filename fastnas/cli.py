@@ -29,7 +29,7 @@ COMMANDS: dict[str, Entry] = {
         "fastnas.search.report.command:report", "Show searches on one page: rewards, best networks, comparisons."
     ),
     "train": Entry("fastnas.train.command:train", "Train a network fully."),
-    "eval": Entry("fastnas.train.eval_command:evaluate_command", "Measure a trained model."),
+    "eval": Entry("fastnas.train.eval_command:evaluate_command", "Evaluate a trained model."),
     "export": Entry("fastnas.deploy.command:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.command:data", "Check, show and import datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),

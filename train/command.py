@@ -291,7 +291,8 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
         val = settings.open_val()
         teacher = None
         if settings.teacher:
-            teacher = load_teacher(settings.teacher, settings.model.task, fabric.device, recipe.crop)
+            normalisation = network.encoder.normalisation
+            teacher = load_teacher(settings.teacher, settings.model.task, fabric.device, recipe.crop, normalisation)
         trainer = Trainer(
             fabric, settings.model, network, recipe, settings.open_train, val, folder,
             options=Options(
@@ -307,7 +308,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
             in_first_process(fabric, lambda: settings.save(folder))
         console.print(f"training into {folder}: recipe {recipe.name}, {recipe.epochs} epochs, on {fabric.device}")
         if fabric.is_global_zero:
-            log = RunLog(folder, console, trainer.head, val, recipe.val_size, recipe.epochs, trainer.progress)
+            log = RunLog(folder, console, trainer)
             trainer.observer = log
             with log:
                 trainer.run()

@@ -1,11 +1,13 @@
-"""`fastnas eval`: the paper's tables for a trained model, its pictures, and the images it does worst on."""
+"""`fastnas eval`: the paper's metrics for a trained model, its predictions, and the images it does worst on."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -14,19 +16,39 @@ from fastnas.jetson.options import RESOLUTION
 from fastnas.options import ACCELERATOR
 
 if TYPE_CHECKING:
+    import torch
     from rich.table import Table
     from torch import Tensor
 
-    from fastnas.tasks.base import Batch, TaskHead
+    from fastnas.data import DenseDataset
+    from fastnas.normalisation import Normalisation
+    from fastnas.tasks import Task
+    from fastnas.tasks.base import Batch, Score, TaskHead
+    from fastnas.train.evaluate import ImageScore, Predictor
+    from fastnas.train.predictors import OpenPredictor
 
 EXTREMES = 5
 
 
-class Judged(NamedTuple):
-    """An image and its score."""
+class Evaluation(NamedTuple):
+    """What was measured.
 
-    name: str
-    score: float
+    Attributes:
+        metrics: over all images.
+        score: the one of them that ranks models.
+        images: scores of the single images, best first, without those that have no label.
+        total: how many images there were.
+    """
+
+    metrics: dict[str, float]
+    score: Score
+    images: list[ImageScore]
+    total: int
+
+    @property
+    def extremes(self) -> dict[str, list[ImageScore]]:
+        """The best and the worst images, each from the extreme on."""
+        return {"best": self.images[:EXTREMES], "worst": self.images[::-1][:EXTREMES]}
 
 
 def _scales(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ...]:
@@ -39,19 +61,23 @@ def _scales(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ..
     return scales
 
 
-@click.command(name="eval", short_help="Measure a trained model.")
+@click.command(name="eval", short_help="Evaluate a trained model.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", default="synthetic", show_default=True, help="Dataset, as NAME (its val) or NAME:SPLIT.")
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", help="Of an artifact's file.")
 @click.option("--flip/--no-flip", default=None, help="Average with the mirror image; by default for pose alone.")
 @click.option("--scales", default="1", callback=_scales, help="Segmentation: average over sizes, such as 0.5,1,1.5.")
-@click.option("--size", type=RESOLUTION, help="Pose: input of the network; by default that of its training.")
-@click.option("--pictures", type=click.Path(file_okay=False, path_type=Path), help="Folder for a picture per image.")
+@click.option("--res", "size", type=RESOLUTION, help="Pose: input of the network; by default that of its training.")
+@click.option(
+    "--images",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for an image of ground truth and prediction of each sample.",
+)
 @click.option("--limit", type=click.IntRange(0), default=0, help="Only so many images, evenly spread; 0 for all.")
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Loader processes.")
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Data loader processes.")
 @ACCELERATOR
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def evaluate_command(
     model: Path,
     data: str,
@@ -60,90 +86,118 @@ def evaluate_command(
     flip: bool | None,
     scales: tuple[float, ...],
     size: tuple[int, int] | None,
-    pictures: Path | None,
+    images: Path | None,
     limit: int,
     workers: int,
     accelerator: str,
     as_json: bool,
 ) -> None:
-    """Measure a trained model: the tables of the paper for its task, and its best and worst images.
+    """Evaluate a trained model: the paper's metrics for its task, and its best and worst images.
 
     MODEL is a model file, or the folder of an exported artifact, so that what is measured is what is deployed.
 
     \b
     fastnas eval runs/arch0-camvid/model.safetensors --data camvid --root CamVid
     fastnas eval model.safetensors --data voc --root VOCdevkit --flip --scales 0.5,0.75,1,1.25,1.5
-    fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --pictures pictures
+    fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --images predictions
     """
     from lightning_fabric import Fabric
     from rich.console import Console
     from rich.progress import Progress
 
-    from fastnas.data import open_dataset
-    from fastnas.tasks.registry import head_for
-    from fastnas.train.evaluate import at_scales, evaluate, flipped, for_json
-    from fastnas.train.predictors import open_subject
-    from fastnas.train.settings import limited
+    from fastnas.train.evaluate import for_json
+    from fastnas.train.predictors import open_predictor
 
     device = Fabric(accelerator=accelerator, devices=1).device
-    subject = open_subject(model, precision, device)
-    kind = subject.task.kind
+    console = Console(highlight=False, stderr=as_json)
+    with open_predictor(model, precision, device) as opened:
+        dataset = _open_data(data, root, limit, opened.task, model)
+        opened = replace(opened, predict=_averaged(opened, flip, scales, model), size=size or opened.size)
+        with Progress(*Progress.get_default_columns(), console=console) as bar:
+            task = bar.add_task("evaluating", total=len(dataset))
+            found = _evaluate(opened, dataset, device, workers, images, lambda count: bar.advance(task, count))
+    if as_json:
+        extremes = {name: [one._asdict() for one in ranked] for name, ranked in found.extremes.items()}
+        result = {
+            "model": str(model), "data": data, "split": dataset.split, "images": found.total,
+            "score": found.score.name, "metrics": for_json(found.metrics), **extremes,
+        }  # fmt: skip
+        click.echo(json.dumps(result))
+        return
+    console.print(f"{model}: {found.total} images of {data}")
+    for table in tables(found.metrics, console.width):
+        console.print(table)
+    for name, ranked in found.extremes.items():
+        listed = ", ".join(f"{one.name} {one.score:.3f}" for one in ranked)
+        console.print(f"{name} by {found.score.name}: {listed}", soft_wrap=True)
+    if images is not None:
+        console.print(f"ground truth and prediction of every image: {images}")
+
+
+def _open_data(data: str, root: Path | None, limit: int, task: Task, model: Path) -> DenseDataset:
+    """The dataset, which must have the model's task."""
+    from fastnas.data import open_dataset
+    from fastnas.train.settings import limited
+
     name, _, split = data.partition(":")
-    dataset = limited(open_dataset(name, root, split or "val", kind), limit)
-    if dataset.task != subject.task:
+    dataset = limited(open_dataset(name, root, split or "val", task.kind), limit)
+    if dataset.task != task:
         raise FastnasError(
-            f"{model} predicts {kind} with {subject.task.outputs} outputs, but {data} has {dataset.task.kind} with "
+            f"{model} predicts {task.kind} with {task.outputs} outputs, but {data} has {dataset.task.kind} with "
             f"{dataset.task.outputs}, or others of the same number: evaluate it on the data it was trained for"
         )
-    head, predict = head_for(subject.task), subject.predict
+    return dataset
+
+
+def _averaged(opened: OpenPredictor, flip: bool | None, scales: tuple[float, ...], model: Path) -> Predictor:
+    """The predictor, averaged over scales and mirror images as the options say."""
+    from fastnas.tasks.registry import head_for
+    from fastnas.train.evaluate import at_scales, flipped
+
+    predict, kind = opened.predict, opened.task.kind
     if scales != (1.0,):
         if kind != "segmentation":
             raise FastnasError(f"--scales is for segmentation, and {model} predicts {kind}")
         predict = at_scales(predict, scales)
     if flip if flip is not None else kind == "pose":
-        predict = flipped(predict, head)
+        predict = flipped(predict, head_for(opened.task))
+    return predict
 
-    console = Console(highlight=False, stderr=as_json)
-    judged: list[Judged] = []
-    bar = Progress(*Progress.get_default_columns(), console=console)
-    evaluating = bar.add_task("evaluating", total=len(dataset))
+
+def _evaluate(
+    opened: OpenPredictor,
+    dataset: DenseDataset,
+    device: torch.device,
+    workers: int,
+    images: Path | None,
+    advance: Callable[[int], object],
+) -> Evaluation:
+    """Metrics over the dataset and the score of each image; with `images`, a file for each in that folder."""
+    from fastnas.tasks.registry import head_for
+    from fastnas.train.evaluate import evaluate, image_scores, images_of
+
+    head = head_for(opened.task)
+    scores: list[ImageScore] = []
 
     def watch(batch: Batch, logits: Tensor) -> None:
-        for i, image_name in enumerate(batch["name"]):
-            one = {key: value[i : i + 1] for key, value in batch.items()}
-            judged.append(Judged(image_name, _score(head, one, logits[i : i + 1])))
-            if pictures is not None:
-                _save_picture(pictures / f"{image_name.replace('/', '_')}.png", head, one, logits[i : i + 1])
-            bar.advance(evaluating)
+        scores.extend(image_scores(head, batch, logits))
+        if images is not None:
+            for name, one, output in images_of(batch, logits):
+                _save_image(images / f"{name.replace('/', '_')}.png", head, one, output, opened.normalisation)
+        advance(len(logits))
 
-    with bar:
-        metrics = evaluate(predict, dataset, size or subject.size, device, workers=workers, watch=watch)
-    values = metrics.compute()
-    score = head.score(values)
-    ranked = sorted(
-        (one for one in judged if not math.isnan(one.score)), key=lambda one: one.score, reverse=score.higher_is_better
-    )
-    best, worst = ranked[:EXTREMES], ranked[::-1][:EXTREMES]
-    if as_json:
-        result = {
-            "model": str(model), "data": data, "split": dataset.split, "images": len(dataset), "score": score.name,
-            "metrics": for_json(values),
-            "best": [one._asdict() for one in best], "worst": [one._asdict() for one in worst],
-        }  # fmt: skip
-        click.echo(json.dumps(result))
-        return
-    console.print(f"{model}: {len(dataset)} images of {data}")
-    for table in tables(values, console.width):
-        console.print(table)
-    for title, extremes in (("best", best), ("worst", worst)):
-        listed = ", ".join(f"{one.name} {one.score:.3f}" for one in extremes)
-        console.print(f"{title} by {score.name}: {listed}", soft_wrap=True)
-    if pictures is not None:
-        console.print(f"truth and prediction of every image: {pictures}")
+    metrics = evaluate(
+        opened.predict, dataset, opened.size, device,
+        normalisation=opened.normalisation, workers=workers, watch=watch,
+    ).compute()  # fmt: skip
+    score = head.score(metrics)
+    labelled = (one for one in scores if not math.isnan(one.score))
+    ranked = sorted(labelled, key=lambda one: one.score, reverse=score.higher_is_better)
+    return Evaluation(metrics, score, ranked, len(dataset))
 
 
 def tables(values: dict[str, float], width: int) -> list[Table]:
-    """Figures as the paper prints them: the overall ones in a row, then a row of classes or joints for each.
+    """Metrics as the paper prints them: the overall ones in a row, then a row of classes or joints for each.
 
     Args:
         values: of `Metrics.compute`; `iou/car` is in row `iou`, column `car`.
@@ -182,28 +236,21 @@ def _table(names: list[str], rows: dict[str, dict[str, float]], columns: list[st
     for column in columns:
         table.add_column(column, justify="right")
     for name in names:
-        cells = [_figure(rows[name].get(column, math.nan)) for column in columns]
+        cells = [_cell(rows[name].get(column, math.nan)) for column in columns]
         table.add_row(*([name] if any(names) else []), *cells)
     return table
 
 
-def _figure(value: float) -> str:
+def _cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
-def _score(head: TaskHead, one: Batch, logits: Tensor) -> float:
-    """The score of a single image, NaN if it has no label."""
-    metrics = head.metrics()
-    metrics.update(logits, one)
-    return head.score(metrics.compute()).value
-
-
-def _save_picture(path: Path, head: TaskHead, one: dict[str, Any], logits: Tensor) -> None:
-    """The truth beside the prediction."""
+def _save_image(path: Path, head: TaskHead, one: Batch, logits: Tensor, normalisation: Normalisation) -> None:
+    """The ground truth beside the prediction, as PNG."""
     from fastnas.jetson.files import atomic_path
     from fastnas.train.run_log import tile, truth_and_prediction
 
     sample = {key: value[0].cpu() if hasattr(value, "cpu") else value[0] for key, value in one.items()}
-    pictures = truth_and_prediction(head, sample, logits.cpu())
+    drawn = truth_and_prediction(head, sample, logits.cpu(), normalisation)
     with atomic_path(path) as temporary:
-        tile([(picture,) for picture in pictures]).save(temporary, format="PNG")
+        tile([(each,) for each in drawn]).save(temporary, format="PNG")

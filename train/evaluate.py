@@ -1,4 +1,4 @@
-"""A predictor on a dataset: the task's metrics, and how well each image went.
+"""Evaluation of a predictor on a dataset.
 
 A `Predictor` is any function from normalised images [N, 3, H, W] to logits [N, K, h, w]: a network in evaluation mode,
 the same at several scales, or a deployed artifact.
@@ -9,13 +9,15 @@ Shapes: N batch, K outputs, H and W the input's sides, h and w the output's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import eval_transform
+from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks import Pose
 from fastnas.tasks.base import Batch, Metrics, TaskHead, flip_test, upsample
 from fastnas.tasks.registry import head_for
@@ -34,6 +36,7 @@ def evaluate(
     size: tuple[int, int],
     device: torch.device,
     *,
+    normalisation: Normalisation = IMAGENET,
     workers: int = 0,
     rank: int = 0,
     world: int = 1,
@@ -42,16 +45,17 @@ def evaluate(
     """The task's metrics over a dataset.
 
     Args:
-        predict: what is judged.
+        predict: what is evaluated.
         dataset: with labels.
         size: input (H, W) of people's crops; other images keep theirs.
         device: where the predictor takes its images.
+        normalisation: in which it takes them.
         workers: loader processes.
         rank, world: count every `world`-th sample from `rank` on, to be merged with the other processes' metrics.
-        watch: is shown each batch and its logits, on the device.
+        watch: called with each batch and its logits, on the device.
     """
     batch_size = PEOPLE if isinstance(dataset.task, Pose) else 1
-    transform = eval_transform(dataset.task, size, multiple=MULTIPLE)
+    transform = eval_transform(dataset.task, size, multiple=MULTIPLE, normalisation=normalisation)
     metrics = head_for(dataset.task).metrics()
     with torch.inference_mode():
         for batch in eval_loader(dataset, transform, batch_size, workers, rank, world):
@@ -61,6 +65,27 @@ def evaluate(
             if watch is not None:
                 watch(moved, logits)
     return metrics
+
+
+class ImageScore(NamedTuple):
+    """The score of one image by its name."""
+
+    name: str
+    score: float
+
+
+def image_scores(head: TaskHead, batch: Batch, logits: Tensor) -> Iterator[ImageScore]:
+    """The score of each image of a batch alone, NaN where it has no label."""
+    for name, one, output in images_of(batch, logits):
+        metrics = head.metrics()
+        metrics.update(output, one)
+        yield ImageScore(name, head.score(metrics.compute()).value)
+
+
+def images_of(batch: Batch, logits: Tensor) -> Iterator[tuple[str, Batch, Tensor]]:
+    """The images of a batch as batches of one: name, labels and logits."""
+    for i, name in enumerate(batch["name"]):
+        yield name, {key: value[i : i + 1] for key, value in batch.items()}, logits[i : i + 1]
 
 
 def flipped(predict: Predictor, head: TaskHead) -> Predictor:
@@ -86,7 +111,7 @@ def at_scales(predict: Predictor, scales: Sequence[float]) -> Predictor:
 
 
 def for_json(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures with None for NaN, which JSON does not have."""
+    """Metrics with None for NaN, which JSON does not have."""
     return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 

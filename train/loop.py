@@ -260,6 +260,7 @@ class Trainer:
 
         metrics = evaluate(
             predict, self.val, self.recipe.val_size, fabric.device,
+            normalisation=self.raw.encoder.normalisation,
             workers=self.options.workers, rank=fabric.global_rank, world=fabric.world_size,
         )  # fmt: skip
         if fabric.world_size > 1:
@@ -318,14 +319,15 @@ class Trainer:
     def _loader(self, phase: Phase) -> tuple[DataLoader[Any], EpochBatches]:
         recipe, options, fabric = self.recipe, self.options, self.fabric
         parts = [self.data(name) for name in phase.data]
+        task = self.spec.task
         for part in parts:
-            if part.task != self.spec.task:
-                raise FastnasError(
-                    f"{part.name} has the task {_brief(part.task)}, but the model has {_brief(self.spec.task)}"
-                )
+            if part.task != task:
+                has = f"{part.name} has the task {part.task.kind} with {part.task.outputs} outputs"
+                raise FastnasError(f"{has}, but the model has {task.kind} with {task.outputs} outputs")
         transform = train_transform(
-            self.spec.task, recipe.crop, scale=recipe.scale, rotation=recipe.rotation, mirror=recipe.mirror
-        )
+            task, recipe.crop, scale=recipe.scale, rotation=recipe.rotation, mirror=recipe.mirror,
+            normalisation=self.raw.encoder.normalisation,
+        )  # fmt: skip
         samples = SeededSamples(parts, transform, options.seed)
         batches = EpochBatches(len(samples), recipe.batch, options.seed, fabric.global_rank, fabric.world_size)
         return train_loader(samples, batches, options.workers), batches
@@ -343,7 +345,3 @@ def _optimiser(part: nn.Module, how: Optimiser) -> torch.optim.Optimizer:
     if how.kind == "sgd":
         return torch.optim.SGD(parameters, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     return torch.optim.Adam(parameters, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
-
-
-def _brief(task: Any) -> str:
-    return f"{task.kind} with {task.outputs} outputs"

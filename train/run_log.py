@@ -1,8 +1,9 @@
-"""What a run leaves for people: a line per epoch, a CSV, TensorBoard, curves, and pictures of the same samples."""
+"""The log of a run: a line per epoch, a CSV, TensorBoard's events, curves, and predictions for the same samples."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +15,37 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
-from fastnas.data import DenseDataset
 from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.events import EventWriter
 from fastnas.jetson.files import atomic_path
+from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks.base import Pixels, TaskHead
-from fastnas.train.loop import Observer, Progress, Row
+from fastnas.train.loop import Observer, Progress, Row, Trainer
 
-PICTURES = 4
+SAMPLES = 4
 
 
 class RunLog(Observer):
-    """The observer of a run that people watch.
+    """Logs a run to the terminal and to its folder: `epochs.csv`, `curves.png`, `images/` and TensorBoard's events.
 
     Args:
-        folder: of the run; `epochs.csv`, `curves.png`, `pictures/` and TensorBoard's events go there.
+        folder: of the run.
         console: where lines and the progress bar go.
-        head: draws predictions.
-        val: its first samples are the ones shown.
-        val_size: input size for pose.
-        epochs: length of the run.
-        progress: how far it is already.
+        trainer: of the run, which may be a resumed one. Samples of its validation data are shown with predictions.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        console: Console,
-        head: TaskHead,
-        val: DenseDataset,
-        val_size: tuple[int, int],
-        epochs: int,
-        progress: Progress,
-    ) -> None:
-        self.folder, self.console, self.head, self.epochs = folder, console, head, epochs
-        self.rows = list(progress.rows)
+    def __init__(self, folder: Path, console: Console, trainer: Trainer) -> None:
+        self.folder, self.console, self.head = folder, console, trainer.head
+        self.epochs, self.rows = trainer.recipe.epochs, list(trainer.progress.rows)
         self.writer = EventWriter(folder)
-        transform = eval_transform(val.task, val_size, multiple=32)
-        chosen = np.linspace(0, len(val) - 1, min(PICTURES, len(val))).astype(int).tolist()
+        val, self.normalisation = trainer.val, trainer.raw.encoder.normalisation
+        transform = eval_transform(val.task, trainer.recipe.val_size, multiple=32, normalisation=self.normalisation)
+        chosen = np.linspace(0, len(val) - 1, min(SAMPLES, len(val))).astype(int).tolist()
         self.samples = [transform(val[i]) for i in chosen]
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        # Time left is judged by the last ten minutes, so that evaluations count too.
+        # Time left is estimated from the last ten minutes, so that evaluations count too.
         self.bar = Bar(*columns, console=console, speed_estimate_period=600)
-        self.task = self.bar.add_task("training", total=epochs, completed=progress.epoch)
+        self.task = self.bar.add_task("training", total=self.epochs, completed=trainer.progress.epoch)
 
     def __enter__(self) -> RunLog:
         self.bar.start()
@@ -76,7 +65,7 @@ class RunLog(Observer):
         self.writer.add_scalar("loss/batch", loss, progress.updates)
 
     def epoch(self, row: Row, network: nn.Module) -> None:
-        """Write the row everywhere, and new pictures."""
+        """Write the row everywhere, and new images."""
         self.rows.append(row)
         epoch, score = int(row["epoch"]), self.head.score(row)
         self.console.print(
@@ -88,30 +77,33 @@ class RunLog(Observer):
         self.writer.flush()
         write_csv(self.folder / "epochs.csv", self.rows)
         draw_curves(self.folder / "curves.png", self.rows, score.name)
-        self._pictures(epoch, network)
+        self._images(epoch, network)
 
-    def _pictures(self, epoch: int, network: nn.Module) -> None:
-        """The truth above the prediction, a column for each sample."""
+    def _images(self, epoch: int, network: nn.Module) -> None:
+        """The ground truth above the prediction, a column for each sample."""
         device = next(network.parameters()).device
         columns = []
         for sample in self.samples:
             with torch.inference_mode():
                 logits = network.eval()(sample["image"][None].to(device)).float().cpu()
-            columns.append(truth_and_prediction(self.head, sample, logits))
-        path = self.folder / "pictures" / f"epoch_{epoch:04d}.png"
+            columns.append(truth_and_prediction(self.head, sample, logits, self.normalisation))
+        path = self.folder / "images" / f"epoch_{epoch:04d}.png"
         with atomic_path(path) as temporary:
             tile(columns).save(temporary, format="PNG")
 
 
-def truth_and_prediction(head: TaskHead, sample: dict[str, Any], logits: Tensor) -> tuple[Pixels, Pixels]:
+def truth_and_prediction(
+    head: TaskHead, sample: Mapping[str, Any], logits: Tensor, normalisation: Normalisation = IMAGENET
+) -> tuple[Pixels, Pixels]:
     """Both drawn on their image, without its padding.
 
     Args:
         head: of the task.
         sample: transformed for evaluation.
         logits: of it, [1, K, h, w].
+        normalisation: of its image.
     """
-    image = denormalise(sample["image"])
+    image = denormalise(sample["image"], normalisation)
     height, width = image.shape[-2:]
     truth, prediction = head.truth(sample), head.decode(logits, (height, width))[0]
     if "content" in sample:
@@ -121,7 +113,7 @@ def truth_and_prediction(head: TaskHead, sample: dict[str, Any], logits: Tensor)
 
 
 def tile(columns: list[tuple[Any, ...]]) -> Image.Image:
-    """Pictures uint8 [h, w, 3] side by side, the members of a tuple below each other; white where sizes differ."""
+    """Images uint8 [h, w, 3] side by side, the members of a tuple below each other; white where sizes differ."""
     gap = 6
     width = sum(max(p.shape[1] for p in column) + gap for column in columns)
     height = max(sum(p.shape[0] + gap for p in column) for column in columns)
@@ -129,9 +121,9 @@ def tile(columns: list[tuple[Any, ...]]) -> Image.Image:
     x = 0
     for column in columns:
         y = 0
-        for picture in column:
-            sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-            y += picture.shape[0] + gap
+        for image in column:
+            sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
+            y += image.shape[0] + gap
         x += max(p.shape[1] for p in column) + gap
     return Image.fromarray(sheet)
 

@@ -1,4 +1,4 @@
-"""Teachers for distillation: a model file of ours, a baseline, torchvision's segmentation models, or an ONNX file."""
+"""Teachers for knowledge distillation: a model file, torchvision's segmentation models, or an ONNX file."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ import torch
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError, MissingPackage
+from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks import Task
 from fastnas.train.evaluate import Predictor
 
 
-def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int, int]) -> Predictor:
-    """A function from normalised images [N, 3, H, W] to logits [N, K, h, w].
+def load_teacher(
+    source: str,
+    task: Task,
+    device: torch.device,
+    size: tuple[int, int],
+    normalisation: Normalisation = IMAGENET,
+) -> Predictor:
+    """A function from the student's images [N, 3, H, W] to logits [N, K, h, w].
 
     Args:
         source: `MODEL.safetensors`; `torchvision/NAME` with that library's own weights; or `MODEL.onnx`, whose input is
-            the normalised image and whose first output the logits.
+            the image with ImageNet's normalisation and whose first output the logits.
         task: the teacher must have as many outputs.
         device: where the images are.
         size: (H, W) of the training crops, tried on a blank image.
+        normalisation: of the images; a teacher that was trained with another one gets them converted.
 
     Raises:
         FastnasError: there is no such teacher, it has another number of outputs, or does not take such images.
     """
+    own = IMAGENET
     if source.endswith(".safetensors"):
         from fastnas.models.checkpoint import load_model
 
@@ -34,12 +43,15 @@ def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int,
                 f"teacher {source} has another task: {model.spec.task.kind}, {model.spec.task.outputs} outputs"
             )
         teacher: Predictor = _frozen(model.network, device)
+        own = model.network.encoder.normalisation
     elif source.startswith("torchvision/"):
         teacher = _torchvision(source.removeprefix("torchvision/"), device)
     elif source.endswith(".onnx"):
         teacher = _onnx(Path(source))
     else:
         raise FastnasError(f"teacher {source!r} is not a .safetensors or .onnx file, nor torchvision/NAME")
+    if own != normalisation:
+        teacher = _converted(teacher, normalisation, own, device)
     with torch.inference_mode():
         logits = teacher(torch.zeros(1, 3, *size, device=device))
     if logits.ndim != 4 or logits.shape[1] != task.outputs:
@@ -51,6 +63,12 @@ def load_teacher(source: str, task: Task, device: torch.device, size: tuple[int,
 
 def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device).eval().requires_grad_(False)
+
+
+def _converted(teacher: Predictor, given: Normalisation, own: Normalisation, device: torch.device) -> Predictor:
+    """The teacher on images of another normalisation than its own."""
+    scale, shift = (torch.tensor(values, device=device)[:, None, None] for values in given.conversion(own))
+    return lambda images: teacher(images * scale + shift)
 
 
 def _torchvision(name: str, device: torch.device) -> Predictor:

@@ -22,7 +22,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from fastnas.errors import FastnasError
-from fastnas.normalisation import MEAN, STD
+from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks import IGNORE, Pose, Task
 
 Tensors = dict[str, Any]
@@ -38,6 +38,7 @@ def train_transform(
     scale: tuple[float, float] = (0.5, 2.0),
     rotation: float = 0.0,
     mirror: bool = True,
+    normalisation: Normalisation = IMAGENET,
 ) -> v2.Transform:
     """The random transform of training samples, to `size` (H, W): see `ScaleCrop` and `PersonCrop`.
 
@@ -47,6 +48,7 @@ def train_transform(
         scale: the range of zoom factors, sampled uniformly.
         rotation: largest rotation either way, degrees (pose alone).
         mirror: mirror every second sample.
+        normalisation: the encoder's.
     """
     if isinstance(task, Pose):
         crop: v2.Transform = PersonCrop(task, size, scale=scale, rotation=rotation, mirror=mirror)
@@ -54,10 +56,16 @@ def train_transform(
         raise FastnasError(f"only pose samples can be rotated: set rotation to 0 for {task.kind}")
     else:
         crop = ScaleCrop(size, scale=scale, mirror=mirror)
-    return v2.Compose([crop, *to_network()])
+    return v2.Compose([crop, *to_network(normalisation)])
 
 
-def eval_transform(task: Task, size: tuple[int, int] | None = None, *, multiple: int = 1) -> v2.Transform:
+def eval_transform(
+    task: Task,
+    size: tuple[int, int] | None = None,
+    *,
+    multiple: int = 1,
+    normalisation: Normalisation = IMAGENET,
+) -> v2.Transform:
     """The fixed transform of evaluation: a pose's person is cropped to `size`, other images are only padded.
 
     Args:
@@ -65,19 +73,21 @@ def eval_transform(task: Task, size: tuple[int, int] | None = None, *, multiple:
         size: the network's input (H, W) for pose.
         multiple: pad the others right and below until both sides are multiples of this; 512 brings every Pascal VOC
             image to 512x512, so that they can share a batch.
+        normalisation: the encoder's.
     """
     if not isinstance(task, Pose):
-        return v2.Compose([PadToMultiple(multiple), *to_network()])
+        return v2.Compose([PadToMultiple(multiple), *to_network(normalisation)])
     if size is None:
         raise FastnasError("a pose is evaluated on crops of one size: give it, such as (256, 256)")
-    return v2.Compose([PersonCrop(task, size, scale=(1.0, 1.0), rotation=0.0, mirror=False), *to_network()])
+    crop = PersonCrop(task, size, scale=(1.0, 1.0), rotation=0.0, mirror=False)
+    return v2.Compose([crop, *to_network(normalisation)])
 
 
 class ScaleCrop(v2.Transform):
     """Zoom by a random factor, mirror at random, and cut out a crop; where the image is smaller, it is padded.
 
-    Padding is the mean colour, ignored in masks and missing in depths. Depths are divided by the zoom factor: for a
-    camera of fixed focal length, what appears twice as large stands at half the distance.
+    Padding has ImageNet's mean colour, is ignored in masks and missing in depths. Depths are divided by the zoom
+    factor: for a camera of fixed focal length, what appears twice as large stands at half the distance.
     """
 
     def __init__(self, size: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0), mirror: bool = True) -> None:
@@ -157,13 +167,14 @@ class PadToMultiple(v2.Transform):
 def warp(sample: Tensors, matrix: Matrix, size: tuple[int, int], mirror: Sequence[int] = ()) -> Tensors:
     """A copy of `sample` with everything in it moved by a similarity `matrix` (old to new pixels) onto `size` (H, W).
 
-    What comes from outside the old image has the mean colour, is ignored in the mask and missing in the depth. A matrix
-    that mirrors also reorders the joints by `mirror` (`Pose.mirror`). The new sample also has `to_image`, float32
-    [2, 3]: from its pixels to those of the image as loaded, in which `head_size` and `area` are measured and stay.
+    What comes from outside the old image has ImageNet's mean colour, is ignored in the mask and missing in the
+    depth. A matrix that mirrors also reorders the joints by `mirror` (`Pose.mirror`). The new sample also has
+    `to_image`, float32 [2, 3]: from its pixels to those of the image as loaded, in which `head_size` and `area` are
+    measured and stay.
     """
     moved = dict(sample)
     determinant = float(np.linalg.det(matrix[:2, :2]))
-    moved["image"] = tv_tensors.Image(_resample(sample["image"], matrix, size, [255 * mean for mean in MEAN]))
+    moved["image"] = tv_tensors.Image(_resample(sample["image"], matrix, size, [255 * mean for mean in IMAGENET.mean]))
     if "mask" in sample:
         moved["mask"] = tv_tensors.Mask(_resample(sample["mask"], matrix, size, IGNORE))
     if "depth" in sample:
@@ -211,9 +222,9 @@ def collate(samples: Sequence[Tensors]) -> Tensors:
     return batch
 
 
-def denormalise(image: Tensor) -> Tensor:
+def denormalise(image: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
     """The uint8 RGB image [..., 3, H, W] that was normalised to `image`."""
-    mean, std = image.new_tensor(MEAN)[:, None, None], image.new_tensor(STD)[:, None, None]
+    mean, std = (image.new_tensor(values)[:, None, None] for values in normalisation)
     return ((image * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -222,10 +233,10 @@ def worker_init(_worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def to_network() -> list[v2.Transform]:
-    """uint8 RGB to float32 of ImageNet's mean 0 and deviation 1; labels stay as they are."""
+def to_network(normalisation: Normalisation = IMAGENET) -> list[v2.Transform]:
+    """uint8 RGB to normalised float32; labels stay as they are."""
     to_float = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)
-    return [to_float, v2.Normalize(MEAN, STD)]
+    return [to_float, v2.Normalize(*normalisation)]
 
 
 def _resample(pixels: Tensor, matrix: Matrix, size: tuple[int, int], outside: float | list[float]) -> Tensor:

@@ -105,7 +105,7 @@ def plan(out: Path, sizes: Sizes) -> list[Stage]:
 
     def evaluate(task: str) -> list[str | Path]:
         model, drawings = out / "train" / task / FILE_NAME, out / "pictures" / task
-        return ["eval", model, "--limit", f"{sizes.val_samples}", "--pictures", drawings, "--json"]
+        return ["eval", model, "--limit", f"{sizes.val_samples}", "--images", drawings, "--json"]
 
     def export(task: str) -> list[str | Path]:
         # A minute of training leaves pose too rough for INT8's accuracy check; the benchmark needs segmentation alone.

@@ -14,7 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError, first_line
-from fastnas.normalisation import MEAN, STD
+from fastnas.normalisation import IMAGENET, Normalisation
 
 STRIDES = (4, 8, 16, 32)
 ENCODERS = ["mobilenet_v2", "resnet50", "resnet101", "resnet152"]
@@ -27,7 +27,7 @@ class Encoder(nn.Module):
     Attributes:
         channels: C_i of the feature maps, shallow to deep.
         strides: s_i.
-        mean, std: of the input's normalisation, RGB in 0..1: ImageNet's, for every encoder.
+        mean, std: of the input's normalisation, RGB in 0..1: ImageNet's, unless an own encoder sets others.
     """
 
     def __init__(self, stages: Sequence[nn.Module], channels: Sequence[int]) -> None:
@@ -35,8 +35,12 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.channels = tuple(channels)
         self.strides: tuple[int, ...] = STRIDES
-        self.mean = MEAN
-        self.std = STD
+        self.mean, self.std = IMAGENET
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How images are normalised for this encoder, in training, search, evaluation and export."""
+        return Normalisation(self.mean, self.std)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[N, 3, H, W] -> the features."""
@@ -131,11 +135,11 @@ class _TimmEncoder(Encoder):
 
     def __init__(self, backbone: Any) -> None:
         super().__init__([backbone], backbone.feature_info.channels())
-        own = [tuple(backbone.pretrained_cfg[key]) for key in ("mean", "std")]
-        self.usual = own == [MEAN, STD]
-        own_mean, own_std, mean, std = (torch.tensor(values)[:, None, None] for values in (*own, MEAN, STD))
-        self.register_buffer("scale", std / own_std, persistent=False)
-        self.register_buffer("shift", (mean - own_mean) / own_std, persistent=False)
+        own = Normalisation(*(tuple(backbone.pretrained_cfg[key]) for key in ("mean", "std")))
+        self.usual = own == IMAGENET
+        scale, shift = (torch.tensor(values)[:, None, None] for values in IMAGENET.conversion(own))
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         if not self.usual:

@@ -11,6 +11,7 @@ from fastnas.data import open_dataset
 from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.split import meta_split
 from fastnas.data.transforms import ScaleCrop, Tensors, eval_transform, to_network, train_transform, warp
+from fastnas.normalisation import Normalisation
 from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Pose, Task
 from fastnas.train.settings import limited
@@ -95,15 +96,17 @@ class _Central(v2.Transform):
         return warp(sample, matrix, (self.crop, self.crop))
 
 
-def train_crop(task: Task, crop: int, short_side: int, scale: tuple[float, float]) -> v2.Transform:
+def train_crop(
+    task: Task, crop: int, short_side: int, scale: tuple[float, float], normalisation: Normalisation
+) -> v2.Transform:
     """The random transform of meta-train; a pose is cropped around its person instead, `crop` a side."""
     if isinstance(task, Pose):
-        return train_transform(task, (crop, crop), scale=scale)
-    return v2.Compose([_Zoomed(crop, short_side, scale), *to_network()])
+        return train_transform(task, (crop, crop), scale=scale, normalisation=normalisation)
+    return v2.Compose([_Zoomed(crop, short_side, scale), *to_network(normalisation)])
 
 
-def val_crop(task: Task, crop: int, short_side: int) -> v2.Transform:
+def val_crop(task: Task, crop: int, short_side: int, normalisation: Normalisation) -> v2.Transform:
     """The fixed transform of meta-val: the middle of the image."""
     if isinstance(task, Pose):
-        return eval_transform(task, (crop, crop))
-    return v2.Compose([_Central(crop, short_side), *to_network()])
+        return eval_transform(task, (crop, crop), normalisation=normalisation)
+    return v2.Compose([_Central(crop, short_side), *to_network(normalisation)])

@@ -153,12 +153,15 @@ def content_key(encoder: Encoder, data: DenseDataset, settings: Mapping[str, Any
     Data is recognised by its task, its length and the content of eight samples spread over it.
 
     Args:
-        encoder: its weights count.
+        encoder: its weights and its normalisation count.
         data: the images, before their transform.
         settings: everything else, as plain values.
     """
     digest = hashlib.sha256()
-    values = {"format": FORMAT, "task": data.task.to_dict(), "data": data.name, "count": len(data), **settings}
+    values = {
+        "format": FORMAT, "task": data.task.to_dict(), "data": data.name, "count": len(data),
+        "normalisation": encoder.normalisation, **settings,
+    }  # fmt: skip
     digest.update(json.dumps(values, sort_keys=True).encode())
     digest.update(weights_hash(encoder).encode())
     for i in sorted({i * (len(data) - 1) // 7 for i in range(8)}):

@@ -152,7 +152,8 @@ class Evaluator:
             network.encoder.parameters(), how.encoder_lr, how.encoder_momentum, weight_decay=how.weight_decay
         )
         update = self._update(network, [self._adam(decoder), encoder_sgd], how.polyak_stage2)
-        crop = train_crop(task, how.stage2_crop, how.stage2_short_side, (how.scale_low, how.scale_high))
+        scale = (how.scale_low, how.scale_high)
+        crop = train_crop(task, how.stage2_crop, how.stage2_short_side, scale, self.encoder.normalisation)
         samples = SeededSamples([self.images.train], crop, derived_seed(seed, 2))
         batches = EpochBatches(len(samples), min(how.stage2_batch, len(samples)), derived_seed(seed, 3))
         network.train()
@@ -206,7 +207,7 @@ class Evaluator:
         """The reward of a network on the images of meta-val."""
         network.eval()
         metrics, how, task = self.head.metrics(), self.settings, self.images.task
-        crop = val_crop(task, how.stage2_crop, how.stage2_short_side)
+        crop = val_crop(task, how.stage2_crop, how.stage2_short_side, self.encoder.normalisation)
         with torch.inference_mode():
             for batch in self._loaded(eval_loader(self.images.val, crop, VALIDATION_BATCH, self.workers)):
                 (logits,) = self._logits(network, batch["image"])

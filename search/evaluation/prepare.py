@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torchvision.transforms import v2
 
 from fastnas.data.base import DenseDataset
@@ -17,6 +16,7 @@ from fastnas.search.evaluation.data import SearchImages, open_images, train_crop
 from fastnas.search.evaluation.encoder_cache import CPU, Features, content_key, stored_features
 from fastnas.search.evaluation.evaluator import Evaluator
 from fastnas.search.settings import SearchSettings
+from fastnas.train.evaluate import Predictor
 from fastnas.train.loaders import SeededSamples, derived_seed
 from fastnas.train.settings import limited
 
@@ -75,9 +75,10 @@ def _features(
     crop: v2.Transform
     if split == "train":
         data, views = limited(data, how.stage1_images), how.stage1_views
-        crop = train_crop(task, how.stage1_crop, how.stage1_short_side, (how.scale_low, how.scale_high))
+        scale = (how.scale_low, how.scale_high)
+        crop = train_crop(task, how.stage1_crop, how.stage1_short_side, scale, encoder.normalisation)
     else:
-        views, crop = 1, val_crop(task, how.stage1_crop, how.stage1_short_side)
+        views, crop = 1, val_crop(task, how.stage1_crop, how.stage1_short_side, encoder.normalisation)
     settings_of_crops = {
         "split": split, "seed": settings.seed, "views": views, "crop": how.stage1_crop,
         "short_side": how.stage1_short_side, "scale": [how.scale_low, how.scale_high], "encoder": how.encoder,
@@ -97,19 +98,19 @@ def _features(
         encoder,
         crops(),
         count,
-        teacher=_teacher(settings, data, device) if split == "train" else None,
+        teacher=_teacher(settings, data, encoder, device) if split == "train" else None,
         device=device,
         progress=lambda done, count: notify(f"encoder outputs of meta-{split}", done, count),
     )
 
 
-def _teacher(settings: SearchSettings, data: DenseDataset, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+def _teacher(settings: SearchSettings, data: DenseDataset, encoder: Encoder, device: torch.device) -> Predictor | None:
     how = settings.evaluation
     if not (how.distillation and how.teacher):
         return None
     from fastnas.train.teacher import load_teacher
 
-    return load_teacher(how.teacher, data.task, device, (how.stage1_crop, how.stage1_crop))
+    return load_teacher(how.teacher, data.task, device, (how.stage1_crop, how.stage1_crop), encoder.normalisation)
 
 
 def _file_stamp(source: str) -> str:

@@ -42,9 +42,10 @@ def warmed_up(
     how = settings.evaluation
     about: list[object] = [settings.data, settings.root, settings.task, settings.images, settings.seed, how.encoder]
     about += [how.validation_share, how.stage1_crop, how.stage1_short_side, STEPS, BATCH, LEARNING_RATE]
+    encoder = make_encoder(how.encoder)
+    about += encoder.normalisation
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
     path = cache / "encoders" / f"{key}.safetensors"
-    encoder = make_encoder(how.encoder)
     if not path.is_file():
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -67,7 +68,8 @@ def _train(
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
     update = WeightUpdate(network, [(optimiser, 0.0)])
-    crop = train_crop(images.task, how.stage1_crop, how.stage1_short_side, (how.scale_low, how.scale_high))
+    scale = (how.scale_low, how.scale_high)
+    crop = train_crop(images.task, how.stage1_crop, how.stage1_short_side, scale, encoder.normalisation)
     samples = SeededSamples([images.train], crop, settings.seed)
     batches = EpochBatches(len(samples), min(BATCH, len(samples)), settings.seed)
     network.train()

@@ -19,7 +19,7 @@ from fastnas.data.transforms import (
     warp,
 )
 from fastnas.errors import FastnasError
-from fastnas.normalisation import MEAN, STD
+from fastnas.normalisation import IMAGENET
 from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
 
 BODY = Pose(
@@ -198,8 +198,8 @@ def test_evaluation_changes_no_pixel():
 def test_normalisation_is_imagenets():
     image = eval_transform(CLASSES)(scene())["image"]
     for channel in range(3):
-        assert image[channel].max() == pytest.approx((1 - MEAN[channel]) / STD[channel], abs=1e-5)
-        assert image[channel].min() == pytest.approx(-MEAN[channel] / STD[channel], abs=1e-5)
+        assert image[channel].max() == pytest.approx((1 - IMAGENET.mean[channel]) / IMAGENET.std[channel], abs=1e-5)
+        assert image[channel].min() == pytest.approx(-IMAGENET.mean[channel] / IMAGENET.std[channel], abs=1e-5)
 
 
 def test_a_seed_repeats_a_sample():

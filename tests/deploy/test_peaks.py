@@ -31,7 +31,7 @@ from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
 from fastnas.tasks import Depth
 from fastnas.tasks.pose import gaussians
-from fastnas.train.predictors import open_subject
+from fastnas.train.predictors import open_predictor
 from tests.helpers.deploy_toys import image, toy_network, unsettled
 
 JOINTS = 7
@@ -123,8 +123,9 @@ def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:
     assert joints[1].shape == (16, 3)
     np.testing.assert_allclose(joints[1], joints[0], atol=1e-4)
     assert loaded.sidecar.parity["model.onnx"]["agreement"] == 1
-    with pytest.raises(FastnasError, match="gives joints, and metrics need heatmaps"):
-        open_subject(made.folder, "fp32", torch.device("cpu"))
+    unmeasurable = pytest.raises(FastnasError, match="gives joints, and metrics need heatmaps")
+    with unmeasurable, open_predictor(made.folder, "fp32", torch.device("cpu")):
+        pass
 
 
 def test_a_peak_at_the_wrong_place_is_found(network: Network) -> None:

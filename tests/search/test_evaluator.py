@@ -18,6 +18,7 @@ from fastnas.models.decoder import Decoder
 from fastnas.models.encoder import make_encoder
 from fastnas.models.genotype import Genotype
 from fastnas.models.zoo import ZOO
+from fastnas.normalisation import IMAGENET
 from fastnas.search.evaluation import evaluator as module
 from fastnas.search.evaluation import warmup
 from fastnas.search.evaluation.data import open_images, train_crop, val_crop
@@ -54,7 +55,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(cache: Path, task: str = "segmentation", **changes: object) -> Evaluator:
-    torch.manual_seed(0)  # the random encoder
     settings = dataclasses.replace(SETTINGS, task=task, evaluation=dataclasses.replace(SMALL, **changes))
     return prepare(settings, cache=cache)
 
@@ -69,7 +69,7 @@ def changed(evaluator: Evaluator, **changes: object) -> Evaluator:
 
 
 def test_stored_features_are_the_encoders_outputs(evaluator: Evaluator) -> None:
-    crop = train_crop(evaluator.images.task, 64, 64, (SMALL.scale_low, SMALL.scale_high))
+    crop = train_crop(evaluator.images.task, 64, 64, (SMALL.scale_low, SMALL.scale_high), IMAGENET)
     sample = SeededSamples([evaluator.images.train], crop, derived_seed(SETTINGS.seed, 4))[0, 5]
     with torch.inference_mode():
         outputs = evaluator.encoder(sample["image"][None])
@@ -107,6 +107,15 @@ def test_the_key_changes_with_encoder_data_and_settings(evaluator: Evaluator) ->
     weight.copy_(old)
     assert len(set(keys)) == 4
     assert content_key(encoder, data, {"crop": 64}) == keys[0]
+
+
+def test_a_random_encoder_is_that_of_the_seed(cache: Path, evaluator: Evaluator) -> None:
+    state = torch.get_rng_state()
+    again = make(cache)
+    assert torch.equal(torch.get_rng_state(), state)
+    other = prepare(dataclasses.replace(SETTINGS, seed=1), cache=cache)
+    assert change(evaluator.encoder, again.encoder) == 0
+    assert change(evaluator.encoder, other.encoder) > 0
 
 
 def test_damaged_features_are_named(tmp_path: Path) -> None:
@@ -261,7 +270,7 @@ def test_stage_2_trains_the_encoder(evaluator: Evaluator, monkeypatch: pytest.Mo
 def test_the_validation_crop_is_the_middle_of_the_image() -> None:
     task = TASKS["segmentation"]
     sample = {"name": "a", "image": torch.zeros(3, 90, 150, dtype=torch.uint8), "mask": torch.zeros(90, 150).byte()}
-    cropped = val_crop(task, 40, 60)(sample)
+    cropped = val_crop(task, 40, 60, IMAGENET)(sample)
     assert cropped["image"].shape == (3, 40, 40)
     matrix = cropped["to_image"]
     torch.testing.assert_close(matrix @ torch.tensor([19.5, 19.5, 1.0]), torch.tensor([74.5, 44.5]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,12 +19,15 @@ from torch import Tensor
 from fastnas.cli import main
 from fastnas.data.base import Subset
 from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
+from fastnas.jetson import sidecar
+from fastnas.jetson.sidecar import Artifact
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.registry import head_for
 from fastnas.train.eval_command import tables
 from fastnas.train.evaluate import Predictor, at_scales, evaluate, flipped
-from fastnas.train.predictors import open_subject
+from fastnas.train.predictors import open_predictor
+from tests.helpers.jetson_toys import write_toy
 
 CPU = torch.device("cpu")
 SEGMENTATION = TASKS["segmentation"]
@@ -66,13 +71,13 @@ def test_the_right_answer_scores_one() -> None:
 
 @pytest.mark.parametrize("kind", TASKS)
 def test_shares_of_processes_merge_to_the_whole(kind: str, models: dict[str, Path]) -> None:
-    subject = open_subject(models[kind], "fp32", CPU)
-    assert subject.size == (64, 64)
     dataset = SyntheticScenes("val", kind, (64, 64), count=5)
-    whole = evaluate(subject.predict, dataset, subject.size, CPU).compute()
-    first, second = (
-        evaluate(subject.predict, dataset, subject.size, CPU, workers=rank, rank=rank, world=2) for rank in (0, 1)
-    )
+    with open_predictor(models[kind], "fp32", CPU) as opened:
+        assert opened.size == (64, 64)
+        whole = evaluate(opened.predict, dataset, opened.size, CPU).compute()
+        first, second = (
+            evaluate(opened.predict, dataset, opened.size, CPU, workers=rank, rank=rank, world=2) for rank in (0, 1)
+        )
     first.merge(second)
     assert first.compute() == pytest.approx(whole, nan_ok=True)
 
@@ -101,23 +106,23 @@ def test_flip_and_scales_are_means() -> None:
 
 @pytest.mark.parametrize("kind", TASKS)
 def test_command_prints_the_figures(kind: str, models: dict[str, Path], tmp_path: Path) -> None:
-    result = run(models[kind], "--limit", 3, "--json", "--no-flip", "--pictures", tmp_path)
+    result = run(models[kind], "--limit", 3, "--json", "--no-flip", "--images", tmp_path)
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
-    subject = open_subject(models[kind], "fp32", CPU)
     chosen = SyntheticScenes("val", kind)
     indices = [0, 166, 333]
-    metrics = head_for(subject.task).metrics()
-    for i in indices:
-        part = evaluate(subject.predict, one_scene(chosen, i), subject.size, CPU)
-        metrics.merge(part)
+    with open_predictor(models[kind], "fp32", CPU) as opened:
+        head = head_for(opened.task)
+        metrics = head.metrics()
+        for i in indices:
+            metrics.merge(evaluate(opened.predict, one_scene(chosen, i), opened.size, CPU))
     for key, value in metrics.compute().items():
         assert shown["metrics"][key] == (None if np.isnan(value) else pytest.approx(value)), key
     names = {f"val-{i:06d}" for i in indices}
     assert {path.stem for path in tmp_path.iterdir()} == names
     assert {one["name"] for one in shown["best"]} <= names
     scores = [one["score"] for one in shown["best"]]
-    higher = head_for(subject.task).score(metrics.compute()).higher_is_better
+    higher = head.score(metrics.compute()).higher_is_better
     assert scores == sorted(scores, reverse=higher)
     assert shown["worst"] == shown["best"][::-1]
     for path in tmp_path.iterdir():
@@ -187,3 +192,60 @@ def test_a_model_of_another_task(tmp_path: Path, models: dict[str, Path]) -> Non
     assert "predicts segmentation with 11 outputs, but folder has segmentation with 2" in result.stderr
     assert run(tmp_path / "absent.safetensors").stderr.startswith("Error: no model file")
     assert run(tmp_path).exit_code == 1  # a folder without an artifact
+
+
+class CountingEngine:
+    """An engine of zeros, of which the tests know whether it is closed."""
+
+    opened: ClassVar[list[CountingEngine]] = []
+
+    def __init__(self, artifact: Artifact, size: tuple[int, int], *_: object) -> None:
+        self.input, self.size, self.closed = np.empty(artifact.sidecar.input.shape(size), np.float32), size, 0
+        self.output = np.zeros((1, 3, size[0] // 4, size[1] // 4), np.float32)
+        self.opened.append(self)
+
+    def run(self) -> np.ndarray[Any, Any]:
+        return self.output
+
+    def __enter__(self) -> CountingEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_engines_of_an_evaluation_are_closed(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CountingEngine.opened.clear()
+    monkeypatch.setattr("fastnas.jetson.engine.opening.open_engine", CountingEngine)
+    folder = Path(write_toy(tmp_path, "segmentation"))
+    with contextlib.suppress(ZeroDivisionError), open_predictor(folder, "fp32", CPU) as opened:
+        for side in (32, 64, 32):
+            assert opened.predict(torch.zeros(2, 3, 32, side)).shape == (2, 3, 8, side // 4)
+        assert [engine.closed for engine in CountingEngine.opened] == [0, 0]
+        if fails:
+            raise ZeroDivisionError
+    assert [(engine.size, engine.closed) for engine in CountingEngine.opened] == [((32, 32), 1), ((32, 64), 1)]
+
+
+def test_an_artifact_is_evaluated_at_its_own_size(tmp_path: Path) -> None:
+    folder = Path(write_toy(tmp_path, "pose"))
+    with open_predictor(folder, "fp32", CPU) as opened:
+        assert opened.size == (256, 256)
+    artifact = sidecar.load(str(folder))
+    sidecar.save(str(folder), artifact.sidecar._replace(input_size=(256, 192)))
+    with open_predictor(folder, "fp32", CPU) as opened:
+        assert opened.size == (256, 192)
+
+
+def test_res_is_the_size_of_pose_crops(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def noting(predict: Predictor, dataset: Any, size: tuple[int, int], *rest: Any, **more: Any) -> Any:
+        sizes.append(size)
+        return evaluate(predict, dataset, size, *rest, **more)
+
+    monkeypatch.setattr("fastnas.train.evaluate.evaluate", noting)
+    for more in ((), ("--res", "96x64")):
+        assert run(models["pose"], "--limit", 1, "--json", *more).exit_code == 0
+    assert sizes == [(64, 64), (96, 64)]

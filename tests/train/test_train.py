@@ -120,7 +120,7 @@ def test_killed_and_resumed_is_never_killed(tmp_path: Path) -> None:
     assert_same(*(load_file(tmp_path / name / FILE_NAME) for name in ("whole", "killed")))
     left = {path.name for path in (tmp_path / "killed").iterdir() if path.suffix != ".part"}
     assert left == {
-        ".lock", "curves.png", "epochs.csv", "model.safetensors", "pictures", "settings.json", "state.pt", "tensorboard"
+        ".lock", "curves.png", "epochs.csv", "images", "model.safetensors", "settings.json", "state.pt", "tensorboard"
     }  # fmt: skip
 
 
