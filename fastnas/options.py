@@ -103,6 +103,11 @@ def absolute_file(source: str) -> str:
     return absolute(source) if Path(source).expanduser().is_file() else source
 
 
+DIR, FILE = Parsed("DIR", absolute), Parsed("FILE", absolute_file)
+DATA = click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
+DATA_TASK = click.option(
+    "--task", type=click.Choice(list(TASKS)), help="Where the dataset has labels for several tasks."
+)
 ENCODER = click.option(
     "--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's."
 )
@@ -110,7 +115,7 @@ CHANNELS = click.option(
     "--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder."
 )
 SEP_REPEATS = click.option(
-    "--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separables."
+    "--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separable operations."
 )
 USUAL_TASK = click.option(
     "--task",

@@ -6,12 +6,13 @@ import json
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastnas.errors import FastnasError
-from fastnas.options import ACCELERATOR, absolute, absolute_file, keep_settings, set_option
+from fastnas.jetson.options import Parsed
+from fastnas.options import ACCELERATOR, DATA, DATA_TASK, DIR, FILE, keep_settings, set_option
 
 if TYPE_CHECKING:
     import torch
@@ -38,26 +39,22 @@ SETTING = {
 """Parameter -> the setting that it changes."""
 
 
-class Duration(click.ParamType[float]):
-    """A time such as `90s`, `10m`, `2h` or `1.5d`, as hours."""
+def parse_hours(text: str) -> float:
+    """A time such as `90s`, `10m`, `2h` or `1.5d`, as hours.
 
-    name = "time"
-    _UNITS: ClassVar = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Text -> hours."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-        if not match or not float(match[1]):
-            self.fail(f"{value!r} is not a time such as 90s, 10m, 2h or 1d", param, ctx)
-        return float(match[1]) * self._UNITS[match[2]]
+    Raises:
+        ValueError: it is something else, or 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is not a time such as 90s, 10m, 2h or 1d")
+    return float(match[1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}[match[2]]
 
 
 @click.command(short_help="Find an architecture.")
-@click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
-@click.option("--root", type=absolute, metavar="DIR", help="Folder of the dataset.")
-@click.option(
-    "--task", type=click.Choice(["segmentation", "pose", "depth"]), help="Where the dataset has labels for several."
-)
+@DATA
+@click.option("--root", type=DIR, help="Folder of the dataset.")
+@DATA_TASK
 @click.option(
     "--strategy",
     type=click.Choice(["ppo", "reinforce", "random"]),
@@ -74,18 +71,23 @@ class Duration(click.ParamType[float]):
     type=click.IntRange(1),
     help=f"Stop after so many candidates; {OTHER_CANDIDATES} if no budget is set.",
 )
-@click.option("--time", "hours", type=Duration(), help="Stop after this time, such as 10m or 4d; 8m for synthetic.")
+@click.option(
+    "--time",
+    "hours",
+    type=Parsed("TIME", parse_hours),
+    help="Stop after this time, such as 10m or 4d; 8m for synthetic.",
+)
 @click.option("--encoder", help="Backbone; timm/NAME takes one of timm's; by default mobilenet_v2.")
 @click.option(
     "--encoder-weights",
-    type=absolute_file,
+    type=FILE,
     metavar="imagenet|FILE|scenes|none",
     help="imagenet (download), a file, scenes (a minute of training on the generated scenes), or none (random). "
     "By default imagenet, and scenes for synthetic.",
 )
 @click.option(
     "--teacher",
-    type=absolute_file,
+    type=FILE,
     metavar="MODEL",
     help="Knowledge distillation in stage 1 from MODEL.safetensors, MODEL.onnx or torchvision/NAME.",
 )

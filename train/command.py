@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastnas.errors import FastnasError
+from fastnas.jetson.options import Parsed
 from fastnas.options import (
     ACCELERATOR,
     CHANNELS,
+    DATA,
+    DATA_TASK,
     ENCODER,
+    FILE,
     NETWORK,
     SEP_REPEATS,
     absolute,
-    absolute_file,
     keep_settings,
     set_option,
 )
@@ -92,16 +95,16 @@ class Request:
         if name not in RECIPES:
             wrong = f"no recipe {name!r}" if name else f"{self.dataset} has no recipe of its own for {kind}"
             raise FastnasError(f"{wrong}; there are {', '.join(RECIPES)}")
-        recipe = override(RECIPES[name], self.assignments)
+        several = len(RECIPES[name].phases) > 1
+        if self.epochs is not None and several:
+            raise FastnasError(
+                f"recipe {name} has {len(RECIPES[name].phases)} phases: use --set phases.0.epochs=N and so on"
+            )
+        length = () if self.epochs is None else (f"phases.0.epochs={self.epochs}",)
+        recipe = override(RECIPES[name], (*self.assignments, *length))
         if recipe.task != kind:
             raise FastnasError(f"recipe {name} is for {recipe.task}, but {self.data} is opened for {kind}")
-        several, own = len(recipe.phases) > 1, recipe.phases[0].data[0]
-        if self.epochs is not None:
-            if several:
-                raise FastnasError(
-                    f"recipe {name} has {len(recipe.phases)} phases: use --set phases.0.epochs=N and so on"
-                )
-            recipe = changed(recipe, {"phases.0.epochs": self.epochs})
+        own = recipe.phases[0].data[0]
         if not several and self.data not in (own, own.partition(":")[0]):
             recipe = changed(recipe, {"phases.0.data": (self.data,)})
         return recipe
@@ -142,28 +145,26 @@ def _taken(kind: type, options: dict[str, Any]) -> dict[str, Any]:
     return {entry.name: options.pop(entry.name) for entry in fields(kind) if entry.name in options}
 
 
-def _devices(_: click.Context, __: click.Parameter, text: str) -> int | str:
+def _devices(text: str) -> int | str:
     if text.isdecimal() and int(text) >= 1:
         return int(text)
     if text != "auto":
-        raise click.BadParameter(f"{text!r} is neither a number of processes from 1 nor auto")
+        raise ValueError(f"{text!r} is neither a number of processes from 1 nor auto")
     return text
 
 
 @click.command(short_help="Train a network fully.")
 @click.argument("architecture", metavar="[ARCHITECTURE]", required=False, type=NETWORK)
-@click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
+@DATA
 @click.option("--root", "roots", multiple=True, metavar="[NAME=]DIR", help="Folder of the dataset, or of each by name.")
-@click.option(
-    "--task", type=click.Choice(["segmentation", "pose", "depth"]), help="Where the dataset has labels for several."
-)
+@DATA_TASK
 @click.option("--recipe", "recipe_name", help="By default the dataset's own: see docs/training.md.")
 @set_option("fastnas.train.settings:Recipe", "a field of the recipe")
 @click.option("--epochs", type=click.IntRange(1), help="Length of a recipe of one phase.")
 @ENCODER
 @click.option(
     "--encoder-weights",
-    type=absolute_file,
+    type=FILE,
     metavar="imagenet|FILE|none",
     default="imagenet",
     show_default=True,
@@ -178,7 +179,7 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> int | str:
 )
 @click.option(
     "--teacher",
-    type=absolute_file,
+    type=FILE,
     metavar="MODEL",
     default="",
     help="Knowledge distillation from MODEL.safetensors, MODEL.onnx or torchvision/NAME.",
@@ -205,9 +206,9 @@ def _devices(_: click.Context, __: click.Parameter, text: str) -> int | str:
 @ACCELERATOR
 @click.option(
     "--devices",
+    type=Parsed("N|auto", _devices),
     default="1",
     show_default=True,
-    callback=_devices,
     help="Processes on this machine, one a GPU: a number, or auto.",
 )
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines (start it on each).")
