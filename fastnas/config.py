@@ -154,12 +154,14 @@ def changed(settings: T, values: Mapping[str, Any]) -> T:
     """
     plain = settings.to_dict()
     for name, value in values.items():
-        _kind_of(settings, None, *name.split("."))
-        *path, last = (int(step) if step.isdecimal() else step for step in name.split("."))
+        *path, last = name.split(".")
         group: Any = plain
-        for step in path:
-            group = group[step]
-        group[last] = value
+        try:
+            for step in path:
+                group = group[_key(group, step)]
+            group[_key(group, last)] = value
+        except (KeyError, IndexError, TypeError):
+            raise _unknown(type(settings), name) from None
     return type(settings).from_dict(plain)
 
 
@@ -177,7 +179,7 @@ def override(settings: T, assignments: Sequence[str]) -> T:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise FastnasError(f"{assignment!r} is not NAME=VALUE")
-        values[name] = _kind_of(settings, None, *name.split(".")).read(text)
+        values[name] = _Text(text)
     return changed(settings, values)
 
 
@@ -188,6 +190,10 @@ def describe(group: type[Settings]) -> list[str]:
         default = "" if entry.default is REQUIRED else f", default {_text(entry.default) or 'empty'}"
         lines.append(f"{name} ({kind}{default}): {entry.metadata['sentence']}")
     return lines
+
+
+class _Text(str):
+    """A value as the command line has it, before the type of its setting is known."""
 
 
 class _Kind(NamedTuple):
@@ -204,6 +210,8 @@ class _Kind(NamedTuple):
 
     def checked(self, value: Any, name: str) -> Any:
         """The value as this type: an int may stand for a float, a list for a tuple, an object for a group."""
+        if isinstance(value, _Text):
+            value = self.read(str(value))
         if self.optional and value is None:
             return None
         if hasattr(self.hint, "from_dict") and isinstance(value, dict):
@@ -297,27 +305,15 @@ def _leaves(group: type[Settings], prefix: str = "") -> Iterator[tuple[str, _Kin
             yield name, kind, entry
 
 
-def _kind_of(value: Any, kind: _Kind | None, step: str, *rest: str) -> _Kind:
-    """The type of the setting that a path of names and indices leads to."""
-    if isinstance(value, Settings):
-        kinds, inner = _kinds(type(value)), vars(value)
-    elif isinstance(value, tuple) and kind is not None:
-        inner = {str(i): item for i, item in enumerate(value)}
-        kinds = dict(zip(inner, kind.items(len(value)), strict=True))
-    else:
-        kinds, inner = {}, {}
-    if step not in kinds:
-        raise _unknown(type(value), step) if isinstance(value, Settings) else SettingError(step, "does not exist")
-    if not rest:
-        return kinds[step]
-    with _inside(step):
-        return _kind_of(inner[step], kinds[step], *rest)
+def _key(group: Any, step: str) -> Any:
+    """A step of a setting's name as the key of a dict or the index of a list."""
+    return int(step) if isinstance(group, list) and step.isdecimal() else step
 
 
 def _unknown(group: type[Settings], name: str) -> SettingError:
     """The error of a name that a group does not have: with names that end alike, or else all."""
     ends = {leaf: leaf.rpartition(".")[2] for leaf, _, _ in _leaves(group)}
-    alike = difflib.get_close_matches(name, ends.values(), cutoff=0.7)
+    alike = difflib.get_close_matches(name.rpartition(".")[2], ends.values(), cutoff=0.7)
     if near := [leaf for leaf, end in ends.items() if end in alike]:
         return SettingError(name, "does not exist; did you mean", near)
     return SettingError(name, "does not exist; there are", list(_kinds(group)))

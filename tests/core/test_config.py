@@ -158,7 +158,7 @@ def test_changes_are_checked_together() -> None:
         ("inner=3", "setting inner must be a group of settings (rate, decay), not '3'"),
         ("steps=3", "setting steps.0 must be a group of settings (size, names), not '3'"),
         ("steps.0=3", "setting steps.0 must be a group of settings (size, names), not '3'"),
-        ("steps.2.size=3", "setting steps.2 does not exist"),
+        ("steps.2.size=3", "setting steps.2.size does not exist; did you mean steps.0.size"),
         ("count.size=3", "setting count.size does not exist"),
         ("shar=1", "setting shar does not exist; did you mean share"),
         ("rate=1", "setting rate does not exist; did you mean inner.rate"),
