@@ -10,7 +10,7 @@ import click
 import pytest
 
 from fastnas.cli import main
-from fastnas.options import NetworkText
+from fastnas.options import NETWORK
 from tests.helpers.commands import options
 from tests.helpers.pages import PAGES, ROOT, blocks
 
@@ -77,7 +77,7 @@ def check(command: click.Command, values: dict[str, object]) -> None:
     """Values that name no files are of their options' types."""
     for param in command.params:
         value = values.get(str(param.name))
-        if isinstance(param.type, click.Path | NetworkText) or not isinstance(value, str) or value.isupper():
+        if param.type is NETWORK or isinstance(param.type, click.Path) or not isinstance(value, str) or value.isupper():
             continue
         param.type.convert(value, param, None)
 
