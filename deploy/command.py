@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fastnas.data import default_task
 from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE, EngineOptions
-from fastnas.options import CHANNELS, ENCODER, NETWORK, SEP_REPEATS, USUAL_TASK
+from fastnas.options import CHANNELS, DEFAULT_TASK, ENCODER, NETWORK, SEP_REPEATS
 
 if TYPE_CHECKING:
     from fastnas.deploy.export import Exported
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     show_default="the size that the model was trained for, or 512",
     help="Image size to check at; multiples of 32. The file takes every such size.",
 )
-@USUAL_TASK
+@DEFAULT_TASK
 @ENCODER
 @click.option(
     "--encoder-weights",

@@ -117,7 +117,7 @@ CHANNELS = click.option(
 SEP_REPEATS = click.option(
     "--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separable operations."
 )
-USUAL_TASK = click.option(
+DEFAULT_TASK = click.option(
     "--task",
     type=click.Choice(list(TASKS)),
     default="segmentation",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fastnas.models.counts import count
 from fastnas.models.genotype import Genotype
-from fastnas.models.spec import ModelSpec, blueprint
+from fastnas.models.spec import ModelSpec, build_on_meta
 from fastnas.search.history import Record
 from fastnas.search.latency import latency
 from fastnas.search.settings import LimitSettings
@@ -43,7 +43,7 @@ def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, c
         FastnasError: no latency can be measured, of whatever candidate.
     """
     spec = ModelSpec(str(genotype), task, encoder)
-    counts = count(blueprint(spec), (limits.resolution, limits.resolution))
+    counts = count(build_on_meta(spec), (limits.resolution, limits.resolution))
     found: Costs = {"parameters": float(counts.parameters), "madds": float(counts.multiply_adds)}
     if limits.latency is not None or limits.target_latency is not None:
         found["latency"] = latency(spec, limits, cache)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import shlex
 from functools import cache
@@ -22,7 +21,7 @@ from fastnas.errors import FastnasError
 from fastnas.jetson.files import atomic_path
 from fastnas.models.genotype import Genotype
 from fastnas.published import TABLE_1, TX2_MS
-from fastnas.show.drawing import draw
+from fastnas.show.drawing import draw, svg_url
 
 SHOWN = 4
 """Predictions of each task, and frames of the camera, that the page shows."""
@@ -88,7 +87,7 @@ def write_page(out: Path) -> Path:
         tasks=TASKS,
         metrics={task: {key: METRICS[task][key] for key in METRICS[task] if key in evaluated[task]} for task in TASKS},
         genotype=str(best),
-        drawing=_drawing(best),
+        drawing=svg_url(draw(best, "the network of this search")),
         course=_image(out / "search" / "report" / "course.png"),
         predictions={task: _predictions(out, task) for task in TASKS},
         sweep=_url("image/svg+xml", (out / "sweep.svg").read_bytes()),
@@ -101,12 +100,6 @@ def write_page(out: Path) -> Path:
     with atomic_path(out / "index.html") as temporary:
         temporary.write_text(page)
     return out / "index.html"
-
-
-def _drawing(genotype: Genotype) -> str:
-    file = io.BytesIO()
-    draw(genotype, "the network of this search").savefig(file, format="svg", bbox_inches="tight")
-    return _url("image/svg+xml", file.getvalue())
 
 
 def _predictions(out: Path, task: str) -> list[str]:

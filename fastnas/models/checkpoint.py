@@ -19,7 +19,7 @@ from torch import Tensor
 from fastnas import __version__
 from fastnas.errors import FastnasError
 from fastnas.models.network import Network
-from fastnas.models.spec import ModelSpec, blueprint, build
+from fastnas.models.spec import ModelSpec, build, build_on_meta
 from fastnas.storing import write_tensors
 from fastnas.tasks import Task
 
@@ -139,7 +139,7 @@ def open_model(
     Args:
         text: the argument.
         task, encoder, channels, sep_repeats: see `ModelSpec`.
-        encoder_weights: see `build`; None builds a network without weights, see `blueprint`.
+        encoder_weights: see `build`; None builds a network without weights, see `build_on_meta`.
 
     Raises:
         FastnasError: as `load_model` and `build`.
@@ -147,7 +147,7 @@ def open_model(
     if text.endswith(".safetensors"):
         return load_model(text)
     spec = ModelSpec(text, task, encoder, channels, sep_repeats)
-    network = blueprint(spec) if encoder_weights is None else build(spec, encoder_weights)
+    network = build_on_meta(spec) if encoder_weights is None else build(spec, encoder_weights)
     return Model(spec.name, spec, network.eval(), {})
 
 

@@ -129,7 +129,7 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
     return Network(encoder, decoder)
 
 
-def blueprint(spec: ModelSpec) -> Network:
+def build_on_meta(spec: ModelSpec) -> Network:
     """The network of a description on torch's meta device, without weights: enough to count it, and quick."""
     with torch.device("meta"):
         return build(spec)

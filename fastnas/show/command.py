@@ -16,7 +16,7 @@ from fastnas.jetson.options import RESOLUTION
 from fastnas.models.cell_plan import Step, collected_sums, plan_cell
 from fastnas.models.genotype import ENCODER_OUTPUTS, Genotype
 from fastnas.models.operations import OPERATIONS
-from fastnas.options import CHANNELS, ENCODER, NETWORK, SEP_REPEATS, USUAL_TASK
+from fastnas.options import CHANNELS, DEFAULT_TASK, ENCODER, NETWORK, SEP_REPEATS
 
 if TYPE_CHECKING:
     from fastnas.models.checkpoint import Model
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Describe, count and draw a network.")
 @click.argument("network", metavar="NAME|GENOTYPE|MODEL", type=NETWORK)
 @click.option("--res", "resolution", type=RESOLUTION, default="512", show_default=True, help="Image size to count at.")
-@USUAL_TASK
+@DEFAULT_TASK
 @ENCODER
 @CHANNELS
 @SEP_REPEATS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -57,13 +59,23 @@ def draw(genotype: Genotype, title: str, strides: Sequence[int] = (4, 8, 16, 32)
     return figure
 
 
+def encode(figure: Figure, kind: str) -> bytes:
+    """A figure as a file of a format of matplotlib, such as `svg` or `png`; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "fastnas"}):  # instead of random ids
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
+    return buffer.getvalue()
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG, PNG or another format of matplotlib, by the ending of `path`."""
+    """Write a figure in the format of the suffix of `path`."""
     with atomic_path(path) as temporary:
-        # No date and no random ids in the file: the same genotype gives the same bytes.
-        metadata = {"Date": None} if path.suffix == ".svg" else {}
-        with rc_context({"svg.hashsalt": "fastnas"}):
-            figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=150, metadata=metadata)
+        temporary.write_bytes(encode(figure, path.suffix.lstrip(".")))
+
+
+def svg_url(figure: Figure) -> str:
+    """A figure as SVG in a data URL, the source of an HTML image."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(encode(figure, 'svg')).decode()}"
 
 
 def _draw_connections(axes: Axes, genotype: Genotype, strides: Sequence[int]) -> None:

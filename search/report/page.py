@@ -5,8 +5,6 @@ It is made from run folders only, at any time, also while a search is running.
 
 from __future__ import annotations
 
-import base64
-import io
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fastnas import __version__
@@ -130,7 +127,7 @@ def _page(runs: Sequence[SearchRun], summary: Mapping[str, Any], sections: Mappi
     return environment.from_string(text).render(
         summary,
         plots={
-            section: [{"source": _embedded(p.figure), "name": p.name, "caption": p.caption} for p in made]
+            section: [{"source": drawing.svg_url(p.figure), "name": p.name, "caption": p.caption} for p in made]
             for section, made in sections.items()
         },
         stage_names=plots.STAGE_NAMES,
@@ -140,14 +137,6 @@ def _page(runs: Sequence[SearchRun], summary: Mapping[str, Any], sections: Mappi
         version=__version__,
         made=time.strftime("%Y-%m-%d %H:%M"),
     )
-
-
-def _embedded(figure: Figure) -> str:
-    """A plot as the source of an HTML image."""
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "fastnas"}):
-        figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def training_command(folder: Path, settings: SearchSettings) -> str:
