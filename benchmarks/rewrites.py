@@ -1,15 +1,15 @@
 """What each rewrite of the graph saves: multiply-adds, operators and latency when it alone is left out.
 
     python benchmarks/rewrites.py                                # ten networks at 512x512
-    python benchmarks/rewrites.py arch0 --input bytes --cpu-time --json
+    python benchmarks/rewrites.py arch0 --input bytes --json
 
 Every row compares the graph without one rewrite to the graph with all of them: +2 % means that this rewrite saves 2 %.
 What later rewrites can do without it is lost too, so rows do not add up; the row `none` has no rewrite at all.
 
 Columns: multiply-adds; operators of the ONNX file; operators that ONNX Runtime runs after optimising the file itself;
-milliseconds, the minimum over all rounds, in which the files take turns. Other programs on the machine disturb the
-minimum least, and `--cpu-time` (processor time of one thread) helps further, but on a busy machine differences under a
-tenth are noise even so: the counts are exact. TensorRT is not measured; it folds batch norms and activations itself.
+and latency, processor time of one thread, the minimum over several sessions (the layout in memory differs from session
+to session) and rounds, in which the files take turns. Differences of 1 to 2 % in latency are noise on a busy machine;
+the counts are exact. TensorRT is not measured: it folds batch norms and activations itself.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import click
 import numpy as np
 import onnx
 import onnxruntime
-from export_latency import machine, measure
 
 from fastnas.data import default_task
 from fastnas.deploy.graph.capture import capture
@@ -72,63 +70,63 @@ def optimised_operators(model: onnx.ModelProto) -> int:
         return len(onnx.load(options.optimized_model_filepath).graph.node)
 
 
-def compare(graph: Graph, layout: str, threads: int, rounds: int, clock: Callable[[], float]) -> list[dict[str, Any]]:
-    """One row for each variant; equal files are measured once."""
-    rows, files = [], {}
-    for name, variant in variants(graph).items():
-        model = to_onnx(variant)
-        files[name] = model.SerializeToString(deterministic=True)
-        rows.append(
-            {
-                "without": name,
-                "multiply_adds": variant.multiply_adds(*SIZE),
-                "operators": len(model.graph.node),
-                "optimised": optimised_operators(model),
-            }
-        )
+def measure(files: set[bytes], image: Any, sessions: int, rounds: int) -> dict[bytes, list[float]]:
+    """Milliseconds of processor time of each file, `rounds` times in each of several sessions."""
+    samples: dict[bytes, list[float]] = {content: [] for content in files}
+    for _ in range(sessions):
+        opened = {content: open_session(onnx.load_from_string(content), 1, SIZE) for content in files}
+        for _ in range(rounds):
+            for content, session in opened.items():
+                start = time.process_time()
+                session.run([OUTPUT], {INPUT: image})
+                samples[content].append((time.process_time() - start) * 1000)
+    return samples
+
+
+def compare(graph: Graph, layout: str, sessions: int, rounds: int) -> dict[str, dict[str, Any]]:
+    """The four columns of each variant, by its name; equal files are measured once."""
+    models = {name: (variant, to_onnx(variant)) for name, variant in variants(graph).items()}
+    contents = {name: model.SerializeToString(deterministic=True) for name, (_, model) in models.items()}
     generator = np.random.default_rng(0)
     image: Any = generator.standard_normal((1, 3, *SIZE), np.float32)
     if layout == "bytes":
         image = generator.integers(0, 256, (1, *SIZE, 3), np.uint8)
-    turns = {
-        content: partial(open_session(onnx.load_from_string(content), threads, SIZE).run, [OUTPUT], {INPUT: image})
-        for content in dict.fromkeys(files.values())
+    samples = measure(set(contents.values()), image, sessions, rounds)
+    return {
+        name: {
+            "multiply_adds": variant.multiply_adds(*SIZE),
+            "operators": len(model.graph.node),
+            "optimised_operators": optimised_operators(model),
+            "milliseconds": samples[contents[name]],
+        }
+        for name, (variant, model) in models.items()
     }
-    samples = measure(turns, rounds, clock)
-    for row in rows:
-        row["milliseconds"] = samples[files[row["without"]]]
-    return rows
 
 
 @click.command()
 @click.argument("networks", nargs=-1)
 @click.option("--input", "layout", type=click.Choice(["floats", "bytes"]), default="floats", show_default=True,
               help="Input of the graph, as of fastnas export.")  # fmt: skip
-@click.option("--threads", default=2, show_default=True, help="Of ONNX Runtime.")
-@click.option("--rounds", default=15, show_default=True, help="Measured rounds.")
-@click.option("--cpu-time", is_flag=True, help="Processor time of one thread instead of the clock's.")
+@click.option("--sessions", default=4, show_default=True, help="Times that each file is loaded anew.")
+@click.option("--rounds", default=12, show_default=True, help="Measured rounds in each session.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with the raw samples, one line for each network.")
-def main(networks: tuple[str, ...], layout: str, threads: int, rounds: int, cpu_time: bool, as_json: bool) -> None:
+def main(networks: tuple[str, ...], layout: str, sessions: int, rounds: int, as_json: bool) -> None:
     """What each rewrite saves on NETWORKS (the paper's and the baselines by default)."""
-    threads = 1 if cpu_time else threads
-    clock = time.process_time if cpu_time else time.perf_counter
-    print(json.dumps({"machine": machine(threads, clock)}))
     for name in networks or NETWORKS:
         network = build(ModelSpec(name, default_task("segmentation"))).eval()
         graph = capture(network)
         if layout == "bytes":
             graph = take_bytes(graph, network.encoder.mean, network.encoder.std)
-        rows = compare(graph, layout, threads, rounds, clock)
+        rows = compare(graph, layout, sessions, rounds)
         if as_json:
             print(json.dumps({"network": name, "input": layout, "rows": rows}), flush=True)
             continue
-        whole = rows[0]
-        print(f"{name}: {whole['multiply_adds'] / 1e9:.3f} G, {whole['operators']} operators, "
-              f"{whole['optimised']} optimised, {min(whole['milliseconds']):.1f} ms")  # fmt: skip
-        for row in rows[1:]:
-            changes = [row[key] / whole[key] - 1 for key in ("multiply_adds", "operators", "optimised")]
-            changes.append(min(row["milliseconds"]) / min(whole["milliseconds"]) - 1)
-            print(f"  {row['without']:26}", *(f"{change:+8.1%}" for change in changes), flush=True)
+        table = {row: {**columns, "milliseconds": min(columns["milliseconds"])} for row, columns in rows.items()}
+        whole = table.pop("all")
+        print(f"{name}: {whole['multiply_adds'] / 1e9:.3f} G multiply-adds, {whole['operators']} operators, "
+              f"{whole['optimised_operators']} after ONNX Runtime, {whole['milliseconds']:.1f} ms")  # fmt: skip
+        for row, columns in table.items():
+            print(f"  {row:26}", *(f"{columns[key] / whole[key] - 1:+8.1%}" for key in whole), flush=True)
 
 
 if __name__ == "__main__":
