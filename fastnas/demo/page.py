@@ -103,7 +103,7 @@ def write_page(out: Path) -> Path:
 
 
 def _predictions(out: Path, task: str) -> list[str]:
-    folder = out / "pictures" / task
+    folder = out / "predictions" / task
     found = sorted(folder.glob("*.png"))
     if not found:
         raise FastnasError(f"no images in {folder}: remove {out / f'eval-{task}.json'} and run the demo again")

@@ -104,7 +104,7 @@ def plan(out: Path, sizes: Sizes) -> list[Stage]:
         ]  # fmt: skip
 
     def evaluate(task: str) -> list[str | Path]:
-        model, drawings = out / "train" / task / FILE_NAME, out / "pictures" / task
+        model, drawings = out / "train" / task / FILE_NAME, out / "predictions" / task
         return ["eval", model, "--limit", f"{sizes.val_samples}", "--images", drawings, "--json"]
 
     def export(task: str) -> list[str | Path]:

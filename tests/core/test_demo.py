@@ -7,10 +7,12 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 from rich.console import Console
 
 from fastnas import __version__
+from fastnas.cli import main
 from fastnas.demo.page import write_page
 from fastnas.demo.scenes import write_clip, write_images
 from fastnas.demo.stages import Sizes, Stage, plan, run
@@ -43,6 +45,14 @@ def test_a_failed_stage_is_named_and_leaves_nothing(tmp_path) -> None:
     with pytest.raises(FastnasError, match="stage 'make a' failed"):
         run(stages, Console(quiet=True))
     assert not list(tmp_path.iterdir())
+
+
+def test_every_command_has_the_options_that_the_demo_gives_it(tmp_path) -> None:
+    for each in plan(tmp_path, TINY):
+        name, *words = map(str, each.arguments())
+        command = main.get_command(click.Context(main), name)
+        assert command is not None, name
+        command.make_parser(click.Context(command)).parse_args(words)
 
 
 def test_minutes_change_search_and_training() -> None:
