@@ -26,7 +26,7 @@ from fastnas.data.synthetic.dataset import SyntheticScenes
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.registry import head_for
 from fastnas.train.loaders import EpochBatches
-from fastnas.train.loop import Options, Trainer
+from fastnas.train.loop import Trainer, TrainerOptions
 from fastnas.train.recipes import RECIPES
 from fastnas.train.settings import Recipe
 
@@ -63,7 +63,7 @@ def our_loop(
     """A round of the trainer."""
     fabric = Fabric(accelerator=device, devices=1, precision=precision)
     data = SyntheticScenes(size=(64, 64), count=recipe.batch * len(batches))
-    options = Options(workers=0, channels_last=layout)
+    options = TrainerOptions(workers=0, channels_last=layout)
     folder = Path(tempfile.mkdtemp())
     trainer = Trainer(fabric, spec, build(spec), recipe, lambda _: data, data, folder, options=options)
     epoch: Any = trainer._epoch

@@ -15,7 +15,7 @@ import fastnas
 from fastnas.config import override
 from fastnas.data import DenseDataset
 from fastnas.data.base import Sample
-from fastnas.train.loop import Options, Trainer
+from fastnas.train.loop import Trainer, TrainerOptions
 from fastnas.train.recipes import RECIPES
 
 TASK = fastnas.Segmentation(("background", "disc"), ((0, 0, 0), (220, 60, 60)))
@@ -54,7 +54,7 @@ def main() -> None:
     train, val = Discs("train", 160), Discs("val", 16)
     trainer = Trainer(
         fabric, spec, fastnas.build(spec), recipe, lambda name: train, val, folder,
-        options=Options(workers=0, eval_every=4),
+        options=TrainerOptions(workers=0, eval_every=4),
     )  # fmt: skip
     for row in trainer.run().rows:
         print(f"epoch {row['epoch']}: loss {row['loss']:.3f}, mean IoU {row['mean_iou']:.3f}")

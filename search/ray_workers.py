@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fastnas.errors import FastnasError, MissingPackage
 from fastnas.search.driver import Job, Outcome, View
-from fastnas.search.evaluation.data import Kept, SearchImages
+from fastnas.search.evaluation.data import CachedSamples, SearchImages
 from fastnas.search.evaluation.encoder_cache import Features
 from fastnas.search.evaluation.evaluator import Evaluator
 
@@ -152,7 +152,8 @@ def _portable(evaluator: Evaluator) -> Evaluator:
     """The evaluator on the CPU, without the decoded images that this process has cached."""
     cpu = torch.device("cpu")
     train, val = (
-        Kept(part.whole) if isinstance(part, Kept) else part for part in (evaluator.images.train, evaluator.images.val)
+        CachedSamples(part.whole) if isinstance(part, CachedSamples) else part
+        for part in (evaluator.images.train, evaluator.images.val)
     )
     return dataclasses.replace(
         evaluator,

@@ -275,7 +275,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
     from fastnas.models.checkpoint import FILE_NAME
     from fastnas.models.spec import build
     from fastnas.train.evaluate import for_json
-    from fastnas.train.loop import Options, Trainer
+    from fastnas.train.loop import Trainer, TrainerOptions
     from fastnas.train.processes import in_first_process
     from fastnas.train.run_log import RunLog
     from fastnas.train.teacher import load_teacher
@@ -296,7 +296,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
             teacher = load_teacher(settings.teacher, settings.model.task, fabric.device, recipe.crop, normalisation)
         trainer = Trainer(
             fabric, settings.model, network, recipe, settings.open_train, val, folder,
-            options=Options(
+            options=TrainerOptions(
                 seed=settings.seed, workers=machine.workers, accumulate=settings.accumulate,
                 channels_last=machine.channels_last, compile=machine.compile, eval_every=settings.eval_every,
                 save_every=machine.save_every,

@@ -25,9 +25,9 @@ from fastnas.train.loaders import eval_loader
 
 Predictor = Callable[[Tensor], Tensor]
 MULTIPLE = 32
-"""Sides of evaluated images are padded to multiples of the deepest stride."""
-PEOPLE = 16
-"""Crops of people share a batch, since they are of one size; other images go one by one."""
+"""Sides of evaluated images are padded to multiples of it, the deepest stride."""
+POSE_BATCH = 16
+"""Crops of people, which are of one size, are evaluated in batches; other images one by one."""
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
         rank, world: count every `world`-th sample from `rank` on, to be merged with the other processes' metrics.
         watch: called with each batch and its logits, on the device.
     """
-    batch_size = PEOPLE if isinstance(dataset.task, Pose) else 1
+    batch_size = POSE_BATCH if isinstance(dataset.task, Pose) else 1
     transform = eval_transform(dataset.task, size, multiple=MULTIPLE, normalisation=normalisation)
     metrics = head_for(dataset.task).metrics()
     with torch.inference_mode():

@@ -1,7 +1,7 @@
-"""Batches in an order that depends on nothing but the seed, the epoch and the position.
+"""Data loaders whose order and random transforms depend on the seed, the epoch and the position alone.
 
-Every sample is asked for by (epoch, index), and the random transform of a sample is seeded by (seed, epoch, index). So
-neither the number of loader processes nor the place where a run was interrupted changes what the network sees.
+The key of a sample is (epoch, index), and its random transform is seeded by (seed, epoch, index). So neither the number
+of loader processes nor the place where a run was interrupted changes the batches.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def derived_seed(*parts: int) -> int:
 
 
 class SeededSamples(Dataset[Tensors]):
-    """Samples of one or several datasets, each transformed under its own seed; keys are (epoch, index)."""
+    """Samples of one or several datasets, each transformed with its own seed; keys are (epoch, index)."""
 
-    def __init__(self, parts: list[DenseDataset], transform: v2.Transform, seed: int) -> None:
-        self.whole: Dataset[Any] = parts[0] if len(parts) == 1 else ConcatDataset(parts)
+    def __init__(self, datasets: list[DenseDataset], transform: v2.Transform, seed: int) -> None:
+        self.dataset: Dataset[Any] = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
         self.transform, self.seed = transform, seed
-        self.length = sum(len(part) for part in parts)
+        self.length = sum(len(dataset) for dataset in datasets)
 
     def __len__(self) -> int:
         return self.length
@@ -42,7 +42,7 @@ class SeededSamples(Dataset[Tensors]):
         epoch, index = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, epoch, index))
-            sample: Tensors = self.transform(self.whole[index])
+            sample: Tensors = self.transform(self.dataset[index])
         return sample
 
 

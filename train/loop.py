@@ -53,7 +53,7 @@ Row = dict[str, float]
 class Observer:
     """Callbacks of a run. These do nothing: override what is needed."""
 
-    def step(self, progress: Progress, steps: int, loss: float) -> None:
+    def step(self, progress: RunProgress, steps: int, loss: float) -> None:
         """After each batch: `progress.step` of `steps` in this epoch."""
 
     def epoch(self, row: Row, network: nn.Module) -> None:
@@ -61,8 +61,8 @@ class Observer:
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a run uses the machine.
+class TrainerOptions:
+    """Options of a trainer that are not part of the recipe.
 
     Attributes:
         seed: of weights, data order and transforms.
@@ -84,8 +84,8 @@ class Options:
 
 
 @dataclass
-class Progress:
-    """How far a run is.
+class RunProgress:
+    """The progress of a run.
 
     Attributes:
         epoch: epochs done.
@@ -130,14 +130,14 @@ class Trainer:
         val: DenseDataset,
         folder: Path,
         *,
-        options: Options = Options(),
+        options: TrainerOptions = TrainerOptions(),
         teacher: Predictor | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.fabric, self.spec, self.recipe, self.data, self.val = fabric, spec, recipe, data, val
         self.folder, self.options, self.teacher, self.observer = folder, options, teacher, observer or Observer()
         self.head: TaskHead = head_for(spec.task)
-        self.progress = Progress()
+        self.progress = RunProgress()
         if options.channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.raw = network
@@ -150,7 +150,7 @@ class Trainer:
 
     # -- the run ------------------------------------------------------------------------------------------------------
 
-    def run(self) -> Progress:
+    def run(self) -> RunProgress:
         """Train to the end of the recipe from wherever the run is.
 
         Raises:
@@ -307,7 +307,7 @@ class Trainer:
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
             self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
-            self.progress = Progress(**state["progress"])
+            self.progress = RunProgress(**state["progress"])
         except FileNotFoundError as error:
             raise FastnasError(f"no {path} to resume; start without --resume") from error
         except Exception as error:  # torch raises many kinds for damaged files and other networks

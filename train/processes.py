@@ -1,4 +1,4 @@
-"""What one of several training processes does for all."""
+"""Work of one training process on behalf of all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fastnas.errors import FastnasError
 
 
 def in_first_process(fabric: Fabric, action: Callable[[], object]) -> None:
-    """Do it in the first process alone. If it fails there, every process ends with the reason; none waits for it.
+    """Run an action in the first process alone. If it fails there, every process raises its error, so that none hangs.
 
     Raises:
-        FastnasError: the action did.
+        FastnasError: the action raised it.
     """
     reason: str | None = None
     if fabric.is_global_zero:

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from fastnas.data.transforms import denormalise, eval_transform
@@ -20,7 +19,7 @@ from fastnas.events import EventWriter
 from fastnas.jetson.files import atomic_path
 from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks.base import Pixels, TaskHead
-from fastnas.train.loop import Observer, Progress, Row, Trainer
+from fastnas.train.loop import Observer, Row, RunProgress, Trainer
 
 SAMPLES = 4
 
@@ -44,7 +43,7 @@ class RunLog(Observer):
         self.samples = [transform(val[i]) for i in chosen]
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         # Time left is estimated from the last ten minutes, so that evaluations count too.
-        self.bar = Bar(*columns, console=console, speed_estimate_period=600)
+        self.bar = Progress(*columns, console=console, speed_estimate_period=600)
         self.task = self.bar.add_task("training", total=self.epochs, completed=trainer.progress.epoch)
 
     def __enter__(self) -> RunLog:
@@ -55,7 +54,7 @@ class RunLog(Observer):
         self.bar.stop()
         self.writer.close()
 
-    def step(self, progress: Progress, steps: int, loss: float) -> None:
+    def step(self, progress: RunProgress, steps: int, loss: float) -> None:
         """Move the bar; the loss of every batch goes to TensorBoard."""
         self.bar.update(
             self.task,

@@ -1,4 +1,4 @@
-"""The images of a search: training data divided into meta-train and meta-val, and the crops that candidates see."""
+"""The images of a search: training data divided into meta-train and meta-val, and the crops of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Pose, Task
 from fastnas.train.settings import limited
 
-KEEP_BYTES = 2 << 30
-"""Decoded samples are kept in memory up to this size: every candidate reads them again."""
+CACHE_BYTES = 2 << 30
+"""Memory for decoded samples, which every candidate reads again."""
 
 
-class Kept(DenseDataset):
-    """Another dataset whose samples are decoded once, as long as they fit."""
+class CachedSamples(DenseDataset):
+    """A dataset whose decoded samples stay in memory, as many as fit."""
 
     def __init__(self, whole: DenseDataset) -> None:
         self.whole, self.name, self.split, self.task = whole, whole.name, whole.split, whole.task
@@ -36,7 +36,7 @@ class Kept(DenseDataset):
             return self._samples[index].copy()
         sample = self.whole[index]
         size = sum(value.nbytes for value in sample.values() if hasattr(value, "nbytes"))
-        if self._bytes + size <= KEEP_BYTES:
+        if self._bytes + size <= CACHE_BYTES:
             self._samples[index] = sample
             self._bytes += size
         return sample.copy()
@@ -44,7 +44,7 @@ class Kept(DenseDataset):
 
 @dataclass(frozen=True)
 class SearchImages:
-    """What candidates learn from, and what gives their reward (spec: 90 % and 10 % of the training data)."""
+    """Meta-train, which trains candidates, and meta-val, which gives their reward (90 % and 10 % in the paper)."""
 
     train: DenseDataset
     val: DenseDataset
@@ -63,10 +63,10 @@ def open_images(settings: SearchSettings) -> SearchImages:
     """
     whole = open_dataset(settings.data, settings.root, "train", settings.task)
     train, val = meta_split(limited(whole, settings.images or 0), settings.seed, settings.evaluation.validation_share)
-    return SearchImages(Kept(train), Kept(val))
+    return SearchImages(CachedSamples(train), CachedSamples(val))
 
 
-class _Zoomed(v2.Transform):
+class _RandomCrop(v2.Transform):
     """Bring the shorter side to `short_side` times a random factor, mirror at random, and cut out a random crop."""
 
     def __init__(self, crop: int, short_side: int, scale: tuple[float, float]) -> None:
@@ -79,8 +79,8 @@ class _Zoomed(v2.Transform):
         return moved
 
 
-class _Central(v2.Transform):
-    """Bring the shorter side to `short_side` and cut out the middle."""
+class _CentreCrop(v2.Transform):
+    """Bring the shorter side to `short_side` and cut out the centre."""
 
     def __init__(self, crop: int, short_side: int) -> None:
         super().__init__()
@@ -102,11 +102,11 @@ def train_crop(
     """The random transform of meta-train; a pose is cropped around its person instead, `crop` a side."""
     if isinstance(task, Pose):
         return train_transform(task, (crop, crop), scale=scale, normalisation=normalisation)
-    return v2.Compose([_Zoomed(crop, short_side, scale), *to_network(normalisation)])
+    return v2.Compose([_RandomCrop(crop, short_side, scale), *to_network(normalisation)])
 
 
 def val_crop(task: Task, crop: int, short_side: int, normalisation: Normalisation) -> v2.Transform:
-    """The fixed transform of meta-val: the middle of the image."""
+    """The fixed transform of meta-val: the centre of the image."""
     if isinstance(task, Pose):
         return eval_transform(task, (crop, crop), normalisation=normalisation)
-    return v2.Compose([_Central(crop, short_side), *to_network(normalisation)])
+    return v2.Compose([_CentreCrop(crop, short_side), *to_network(normalisation)])

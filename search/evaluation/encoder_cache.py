@@ -1,7 +1,7 @@
 """Encoder outputs, computed once and shared by every candidate of every run (paper Sect. 3.2.1).
 
-In stage 1 the encoder is frozen, so what it says of an image never changes. It is stored as float16 with the channels
-innermost, memory-mapped, in a folder whose name is a hash of everything that it depends on.
+In stage 1 the encoder is frozen, so its outputs for an image never change. They are stored as float16 with the channels
+innermost, memory-mapped, in a folder whose name is a hash of everything that they depend on.
 
 Shapes: M stored crops, H_i W_i C_i of encoder output i, h w of the largest of them, K task outputs.
 """
@@ -42,12 +42,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Features:
-    """Stored crops as a decoder sees them.
+    """Stored encoder outputs of crops, with their labels.
 
     Attributes:
         maps: encoder outputs, shallow to deep: float16 [M, H_i, W_i, C_i].
         labels: per crop; masks and depths at h x w, the rest as the transform gave it.
-        teacher: logits float16 [M, h, w, K] of a teacher, if there is one.
+        teacher: logits float16 [M, h, w, K] of a teacher, or None.
         image_size: (H, W) that predictions are made for: h x w, or the crop's for a pose, whose labels are points.
     """
 
@@ -70,14 +70,14 @@ class Features:
         labels = {name: value.to(device) for name, value in self.labels.items()}
         return Features(tuple(each.to(device) for each in self.maps), labels, teacher, self.image_size)
 
-    def inputs(self, indices: Tensor, drawn: Sequence[int]) -> list[Tensor]:
-        """What the decoder takes for some crops: float32 [N, C_i, H_i, W_i], channels last.
+    def inputs(self, indices: Tensor, used: Sequence[int]) -> list[Tensor]:
+        """The decoder's inputs for some crops: float32 [N, C_i, H_i, W_i], channels last.
 
-        Of outputs that are not in `drawn` there is only the shape: nobody reads them.
+        Of encoder outputs that are not in `used` there is only the shape, and the file is not read.
         """
         return [
             each[indices].permute(0, 3, 1, 2).float()
-            if i in drawn
+            if i in used
             else each.new_zeros((), dtype=torch.float32).expand(len(indices), each.shape[3], *each.shape[1:3])
             for i, each in enumerate(self.maps)
         ]
@@ -112,7 +112,7 @@ def stored_features(
         samples: `count` transformed samples of one size; read only if needed.
         teacher: images to logits.
         device: where encoder and teacher are.
-        progress: told how many samples are done.
+        progress: called with the number of samples done, and of all.
 
     Raises:
         FastnasError: the disk is full or the folder cannot be written.
@@ -153,7 +153,7 @@ def content_key(encoder: Encoder, data: DenseDataset, settings: Mapping[str, Any
     Data is recognised by its task, its length and the content of eight samples spread over it.
 
     Args:
-        encoder: its weights and its normalisation count.
+        encoder: its weights and its normalisation are part of the key.
         data: the images, before their transform.
         settings: everything else, as plain values.
     """
@@ -224,7 +224,7 @@ def _compute(
 
 
 def _reserve(path: Path) -> None:
-    """Have the disk's blocks of a file now: a full disk met through a memory map kills the process without a word."""
+    """Allocate a file's blocks now: a full disk found through a memory map would kill the process with SIGBUS."""
     with open(path, "rb+") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
@@ -252,7 +252,7 @@ def _mapped(path: Path) -> Tensor:
 
 
 def _move(temporary: Path, folder: Path) -> None:
-    """Put a finished folder in its place; if another search was faster, its equal one stays."""
+    """Rename a finished folder to its final name; if another search was faster, its equal one stays."""
     for path in temporary.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""From settings to an evaluator: data, encoder and its stored outputs. Done once, before the first candidate."""
+"""From settings to an evaluator: data, encoder and its stored outputs, once, before the first candidate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastnas.train.loaders import SeededSamples, derived_seed
 from fastnas.train.settings import limited
 
 Notify = Callable[[str, int, int], None]
-"""Told what is being prepared, how much of it is done, and how much there is."""
+"""Called with what is being prepared, how much of it is done, and how much there is."""
 
 
 def prepare(
@@ -70,7 +70,7 @@ def _features(
     device: torch.device,
     notify: Notify,
 ) -> Features:
-    """The stored outputs for meta-train, under random crops, or for meta-val, the middle of each image."""
+    """The stored outputs for meta-train, under random crops, or for meta-val, the centre of each image."""
     how, task = settings.evaluation, data.task
     crop: v2.Transform
     if split == "train":

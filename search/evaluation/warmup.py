@@ -1,7 +1,7 @@
-"""An encoder for trying a search out where no pretrained weights can be downloaded: a minute of training on its images.
+"""An encoder for a search without pretrained weights: about a minute of training on the search's own images.
 
-A frozen encoder of random weights would make stage 1 a comparison of noise. A few epochs end to end, together with a
-small decoder, give outputs that know edges, textures and the classes at hand; ImageNet's weights are far better.
+With a frozen encoder of random weights stage 1 would compare noise. A few epochs end to end, together with a small
+decoder, give features of edges, textures and the classes at hand; ImageNet's weights are far better.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fastnas.train.objective import WeightUpdate, require_finite_weights, traini
 
 STEPS, BATCH, LEARNING_RATE = 150, 16, 2e-3
 DECODER = ZOO["arch1"], 32
-"""The decoder that it is trained with, and its channels."""
+"""The decoder that the encoder is trained with, and its channels."""
 
 
 def warmed_up(

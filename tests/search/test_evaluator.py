@@ -73,7 +73,7 @@ def test_stored_features_are_the_encoders_outputs(evaluator: Evaluator) -> None:
     sample = SeededSamples([evaluator.images.train], crop, derived_seed(SETTINGS.seed, 4))[0, 5]
     with torch.inference_mode():
         outputs = evaluator.encoder(sample["image"][None])
-    stored = evaluator.train.inputs(torch.tensor([5]), drawn=(0, 1, 2, 3))
+    stored = evaluator.train.inputs(torch.tensor([5]), used=(0, 1, 2, 3))
     assert [each.shape for each in stored] == [each.shape for each in outputs]
     for ours, theirs in zip(stored, outputs, strict=True):
         assert ours.is_contiguous(memory_format=torch.channels_last)
@@ -84,8 +84,8 @@ def test_stored_features_are_the_encoders_outputs(evaluator: Evaluator) -> None:
     assert (len(evaluator.train), len(evaluator.val)) == (12, 4)
 
 
-def test_outputs_that_nobody_draws_are_not_read(evaluator: Evaluator) -> None:
-    inputs = evaluator.train.inputs(torch.arange(3), drawn=(1,))
+def test_encoder_outputs_that_the_genotype_leaves_out_are_not_read(evaluator: Evaluator) -> None:
+    inputs = evaluator.train.inputs(torch.arange(3), used=(1,))
     assert [bool(each.any()) for each in inputs] == [False, True, False, False]
     assert [tuple(each.shape) for each in inputs] == [(3, 24, 16, 16), (3, 32, 8, 8), (3, 96, 4, 4), (3, 320, 2, 2)]
 
@@ -267,7 +267,7 @@ def test_stage_2_trains_the_encoder(evaluator: Evaluator, monkeypatch: pytest.Mo
     assert changes[2] > 1.5 * changes[1] > 1e-5
 
 
-def test_the_validation_crop_is_the_middle_of_the_image() -> None:
+def test_the_validation_crop_is_the_centre_of_the_image() -> None:
     task = TASKS["segmentation"]
     sample = {"name": "a", "image": torch.zeros(3, 90, 150, dtype=torch.uint8), "mask": torch.zeros(90, 150).byte()}
     cropped = val_crop(task, 40, 60, IMAGENET)(sample)
@@ -310,7 +310,7 @@ def test_the_warm_up_trains_the_encoder(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_bfloat16_computes_the_same_roughly_and_sums_in_float32(evaluator: Evaluator) -> None:
     decoder = Decoder(GENOTYPE, evaluator.encoder.channels, 8, 1, evaluator.images.task.outputs).eval()
-    inputs = evaluator.train.inputs(torch.arange(4), drawn=tuple(int(i) for i in decoder.adapters))
+    inputs = evaluator.train.inputs(torch.arange(4), used=tuple(int(i) for i in decoder.adapters))
     (exact,), (rough,) = (changed(evaluator, precision=p)._logits(decoder, inputs) for p in ("fp32", "bf16"))
     assert rough.dtype == torch.float32
     difference = (rough - exact).abs().max()

@@ -1,4 +1,4 @@
-"""`fastnas eval`: the figures of the metrics themselves, whatever the batch, the scale, or the kind of model."""
+"""`fastnas eval`: the metrics are the same whatever the batches, the processes, or the kind of model."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_flip_and_scales_are_means() -> None:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_command_prints_the_figures(kind: str, models: dict[str, Path], tmp_path: Path) -> None:
+def test_command_prints_the_metrics(kind: str, models: dict[str, Path], tmp_path: Path) -> None:
     result = run(models[kind], "--limit", 3, "--json", "--no-flip", "--images", tmp_path)
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
@@ -134,12 +134,12 @@ def one_scene(scenes: SyntheticScenes, index: int) -> Subset:
 
 
 def test_flip_is_on_for_pose_alone(models: dict[str, Path]) -> None:
-    def figures(kind: str, *more: str) -> dict[str, float]:
+    def metrics_of(kind: str, *more: str) -> dict[str, float]:
         found: dict[str, float] = json.loads(run(models[kind], "--limit", 2, "--json", *more).stdout)["metrics"]
         return found
 
-    assert figures("depth") == figures("depth", "--no-flip") != figures("depth", "--flip")
-    assert figures("pose") == figures("pose", "--flip")
+    assert metrics_of("depth") == metrics_of("depth", "--no-flip") != metrics_of("depth", "--flip")
+    assert metrics_of("pose") == metrics_of("pose", "--flip")
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from fastnas.search.evaluation.data import open_images
 from fastnas.search.evaluation.encoder_cache import content_key
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.settings import EvaluationSettings, SearchSettings
-from fastnas.train.loop import Options, Trainer
+from fastnas.train.loop import Trainer, TrainerOptions
 from fastnas.train.predictors import open_predictor
 from fastnas.train.recipes import RECIPES
 from fastnas.train.run_log import RunLog
@@ -91,7 +91,7 @@ def test_training_evaluation_and_log_use_it(tmp_path: Path) -> None:
     trainer = Trainer(
         Fabric(accelerator="cpu"), spec(), build(spec()), recipe,
         lambda _: SyntheticScenes("train", size=(64, 64), count=8), SyntheticScenes("val", size=(64, 64), count=2),
-        tmp_path, options=Options(workers=0),
+        tmp_path, options=TrainerOptions(workers=0),
     )  # fmt: skip
     trainer.observer = log = RunLog(tmp_path, Console(quiet=True), trainer)
     with log:

@@ -33,7 +33,7 @@ from fastnas.models.checkpoint import FILE_NAME, read_header, save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.base import Score
 from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader
-from fastnas.train.loop import STATE, Observer, Options, Progress, Trainer, better
+from fastnas.train.loop import STATE, Observer, RunProgress, Trainer, TrainerOptions, better
 from fastnas.train.recipes import RECIPES
 from fastnas.train.settings import Phase, Recipe, RunSettings, limited
 from fastnas.train.teacher import load_teacher
@@ -59,7 +59,7 @@ def make(folder: Path, recipe: Recipe = TINY, task: str = "segmentation", **opti
 
     return Trainer(
         Fabric(accelerator="cpu"), spec, build(spec), recipe, data, SyntheticScenes("val", task, (64, 64), 2), folder,
-        options=Options(**{"workers": 0, **options}), **settings,
+        options=TrainerOptions(**{"workers": 0, **options}), **settings,
     )  # fmt: skip
 
 
@@ -271,7 +271,7 @@ def test_every_task_learns(task: str, tmp_path: Path) -> None:
     losses: list[float] = []
 
     class Watch(Observer):
-        def step(self, progress: Progress, steps: int, loss: float) -> None:
+        def step(self, progress: RunProgress, steps: int, loss: float) -> None:
             losses.append(loss)
 
     recipe = replace(TINY, task=task, phases=(Phase(("synthetic",), 8),), polyak=0.5)
@@ -297,7 +297,7 @@ def test_phases_change_data_rate_weight_and_batch_norm(tmp_path: Path) -> None:
     statistics: list[Tensor] = []
 
     class Watch(Observer):
-        def step(self, progress: Progress, steps: int, loss: float) -> None:
+        def step(self, progress: RunProgress, steps: int, loss: float) -> None:
             seen.append((progress.epoch, steps, trainer.optimisers[1].param_groups[0]["lr"]))
             statistics.append(trainer.raw.get_buffer("encoder.stages.0.0.1.running_mean").clone())
 
@@ -314,7 +314,7 @@ def test_the_average_is_the_plain_computation(tmp_path: Path) -> None:
     expected: dict[str, Tensor] = {}
 
     class Watch(Observer):
-        def step(self, progress: Progress, steps: int, loss: float) -> None:
+        def step(self, progress: RunProgress, steps: int, loss: float) -> None:
             for name, value in trainer.raw.named_parameters():
                 old = expected.get(name, value.detach().clone())
                 expected[name] = 0.7 * old + 0.3 * value.detach()
@@ -385,7 +385,7 @@ def poison(trainer: Trainer, epoch: int, step: int, change: Callable[[Tensor], T
     trainer.loss = loss  # type: ignore[method-assign]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+def test_a_loss_that_is_nan_stops_the_run(tmp_path: Path) -> None:
     trainer = make(tmp_path)
     poison(trainer, 1, 1, lambda loss: loss * float("nan"))
     with pytest.raises(FastnasError, match=r"the loss became nan in epoch 2, batch 2 of 2 \(images train-.*lower the"):
@@ -396,7 +396,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert again.run().epoch == 2
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+def test_weights_that_are_nan_are_not_saved(tmp_path: Path) -> None:
     trainer = make(tmp_path)
     # A square root at 0: its value is finite and its gradient is not.
     poison(trainer, 1, 1, lambda loss: loss + (loss - loss).sqrt())
