@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,48 +25,6 @@ RECENT = 8
 """Rows of the live table."""
 WINDOW = 20
 """Number of latest candidates in the running mean of the rewards, and in the candidates per hour."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Statistics of a search.
-
-    Attributes:
-        candidates: recorded so far.
-        best: the best record, if there is one; see `best_record`.
-        mean: of the latest rewards.
-        stop_rate: share of the evaluated candidates that the stop rule ended after stage 1.
-        per_hour: candidates per hour, of the latest.
-        reused, failed, refused: how many.
-    """
-
-    candidates: int
-    best: Record | None
-    mean: float | None
-    stop_rate: float | None
-    per_hour: float | None
-    reused: int
-    failed: int
-    refused: int
-
-    @classmethod
-    def of(cls, records: Sequence[Record], since: float = 0.0) -> Summary:
-        """The summary of a history; candidates per hour count those that finished after `since`, seconds since 1970."""
-        rewards = [r.reward for r in records if r.reward is not None][-WINDOW:]
-        status = [r.status for r in records]
-        evaluated = sum(map(status.count, EVALUATED))
-        times = [since, *(r.finished for r in records if r.finished > since)][-WINDOW - 1 :] if since else []
-        per_hour = (len(times) - 1) / max(times[-1] - times[0], 1e-3) * 3600 if len(times) > 1 else None
-        return cls(
-            candidates=len(records),
-            best=best_record(records),
-            mean=sum(rewards) / len(rewards) if rewards else None,
-            stop_rate=status.count("stopped") / evaluated if evaluated else None,
-            per_hour=per_hour,
-            reused=status.count("reused"),
-            failed=status.count("failed"),
-            refused=status.count("refused"),
-        )
 
 
 class Views(View):
@@ -129,24 +88,7 @@ class Terminal(View):
     def finished(self, record: Record) -> None:
         """See `View`."""
         if not self.console.is_terminal and self.search is not None:
-            summary = Summary.of(self.search.run.records, self._since)
-            self.console.print(f"{_line(record)}; {' · '.join(self._facts(summary))}", soft_wrap=True)
-
-    def _facts(self, summary: Summary) -> list[str]:
-        assert self.search is not None
-        facts = [f"{summary.candidates}{_of(self.search.settings.candidates)} candidates"]
-        if summary.best is not None:
-            facts.append(f"best {summary.best.reward:.3f} (candidate {summary.best.candidate.number})")
-        if summary.mean is not None:
-            facts.append(f"mean of the last {WINDOW} {summary.mean:.3f}")
-        if summary.stop_rate is not None:
-            facts.append(f"stopped {summary.stop_rate:.0%}")
-        facts += [f"{count} {name}" for name in ("reused", "refused", "failed") if (count := getattr(summary, name))]
-        if summary.per_hour is not None:
-            facts.append(f"{summary.per_hour:.0f} per hour")
-        if (left := seconds_left(self.search, summary)) is not None:
-            facts.append(f"{clock(left)} left")
-        return facts
+            self.console.print(f"{_line(record)}; {status_line(self.search, self._since)}", soft_wrap=True)
 
     def _render(self) -> Group:
         parts: list[Any] = []
@@ -156,9 +98,8 @@ class Terminal(View):
                 table.add_column(name, justify="left" if name in ("ended", "genotype") else "right", no_wrap=True)
             for record in self.search.run.records[-RECENT:]:
                 table.add_row(*_row(record))
-            summary = Summary.of(self.search.run.records, self._since)
             bar = ProgressBar(total=1.0, completed=self.search.progress, width=60)
-            parts += [table, Text(" · ".join(self._facts(summary)), style="bold"), bar]
+            parts += [table, Text(status_line(self.search, self._since), style="bold"), bar]
         elif self._share is not None:
             parts.append(ProgressBar(total=1.0, completed=self._share, width=60))
         return Group(*parts, Text(self._work, style="dim", overflow="ellipsis", no_wrap=True))
@@ -209,26 +150,32 @@ class TensorBoard(View):
                 self._writer.add_scalar(name, value, record.candidate.number)
 
 
-def seconds_left(search: Search, summary: Summary) -> float | None:
-    """Estimated from the budget and the candidates per hour; None while nothing is known."""
-    left = []
-    settings = search.settings
-    if settings.hours is not None:
-        left.append(settings.hours * 3600 - search.seconds)
-    if settings.candidates is not None and summary.per_hour:
-        left.append((settings.candidates - summary.candidates) / summary.per_hour * 3600)
-    return max(min(left), 0.0) if left else None
+def status_line(search: Search, since: float) -> str:
+    """Candidates, their rewards, how they ended, and the time left.
 
-
-def clock(seconds: float) -> str:
-    """`1:02:03`, or `2:03` below an hour."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _of(count: int | None) -> str:
-    return "" if count is None else f" of {count}"
+    Args:
+        search: what is summarised.
+        since: seconds since 1970; the candidates per hour, and the time left, are by those that finished after it.
+    """
+    records, settings = search.run.records, search.settings
+    rewards = [record.reward for record in records if record.reward is not None][-WINDOW:]
+    counts = Counter(record.status for record in records)
+    parts = [f"{len(records)}{f' of {settings.candidates}' if settings.candidates else ''} candidates"]
+    if best := best_record(records):
+        stopped = counts["stopped"] / sum(counts[status] for status in EVALUATED)
+        parts.append(f"best {best.reward:.3f} (candidate {best.candidate.number})")
+        parts.append(f"mean of the last {WINDOW} {sum(rewards) / len(rewards):.3f}")
+        parts.append(f"stopped {stopped:.0%}")
+    parts += [f"{counts[status]} {status}" for status in ("reused", "refused", "failed") if counts[status]]
+    times = [since, *(record.finished for record in records if record.finished > since)][-WINDOW - 1 :]
+    left = [] if settings.hours is None else [settings.hours * 3600 - search.seconds]
+    if len(times) > 1:
+        pace = max(times[-1] - times[0], 1e-3) / (len(times) - 1)
+        parts.append(f"{3600 / pace:.0f} per hour")
+        left += [] if settings.candidates is None else [(settings.candidates - len(records)) * pace]
+    if left:
+        parts.append(f"{timedelta(seconds=max(0, round(min(left))))} left")
+    return " · ".join(parts)
 
 
 def _line(record: Record) -> str:

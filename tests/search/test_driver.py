@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Record, Run, read_best, read_records
 from fastnas.search.presets import preset
-from fastnas.search.progress import Summary, TensorBoard
+from fastnas.search.progress import TensorBoard, status_line
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
 
 ROOT = Path(__file__).parents[2]
@@ -318,17 +319,24 @@ def plain(folder: Path) -> list[Record]:
     return [dataclasses.replace(record, seconds={}, finished=0.0) for record in read_records(folder)]
 
 
-def test_a_summary(tmp_path: Path) -> None:
-    driver = search(tmp_path, dataclasses.replace(SETTINGS, stop=StopSettings(start=0.0)))
+def test_the_status_line(tmp_path: Path) -> None:
+    """Of 12 candidates in the last minute, half of the budget; negative rewards have a best too."""
+    settings = dataclasses.replace(SETTINGS, stop=StopSettings(start=0.0))
+    driver = search(tmp_path, settings, Toy(lambda genotype: -sum(genotype.decisions()) / 200))
     driver.go_on()
     records = driver.run.records
-    summary = Summary.of(records, since=time.time() - 60)
-    stopped = sum(r.status == "stopped" for r in records)
-    assert summary.stop_rate == stopped / 12
-    assert summary.best is not None
-    assert summary.best.reward == max(r.reward or 0 for r in records if r.status == "done")
-    assert summary.per_hour == pytest.approx(12 / 60 * 3600, rel=0.1)
-    assert read_best(tmp_path) == summary.best
+    done, stopped = ([r for r in records if r.status == status] for status in ("done", "stopped"))
+    assert len(done) + len(stopped) == 12
+    driver.settings = dataclasses.replace(settings, candidates=24)
+    line = status_line(driver, since=time.time() - 60)
+    best = max(done, key=lambda record: record.reward or 0)
+    assert line.startswith(f"12 of 24 candidates · best {best.reward:.3f} (candidate {best.candidate.number}) · mean")
+    assert f" · stopped {len(stopped) / 12:.0%} · " in line
+    found = re.search(r"(\d+) per hour · 0:(\d\d):(\d\d) left$", line)
+    assert found
+    per_hour, minutes, seconds = map(int, found.groups())
+    assert per_hour == pytest.approx(720, rel=0.1)
+    assert 60 * minutes + seconds == pytest.approx(60, rel=0.1)
 
 
 def test_the_command_line_takes_the_best_network_of_a_search(tmp_path: Path) -> None:
