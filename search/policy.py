@@ -138,11 +138,6 @@ class PolicyGradient(Policy):
     def loss(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:
         """The loss to minimise, a scalar; all arguments are [N], `old_log_probs` from when the actions were sampled."""
 
-    def score(self, decisions: Sequence[Sequence[int]]) -> Tensor:
-        """Log-probabilities [N] of N candidates under the current policy, in one forward pass."""
-        with torch.no_grad():
-            return self.controller(torch.tensor(decisions)).log_probs.sum(dim=1)
-
     def state_dict(self) -> dict[str, Any]:
         """See `Policy.state_dict`; adds controller, optimiser, baseline and the incomplete batch."""
         return super().state_dict() | {
