@@ -369,6 +369,25 @@ def test_names_stay_inside_and_are_unique(tmp_path: Path) -> None:
     assert OutputNames(["a.jpg"]).new("..\t../.hid\nden/né [1].jpg") == "_/hid_den/né [1]"
 
 
+def test_file_names_may_hold_any_bytes(tmp_path: Path) -> None:
+    exports.make_masks(tmp_path / "source")
+    for name in (b"caf\xe9", b"a\nb\tc", b"\x1b[31mred", "né\u2028".encode(), b"[b] x"):
+        for folder, kind in ((b"images", b"jpg"), (b"masks", b"png")):
+            original = tmp_path / "source" / folder.decode() / f"lake.{kind.decode()}"
+            Path(os.fsdecode(os.fsencode(original.parent) + b"/" + name + b"." + kind)).write_bytes(
+                original.read_bytes()
+            )
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/source/images/\xffno.jpg")).write_bytes(b"")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(main, ["data", "import", str(tmp_path / "source"), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "left out: images/\\udcffno.jpg: it has no labels" in result.output
+    found = masks(out) | masks(out, "val")
+    assert found.keys() == {*NAMES, "caf_", "a_b_c", "_[31mred", "né_", "[b] x"}
+    for name in found.keys() - set(NAMES):
+        np.testing.assert_array_equal(found[name], exports.ids("lake"))
+
+
 def test_a_label_cannot_write_outside(tmp_path: Path) -> None:
     exports.make_coco(tmp_path / "source")
     save(photo("lake"), tmp_path / "secret.jpg")

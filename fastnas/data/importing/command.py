@@ -85,7 +85,7 @@ def next_commands(summary: Summary) -> list[str]:
 
 def _print(summary: Summary, console: Console) -> None:
     images = ", ".join(f"{count} {split}" for split, count in summary.images.items())
-    console.print(f"{summary.format}: {images} images written to {summary.out}")
+    console.print(f"{summary.format}: {images} images written to {_printable(summary.out)}")
     if summary.rotated:
         console.print(f"{summary.rotated} images have an EXIF orientation: written upright, as a camera shows them")
     console.print(_table(summary))
@@ -94,9 +94,9 @@ def _print(summary: Summary, console: Console) -> None:
             console.print(f"{title}: {_printable(line)}")
         if len(lines) > SHOWN:
             console.print(f"{title}: {len(lines)} in all (--json lists them)")
-    console.print(f"\nlook at {Path(summary.out) / 'preview.png'}, then")
+    console.print(f"\nlook at {_printable(str(Path(summary.out) / 'preview.png'))}, then")
     for command in next_commands(summary):
-        console.print(f"  {command}")
+        console.print(f"  {_printable(command)}")
 
 
 def _table(summary: Summary) -> object:
