@@ -258,7 +258,7 @@ def test_copies_are_on_one_side() -> None:
     frames = [Frame(f"cat_jpg.rf.{i:032x}", str(i).encode(), i << 40) for i in range(3)]
     assert group_frames(frames) == [[0, 1, 2]]
     alike = [Frame(f"a{i}", str(i).encode(), 0) for i in (8, 9, 10)]
-    other = [Frame("a11", b"11", (1 << 11) - 1), Frame("b11", b"b11", 0)]
+    other = [Frame("a11", b"11", (1 << 11) - 1), Frame("b12", b"b12", (1 << 11) - 1)]
     assert group_frames(alike + other) == [[0, 1, 2], [3], [4]]
     assert choose_validation([[0], [1], [2, 3, 4]], 0.2, seed=0) in [({0}, False), ({1}, False)]
     assert difference_hash(photo("lake")) != difference_hash(photo("zoo"))
@@ -308,8 +308,8 @@ def modes() -> dict[str, tuple[Image.Image, int]]:
     """An image of every mode with the grey level that it must become."""
     grey = Image.new("L", (W, H), 100)
     return {
-        "I;16": (Image.fromarray(np.full((H, W), 100 * 257, dtype=np.uint16)), 100),
-        "I": (Image.fromarray(np.full((H, W), 100 * 257, dtype=np.int32)), 100),
+        "I;16": (Image.fromarray(np.full((H, W), 250 * 257, dtype=np.uint16)), 250),
+        "I": (Image.fromarray(np.full((H, W), 250 * 257, dtype=np.int32)), 250),
         "F": (Image.fromarray(np.full((H, W), 100 / 255, dtype=np.float32)), 100),
         "1": (grey.point(lambda _: 255, "1"), 255),
         "L": (grey, 100),
@@ -530,6 +530,16 @@ def test_an_image_listed_twice_is_left_out(tmp_path: Path) -> None:
     assert all("lake.jpg: it" in line and "listed twice" in line for line in summary.dropped[1:])
 
 
+def test_an_image_in_two_files_is_taken_from_the_first(tmp_path: Path) -> None:
+    exports.make_coco(tmp_path / "source")
+    dump(exports.coco(("zoo",)), tmp_path / "source/train2017/more.json")
+    summary = import_dataset(tmp_path / "source", tmp_path / "out")
+    assert summary.images == {"train": 3, "val": 2}
+    assert summary.dropped == [
+        "train2017/more.json: zoo.jpg: its labels are in another file too, or it is listed twice"
+    ]
+
+
 def test_polygons_without_area_are_left_out_and_named(tmp_path: Path) -> None:
     exports.make_coco(tmp_path / "source")
     path = tmp_path / "source/annotations/instances_train2017.json"
@@ -740,6 +750,7 @@ def test_a_failure_leaves_nothing_and_remains_of_a_kill_are_removed(tmp_path: Pa
     text("", tmp_path / ".out.part/images/left.jpg")  # as a kill leaves it
     import_dataset(tmp_path / "source", tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == ["out", "source"]
+    assert not (tmp_path / "out/images/left.jpg").exists()
     assert sorted(os.listdir(tmp_path / "out")) == [
         "dataset.json", "images", "masks", "preview.png", "train.txt", "val.txt"
     ]  # fmt: skip

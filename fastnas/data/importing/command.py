@@ -101,14 +101,13 @@ def _print(summary: Summary, console: Console) -> None:
 
 def _table(summary: Summary) -> object:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table()
     for heading in summary.labels[0]:
         shown = f"{heading} images" if heading in summary.images else heading
         table.add_column(shown, justify="left" if heading in ("class", "joint") else "right")
     for row in summary.labels:
-        table.add_row(*(Text(f"{value:.2%}" if isinstance(value, float) else str(value)) for value in row.values()))
+        table.add_row(*(f"{value:.2%}" if isinstance(value, float) else str(value) for value in row.values()))
     return table
 
 
