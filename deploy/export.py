@@ -163,7 +163,9 @@ def optimised(captured: Graph, network: Network, options: Options) -> tuple[Grap
 
 def _variants(graph: Graph, network: Network, options: Options, progress: Progress) -> Iterator[Variant]:
     """The files that the options ask for, each compared to the network: float32 first."""
-    images = [sample_image(network, size) for size in check_sizes(options.resolution)]
+    # The resolution and two small sizes, as one file serves all.
+    sizes = dict.fromkeys([options.resolution, (3 * MULTIPLE, 5 * MULTIPLE), (2 * MULTIPLE, MULTIPLE)])
+    images = [sample_image(network, size) for size in sizes]
     reference = Reference(network, images, options.head, options.layout)
     targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
     model = to_onnx(graph)
@@ -181,11 +183,6 @@ def _variants(graph: Graph, network: Network, options: Options, progress: Progre
         for scheme in int8.SCHEMES:
             if scheme.target in targets:
                 yield int8.Int8(model, reference, ranges, scheme).build(progress)
-
-
-def check_sizes(resolution: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """The sizes at which a file is compared: the resolution, and two small ones, as one file serves all."""
-    return tuple(dict.fromkeys([resolution, (3 * MULTIPLE, 5 * MULTIPLE), (2 * MULTIPLE, MULTIPLE)]))
 
 
 def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> sidecar.Sidecar:

@@ -233,41 +233,38 @@ def infer(op: Op, inputs: list[Shape]) -> Shape:
             return Shape(op.channels, 1)
         case Constant():
             return Shape(op.value.size, PIXEL)
+    x = inputs[0]
+    match op:
         case Conv():
-            (x,) = inputs
             _require(x.channels == op.weight.shape[1] * op.groups, op, inputs)
             return Shape(op.weight.shape[0], x.stride * op.stride)
         case SpreadConv():
-            (x,) = inputs
             _require(x.channels == op.weight.shape[1] * op.groups and x.stride == PIXEL, op, inputs)
             return Shape(op.weight.shape[0], op.stride)
         case Deconv():
-            (x,) = inputs
             _require(x.channels == op.weight.shape[0] and x.stride % op.stride == 0, op, inputs)
             return Shape(op.weight.shape[1] * op.groups, x.stride // op.stride)
         case Resize():
-            (x,) = inputs
             _require(x.stride % op.factor == 0, op, inputs)
             return Shape(x.channels, x.stride // op.factor)
         case Pool():
-            return Shape(inputs[0].channels, inputs[0].stride * op.stride)
+            return Shape(x.channels, x.stride * op.stride)
         case GlobalPool():
-            return Shape(inputs[0].channels, PIXEL)
+            return Shape(x.channels, PIXEL)
         case Spread():
-            _require(inputs[0].stride == PIXEL, op, inputs)
-            return Shape(inputs[0].channels, op.stride)
+            _require(x.stride == PIXEL, op, inputs)
+            return Shape(x.channels, op.stride)
         case Add() | Mul():
-            _require(len({x.channels for x in inputs}) == 1, op, inputs)
-            strides = {x.stride for x in inputs} - {PIXEL}
-            _require(len(strides) <= 1, op, inputs)
-            return Shape(inputs[0].channels, strides.pop() if strides else PIXEL)
+            strides = {other.stride for other in inputs} - {PIXEL}
+            _require(len({other.channels for other in inputs}) == 1 and len(strides) <= 1, op, inputs)
+            return Shape(x.channels, strides.pop() if strides else PIXEL)
         case Concat():
-            _require(len({x.stride for x in inputs}) == 1, op, inputs)
-            return Shape(sum(x.channels for x in inputs), inputs[0].stride)
+            _require(len({other.stride for other in inputs}) == 1, op, inputs)
+            return Shape(sum(other.channels for other in inputs), x.stride)
         case ArgMax():
-            return Shape(1, inputs[0].stride // op.factor)
+            return Shape(1, x.stride // op.factor)
         case Affine() | Activation() | Bytes() | Peaks():
-            return inputs[0]
+            return x
 
 
 def _require(condition: bool, op: Op, inputs: list[Shape]) -> None:
