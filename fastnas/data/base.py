@@ -175,11 +175,12 @@ class PersonAnnotation:
 
 
 class PoseDataset(DenseDataset):
-    """People in images: every sample is one person with the whole image, to be cropped by its box.
+    """People in images: every sample is one person in the full image, to be cropped by its box.
 
-    Attributes:
-        people: the annotations, in the order of the samples.
-        annotations: the file they come from.
+    Args:
+        name, split, task: see `DenseDataset`.
+        people: in the order of the samples.
+        annotations: the file they come from, for the error of an empty split.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class PoseDataset(DenseDataset):
     ) -> None:
         if not people:
             raise FastnasError(f"split {split} of {name} is empty: {annotations} has no person with a labelled joint")
-        self.name, self.split, self.task, self.people, self.annotations = name, split, task, people, annotations
+        self.name, self.split, self.task, self.people = name, split, task, people
         require_files((person.image for person in people), "image")
 
     def __len__(self) -> int:

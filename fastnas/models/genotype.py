@@ -136,20 +136,6 @@ def is_genotype_text(text: str) -> bool:
     return text.lstrip().startswith(("[", "{", "("))
 
 
-def connection_structures() -> Iterator[Connections]:
-    """Every distinct connection structure, once, in canonical form: 1,225 of them.
-
-    The 14,400 ordered sequences of indices hold each structure several times: with the members of each pair unordered
-    3,150 remain, and with independent blocks renumbered 1,225. The paper's footnote 1 estimates 120; see
-    `docs/design.md` for how that number arises.
-    """
-    ranges = [range(choices) for choices in decision_choices()[: 2 * BLOCKS]]
-    for indices in itertools.product(*ranges):
-        connections = tuple(zip(indices[::2], indices[1::2], strict=True))
-        if connections == min(_equal_connections(connections)):
-            yield connections
-
-
 def _equal_connections(connections: Connections) -> Iterator[Connections]:
     for order in _orders(connections, lambda block: (ENCODER_OUTPUTS + block,)):
         index = {ENCODER_OUTPUTS + old: ENCODER_OUTPUTS + new for new, old in enumerate(order)}
