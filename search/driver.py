@@ -256,7 +256,7 @@ class Search:
         self.policy.observe(record.candidate.genotype.decisions(), record.candidate.log_prob, record.reward)
 
     def _remember(self, record: Record) -> None:
-        """Update what is a function of the history alone."""
+        """Update what is a function of the history."""
         if record.reused is None and record.status != "failed":
             self._known[record.candidate.canonical] = record
         if record.stage1 is not None:

@@ -159,7 +159,7 @@ class Run:
         with _readable_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = _lock(folder)
-            # Settings alone are those of a search that ended before its first candidate, for instance without its data.
+            # Without candidates, settings are left by a search that ended early, for instance because its data is missing.
             if (folder / "settings.json").exists() and os.fstat(file.fileno()).st_size:
                 file.close()
                 raise FastnasError(

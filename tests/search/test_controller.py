@@ -44,8 +44,8 @@ def test_probabilities_of_all_sequences_sum_to_one() -> None:
 
 def test_sampled_frequencies_match_the_probabilities() -> None:
     network, count = controller(), 20000
-    drawn = network(noise=noise(count)).actions
-    index = np.ravel_multi_index(drawn.T.numpy(), TOY)
+    sampled = network(noise=noise(count)).actions
+    index = np.ravel_multi_index(sampled.T.numpy(), TOY)
     observed = np.bincount(index, minlength=len(ALL))
     expected = network(ALL).log_probs.sum(dim=1).exp().double().detach().numpy()
     assert stats.chisquare(observed, expected / expected.sum() * count).pvalue > 0.01
@@ -63,17 +63,17 @@ def test_a_decision_depends_on_the_ones_before_it_and_on_none_after() -> None:
 
 
 def test_choices_that_a_branch_does_not_allow_are_never_drawn() -> None:
-    drawn = controller(decision_choices())(noise=noise(5000, decision_choices())).actions
-    assert drawn.min() == 0
-    assert (drawn < torch.tensor(decision_choices())).all()
-    for decisions in drawn[:200].tolist():
+    sampled = controller(decision_choices())(noise=noise(5000, decision_choices())).actions
+    assert sampled.min() == 0
+    assert (sampled < torch.tensor(decision_choices())).all()
+    for decisions in sampled[:200].tolist():
         Genotype.from_decisions(decisions)
 
 
 @pytest.mark.parametrize("extreme", [0.0, float(np.nextafter(1, 0))])
 def test_the_ends_of_the_noise_are_choices_too(extreme: float) -> None:
-    drawn = controller()(noise=torch.full((3, len(TOY)), extreme, dtype=torch.float64)).actions
-    assert drawn.tolist() == [[0] * len(TOY) if extreme == 0 else [count - 1 for count in TOY]] * 3
+    sampled = controller()(noise=torch.full((3, len(TOY)), extreme, dtype=torch.float64)).actions
+    assert sampled.tolist() == [[0] * len(TOY) if extreme == 0 else [count - 1 for count in TOY]] * 3
 
 
 def test_scoring_100_genotypes_is_one_pass_and_equals_what_sampling_recorded() -> None:

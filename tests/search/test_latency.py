@@ -37,7 +37,7 @@ def test_it_is_measured_once_per_network_and_size(tmp_path: Path, monkeypatch: p
 
 @NEEDED
 def test_a_board_measures_what_it_is_sent(server: Any, tmp_path: Path) -> None:
-    """The board has ONNX Runtime alone, which takes fp32; a second network takes the place of the first there."""
+    """The board has only ONNX Runtime, which takes fp32; a second network replaces the first one there."""
     board = dataclasses.replace(SMALL, latency_host=f"127.0.0.1:{server.port}", latency_precision="fp32")
     found = latency(SPEC, board, tmp_path)
     assert found > 0

@@ -82,8 +82,8 @@ def test_every_plot_is_also_a_file(page: Path) -> None:
     files = {path.stem: path for path in page.with_suffix("").iterdir()}
     assert set(files) == names
     for path in files.values():
-        with Image.open(path) as picture:
-            assert (picture.format, min(picture.size) > 400) == ("PNG", True)
+        with Image.open(path) as image:
+            assert (image.format, min(image.size) > 400) == ("PNG", True)
     assert page.read_text().count("<img") == len(names)
 
 
@@ -125,12 +125,12 @@ def test_a_live_run_with_a_torn_line(runs: Path, tmp_path: Path) -> None:
     live = tmp_path / "live"
     shutil.copytree(runs / "ppo", live)
     lines = (live / "history.jsonl").read_bytes().splitlines(keepends=True)
-    for whole in (0, 1, 3, 30):
-        (live / "history.jsonl").write_bytes(b"".join(lines[:whole]) + lines[whole][:40])
+    for count in (0, 1, 3, 30):
+        (live / "history.jsonl").write_bytes(b"".join(lines[:count]) + lines[count][:40])
         result = report(live, "--json")
         assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)["runs"][0]["candidates"] == whole
-        assert ("Nothing to show yet" in (live / "report.html").read_text()) == (whole == 0)
+        assert json.loads(result.stdout)["runs"][0]["candidates"] == count
+        assert ("Nothing to show yet" in (live / "report.html").read_text()) == (count == 0)
 
 
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(page: Path, width: int) -> None:
-    """No error, nothing fetched, every picture decoded, and no sideways scrolling of the page."""
+    """No error, nothing fetched, every image decoded, and no sideways scrolling of the page."""
     sync_api = pytest.importorskip("playwright.sync_api")
     browser_path = shutil.which("chromium") or shutil.which("google-chrome")
     if browser_path is None:
