@@ -7,9 +7,9 @@ Every row compares the graph without one rewrite to the graph with all of them: 
 What later rewrites can do without it is lost too, so rows do not add up; the row `none` has no rewrite at all.
 
 Columns: multiply-adds; operators of the ONNX file; operators that ONNX Runtime runs after optimising the file itself;
-and latency, processor time of one thread, the minimum over several sessions (the layout in memory differs from session
-to session) and rounds, in which the files take turns. Differences of 1 to 2 % in latency are noise on a busy machine;
-the counts are exact. TensorRT is not measured: it folds batch norms and activations itself.
+and latency, processor time of one thread: the 10th percentile over several sessions (the layout in memory differs from
+session to session) and rounds, in which the files take turns. On a busy machine differences in latency up to 3 % are
+noise; the counts are exact. TensorRT is not measured: it folds batch norms and activations itself.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ def main(networks: tuple[str, ...], layout: str, sessions: int, rounds: int, as_
         if as_json:
             print(json.dumps({"network": name, "input": layout, "rows": rows}), flush=True)
             continue
-        table = {row: {**columns, "milliseconds": min(columns["milliseconds"])} for row, columns in rows.items()}
+        table = {
+            row: {**columns, "milliseconds": float(np.percentile(columns["milliseconds"], 10))}
+            for row, columns in rows.items()
+        }
         whole = table.pop("all")
         print(f"{name}: {whole['multiply_adds'] / 1e9:.3f} G multiply-adds, {whole['operators']} operators, "
               f"{whole['optimised_operators']} after ONNX Runtime, {whole['milliseconds']:.1f} ms")  # fmt: skip
