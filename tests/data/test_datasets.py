@@ -299,7 +299,6 @@ class TestCoco:
         dataset = open_dataset("coco", make_coco(tmp_path), "val", task="pose")
         assert [dataset[i]["name"] for i in range(len(dataset))] == ["1-11", "2-12"]  # no crowd, no empty one
         assert isinstance(dataset, PoseDataset)
-        assert dataset.annotations.name == "person_keypoints_val2017.json"
         assert dataset.people[1].image_id == 2
 
     def test_an_object_of_another_size(self, tmp_path: Path):
