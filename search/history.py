@@ -159,7 +159,7 @@ class Run:
         with _readable_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = _lock(folder)
-            # Without candidates, settings are left by a search that ended early, for instance because its data is missing.
+            # Without candidates, settings are left by a search that ended early, for instance for want of its data.
             if (folder / "settings.json").exists() and os.fstat(file.fileno()).st_size:
                 file.close()
                 raise FastnasError(
