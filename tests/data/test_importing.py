@@ -258,7 +258,7 @@ def test_copies_are_on_one_side() -> None:
     frames = [Frame(f"cat_jpg.rf.{i:032x}", str(i).encode(), i << 40) for i in range(3)]
     assert group_frames(frames) == [[0, 1, 2]]
     alike = [Frame(f"a{i}", str(i).encode(), 0) for i in (8, 9, 10)]
-    other = [Frame("a11", b"11", (1 << 11) - 1), Frame("b12", b"b12", (1 << 11) - 1)]
+    other = [Frame("a11", b"11", (1 << 17) - 1), Frame("b12", b"b12", (1 << 17) - 1)]
     assert group_frames(alike + other) == [[0, 1, 2], [3], [4]]
     assert choose_validation([[0], [1], [2, 3, 4]], 0.2, seed=0) in [({0}, False), ({1}, False)]
     assert difference_hash(photo("lake")) != difference_hash(photo("zoo"))
@@ -384,8 +384,8 @@ def test_file_names_may_hold_any_bytes(tmp_path: Path) -> None:
     assert "left out: images/\\udcffno.jpg: it has no labels" in result.output
     found = masks(out) | masks(out, "val")
     assert found.keys() == {*NAMES, "caf_", "a_b_c", "_[31mred", "né_", "[b] x"}
-    for name in found.keys() - set(NAMES):
-        np.testing.assert_array_equal(found[name], exports.ids("lake"))
+    for found_name in found.keys() - set(NAMES):
+        np.testing.assert_array_equal(found[found_name], exports.ids("lake"))
 
 
 def test_a_label_cannot_write_outside(tmp_path: Path) -> None:
