@@ -74,7 +74,7 @@ CASES = {
         Case("eval FOLDER --data synthetic", 1, "is no artifact"),
         Case("export FOLDER", 1, "no architecture"),
         Case("export MODEL --out FILE", 2, "is a file"),
-        Case("export MODEL --int8 --calibrate FOLDER", 1, "has no pictures"),
+        Case("export MODEL --int8 --calibrate FOLDER", 1, "has no images"),
         Case("jetson-bench FILE", 1, "Not a directory"),
         Case("jetson-bench ARTIFACT --report FOLDER", 2, "is a directory"),
         Case("camera ARTIFACT --source FOLDER", 1, "has no image"),
