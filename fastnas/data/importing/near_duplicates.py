@@ -19,7 +19,7 @@ from PIL import Image
 
 FARTHEST = 16
 """Bits of 64 that may differ between frames that are alike. Unrelated images differ in about 31, and 300 of Pascal VOC
-in 18 or more from the next; frames of a bicycle ride, 0.1 s apart, differ in 5 (median), three quarters in at most 14."""
+in 18 or more from the next; frames of a bicycle ride, 0.1 s apart, differ in 5 (median), three in four in up to 14."""
 
 NUMBERED = re.compile(r"^(.*?)(\d{1,18})([^\d/]*)$")
 ROBOFLOW = re.compile(r"_(?:jpe?g|png)\.rf\.[0-9a-f]+$", re.IGNORECASE)
