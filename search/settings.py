@@ -76,7 +76,9 @@ class EvaluationSettings(Settings):
     encoder_lr: float = setting(1e-3, "SGD's learning rate for the encoder, in stage 2.", 0)
     encoder_momentum: float = setting(0.9, "SGD's momentum for the encoder.", 0, 1)
     weight_decay: float = setting(1e-5, "Weight decay of both optimisers.", 0)
-    gradient_norm: float = setting(3.0, "Largest gradient norm of the encoder, and of the decoder.", 0)
+    gradient_norm: float = setting(
+        3.0, "Largest gradient norm of the encoder, and of the decoder; 0 for no clipping.", 0
+    )
     polyak: bool = setting(
         True, "Evaluate the exponential moving average (EMA) of the weights instead of the final weights."
     )

@@ -98,12 +98,13 @@ def test_killed_and_resumed_is_never_killed(tmp_path: Path) -> None:
     """SIGKILL in the middle of an epoch; the resumed run even has other loader processes."""
     more = ["--epochs", "3", "--workers", "1", "--save-every", "0"]
     killed = subprocess.Popen([*COMMAND, *SMALL, *more, "--out", str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    state, seen = tmp_path / "killed" / STATE, 0
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         time.sleep(0.02)
-        if (tmp_path / "killed" / STATE).exists():
+        if state.exists() and state.stat().st_mtime_ns != seen:
             killed.send_signal(signal.SIGSTOP)  # or it would run on while its state is read
-            progress = state_of(tmp_path / "killed")["progress"]
+            seen, progress = state.stat().st_mtime_ns, state_of(tmp_path / "killed")["progress"]
             if progress["epoch"] == 1 and progress["step"] >= 1:
                 break
             killed.send_signal(signal.SIGCONT)
