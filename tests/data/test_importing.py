@@ -22,7 +22,7 @@ from fastnas.data.importing.convert import Summary, import_dataset
 from fastnas.data.importing.formats.masks import guess_classes
 from fastnas.data.importing.layout import OutputNames
 from fastnas.data.importing.near_duplicates import Frame, choose_validation, difference_hash, group_frames
-from fastnas.data.importing.shapes import Bitmap, Outline, Runs, Shape
+from fastnas.data.shapes import Bitmap, Outline, Runs, Shape
 from fastnas.errors import FastnasError
 from fastnas.tasks import Pose, Segmentation
 from tests.helpers import exports

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnas.data.importing.shapes import Shape, Size
+from fastnas.data.shapes import Shape, Size
 from fastnas.errors import FastnasError
 from fastnas.tasks import Pose, Segmentation
 
