@@ -14,8 +14,8 @@ from PIL import Image
 
 from fastnas.data.importing.export import Ids, Label, LabelledImage, Log, Note
 from fastnas.data.importing.images import LONGEST_SIDE
-from fastnas.data.shapes import Size
 from fastnas.data.importing.source import Source, split_of_folders
+from fastnas.data.shapes import Size
 from fastnas.errors import FastnasError
 from fastnas.tasks import Colour
 

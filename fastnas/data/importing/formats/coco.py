@@ -14,9 +14,9 @@ from typing import Any
 
 from fastnas.data.importing.classes import Classes, checked_names, number_classes
 from fastnas.data.importing.export import Export, LabelledImage, Log, Regions, noted_size
-from fastnas.data.shapes import Outline, Runs, Shape
 from fastnas.data.importing.source import Source, read_object, rows, split_of_name
 from fastnas.data.progress import Track
+from fastnas.data.shapes import Outline, Runs, Shape
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE
 

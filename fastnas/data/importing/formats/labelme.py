@@ -12,9 +12,9 @@ from typing import Any
 from fastnas.data.importing.classes import number_classes
 from fastnas.data.importing.export import Export, LabelledImage, Log, Regions, noted_size
 from fastnas.data.importing.formats.coco import sniffed
-from fastnas.data.shapes import Bitmap, Outline, Shape, circle, rectangle
 from fastnas.data.importing.source import Source, read_object, rows, split_of_folders
 from fastnas.data.progress import Track
+from fastnas.data.shapes import Bitmap, Outline, Shape, circle, rectangle
 from fastnas.errors import FastnasError
 
 TITLE = "LabelMe JSON"
