@@ -8,7 +8,7 @@ What later rewrites can do without it is lost too, so rows do not add up; the ro
 
 Columns: multiply-adds; operators of the ONNX file; operators that ONNX Runtime runs after optimising the file itself;
 and latency, processor time of one thread: the 10th percentile over several sessions (the layout in memory differs from
-session to session) and rounds, in which the files take turns. On a busy machine differences in latency up to 3 % are
+session to session) and rounds, in which the files take turns. On a busy machine differences in latency up to 5 % are
 noise; the counts are exact. TensorRT is not measured: it folds batch norms and activations itself.
 """
 
