@@ -8,7 +8,7 @@ import click
 from fastnas.jetson import __version__
 from fastnas.jetson.camera.command import camera
 from fastnas.jetson.errors import CommandGroup
-from fastnas.jetson.options import RESOLUTION, SWEEP, EngineOptions, engine_options
+from fastnas.jetson.options import HOST, RESOLUTION, SWEEP, EngineOptions, engine_options
 
 UNRELIABLE = 3
 REGRESSED = 4
@@ -64,7 +64,7 @@ def _log(line: str) -> None:
     help="File of the report with every sample; a CSV table and, for a sweep, an SVG plot go beside it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
-@click.option("--host", metavar="USER@JETSON", help="Measure there, over SSH.")
+@click.option("--host", type=HOST, help="Measure there, over SSH.")
 @click.option("--port", default=22, show_default=True, type=click.IntRange(1, 65535), help="The SSH port of --host.")
 @click.pass_context
 def jetson_bench(
@@ -94,13 +94,13 @@ def jetson_bench(
     from fastnas.jetson.bench.measure import Settings
     from fastnas.jetson.engine.opening import resolve_engine
 
-    before = report.read_report(earlier) if earlier else None
+    before = report.read_report(earlier) if earlier is not None else None
     found = run.find_artifacts(artifacts, _log)
     settings = Settings(passes, rounds, sustained, engine)
     # Which engine `auto` is on a board only the board knows; TensorRT is why one has a board.
-    there = "tensorrt" if host and engine.engine == "auto" else resolve_engine(engine.engine)
+    there = "tensorrt" if host is not None and engine.engine == "auto" else resolve_engine(engine.engine)
     workloads = run.choose_workloads(found, sweep or [res], precisions, there)
-    if host:
+    if host is not None:
         from fastnas.jetson.bench.remote import measure_there
 
         result = measure_there(host, port, workloads, settings, pin_clocks, images, _log)

@@ -1,13 +1,26 @@
 """Errors that a user can act on, and the click group that prints them as one line."""
 
+import re
 import sys
 from typing import Any, Optional
 
 import click
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What breaks a line, steers a terminal or the direction of text, or cannot be encoded."""
+
+LONGEST_LINE = 4000
+
 
 class FastnasError(Exception):
-    """An error that a user can act on; its text is one line. The command line prints it and exits with 1."""
+    """An error that a user can act on; its text is one line. The command line prints it and exits with 1.
+
+    Messages quote names that others chose: `CONTROL` characters are escaped, and a message without end is cut.
+    """
+
+    def __str__(self) -> str:
+        line = one_line(super().__str__())
+        return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 3] + "..."
 
 
 class JetsonError(FastnasError):
@@ -20,6 +33,11 @@ class Unsupported(JetsonError):
 
 class ConnectionLost(JetsonError):
     """The connection to a board broke, or could not be made; what is asked of the board next would fail as well."""
+
+
+def one_line(text: str) -> str:
+    """Text with line ends as spaces, and with control characters and halves of surrogate pairs escaped."""
+    return CONTROL.sub(lambda found: repr(found.group())[1:-1], " ".join(re.split("[\r\n]+", text)))
 
 
 def first_line(error: BaseException) -> str:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tup
 
 import click
 
+from fastnas.jetson.checks import SIDE, plain_text
+
 Size = Tuple[int, int]
 """Height and width in pixels."""
-
-LARGEST = 16384
 
 
 def parse_size(text: str) -> Size:
@@ -20,7 +20,7 @@ def parse_size(text: str) -> Size:
     """
     match = re.match(r"(\d+)(?:x(\d+))?\Z", text, re.ASCII)
     height, width = (int(match.group(1)), int(match.group(2) or match.group(1))) if match else (0, 0)
-    if not 1 <= height <= LARGEST or not 1 <= width <= LARGEST:
+    if not SIDE[0] <= height <= SIDE[1] or not SIDE[0] <= width <= SIDE[1]:
         raise ValueError("{!r} is not a size in pixels such as 512 or 360x480 (height x width)".format(text))
     return height, width
 
@@ -33,9 +33,22 @@ def parse_sweep(text: str) -> List[Size]:
     """
     match = re.match(r"(\d+):(\d+):(\d+)\Z", text, re.ASCII)
     first, last, step = (int(number) for number in match.groups()) if match else (0, 0, 0)
-    if not 1 <= first <= last <= LARGEST or step < 1:
+    if not SIDE[0] <= first <= last <= SIDE[1] or step < 1:
         raise ValueError("{!r} is not FIRST:LAST:STEP in pixels such as 128:1024:128".format(text))
     return [(side, side) for side in range(first, last + 1, step)]
+
+
+def parse_host(text: str) -> str:
+    """`USER@NAME`, `NAME` or an alias of ~/.ssh/config, as `ssh` takes it.
+
+    Raises:
+        ValueError: it is empty, or holds what an address does not and `ssh` or a shell that it starts might act on.
+    """
+    parts = text.split("@")
+    strange = re.search(r"""[\s'"`$\\;&|<>(){}]""", text) or not plain_text(text) or len(text) > 255
+    if strange or any(not part or part.startswith("-") for part in parts):
+        raise ValueError("{!r:.80} is no host; give USER@NAME, NAME or an alias of ~/.ssh/config".format(text))
+    return text
 
 
 if TYPE_CHECKING:
@@ -65,6 +78,7 @@ class Parsed(ParamType):
 
 RESOLUTION = Parsed("SIZE|HxW", parse_size)
 SWEEP = Parsed("FIRST:LAST:STEP", parse_sweep)
+HOST = Parsed("USER@JETSON", parse_host)
 
 ENGINES = ("auto", "tensorrt", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt")
 

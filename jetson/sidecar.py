@@ -15,8 +15,9 @@ file and then `save`; the runner calls `load`, `Artifact.choose` and `Artifact.v
 
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from fastnas.jetson import checks
 from fastnas.jetson.checks import Fields
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import sha256_of, write_text
@@ -175,9 +176,10 @@ class Artifact(NamedTuple):
         """Where a file is, after its length and checksum were found to be the sidecar's.
 
         Raises:
-            JetsonError: it is missing, or was changed after the export.
+            JetsonError: it is missing, leads out of the folder by a link, or was changed after the export.
         """
         path = self.path(file)
+        checks.require_inside(path, self.folder)
         if not os.path.isfile(path):
             raise JetsonError("{} is missing, but {} lists it; copy the whole folder".format(path, FILE_NAME))
         if os.path.getsize(path) != file.bytes or sha256_of(path) != file.sha256:
@@ -214,13 +216,12 @@ def load(folder: str) -> Artifact:
         folder = os.path.dirname(folder) or "."
     path = os.path.join(folder, FILE_NAME)
     try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-    except FileNotFoundError as error:
+        values = checks.read_json(path, checks.SIDECAR_BYTES, folder=folder)
+    except JetsonError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         message = "{} is no artifact: it has no {}; write one with: fastnas export"
         raise JetsonError(message.format(folder, FILE_NAME)) from error
-    except (OSError, ValueError) as error:
-        raise JetsonError("cannot read {}: {}".format(path, error)) from error
     return Artifact(folder, from_dict(values, path))
 
 
@@ -245,16 +246,14 @@ def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
     if version < 1:
         raise fields.error("format", "must be {}, not {}".format(FORMAT, version))
     task = _task(fields.take("task", dict), where + ": task")
-    files = tuple(fields.take_list("files", _model_file))
-    if not files:
-        raise fields.error("files", "is empty")
+    files = tuple(fields.take_list("files", _model_file, within=checks.FILES))
     image = _input(fields.take("input", dict), where + ": input")
-    size = fields.take_list("input_size", int, count=2, optional=True)
-    if size and (min(size) < 1 or any(side % image.multiple_of for side in size)):
+    size = fields.take_list("input_size", int, count=2, optional=True, each=checks.SIDE)
+    if any(side % image.multiple_of for side in size):
         message = "must be a height and a width, multiples of {}, not {}"
         raise fields.error("input_size", message.format(image.multiple_of, size))
     return Sidecar(
-        name=fields.take("name", str),
+        name=fields.take_name("name"),
         task=task,
         input=image,
         output=_output(fields.take("output", dict), where + ": output", task["kind"]),
@@ -262,7 +261,7 @@ def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
         genotype=fields.take("genotype", str, optional=True),
         trained=fields.take("trained", bool),
         input_size=(size[0], size[1]) if size else None,
-        fastnas=fields.take("fastnas", str),
+        fastnas=fields.take("fastnas", str, within=checks.TEXT),
         parity=fields.take("parity", dict),
     )
 
@@ -271,67 +270,60 @@ def _input(values: Any, where: str) -> Input:
     fields = Fields(values, where)
     layout = fields.take("layout", str, tuple(LAYOUTS))
     fields.take("dtype", str, (LAYOUTS[layout],))
-    multiple_of = fields.take("multiple_of", int)
-    if multiple_of < 1:
-        raise fields.error("multiple_of", "must be positive")
-    mean, std = fields.take_list("mean", float, count=3), fields.take_list("std", float, count=3)
-    if min(std) <= 0:
-        raise fields.error("std", "must be positive")
-    return Input(fields.take("name", str), layout, tuple(mean), tuple(std), multiple_of)
+    mean = fields.take_list("mean", float, count=3, each=checks.MEAN)
+    std = fields.take_list("std", float, count=3, each=checks.STD)
+    multiple_of = fields.take("multiple_of", int, within=checks.MULTIPLE)
+    return Input(fields.take("name", str, within=checks.NAME), layout, tuple(mean), tuple(std), multiple_of)
 
 
 def _output(values: Any, where: str, kind: str) -> Output:
     fields = Fields(values, where)
-    stride = fields.take("stride", int)
-    if stride < 1:
-        raise fields.error("stride", "must be positive")
-    return Output(fields.take("name", str), fields.take("decode", str, DECODE[kind]), stride)
+    name, decode = fields.take("name", str, within=checks.NAME), fields.take("decode", str, DECODE[kind])
+    return Output(name, decode, fields.take("stride", int, within=checks.STRIDE))
 
 
 def _task(values: Any, where: str) -> Dict[str, Any]:
     fields = Fields(values, where)
-    kind = fields.take("kind", str, tuple(DECODE))
-    if kind == "segmentation":
-        colours = fields.take_list("colours", _integers(3))
-        if len(fields.take_list("classes", str)) != len(colours):
+    task = {"kind": fields.take("kind", str, tuple(DECODE))}  # type: Dict[str, Any]
+    if task["kind"] == "segmentation":
+        task["classes"] = fields.take_list("classes", str, within=checks.CLASSES, each=checks.NAME)
+        task["colours"] = fields.take_list("colours", _integers(3, checks.COLOUR), within=checks.CLASSES)
+        if len(task["classes"]) != len(task["colours"]):
             raise fields.error("colours", "must be as many as the classes")
-    elif kind == "pose":
-        joints = len(fields.take_list("joints", str))
-        bones = fields.take_list("skeleton", _integers(2))
-        if any(not 0 <= joint < joints for bone in bones for joint in bone):
-            raise fields.error("skeleton", "connects joints that do not exist")
-        if any(not 0 <= joint < joints for joint in fields.take_list("mirror", int, count=joints)):
-            raise fields.error("mirror", "names joints that do not exist")
+    elif task["kind"] == "pose":
+        task["joints"] = fields.take_list("joints", str, within=checks.JOINTS, each=checks.NAME)
+        joint = (0, len(task["joints"]) - 1)
+        task["skeleton"] = fields.take_list("skeleton", _integers(2, joint), within=checks.BONES)
+        task["mirror"] = fields.take_list("mirror", int, count=len(task["joints"]), each=joint)
     else:
-        if not 0 < fields.take("minimum", float) < fields.take("maximum", float):
-            raise fields.error("minimum", "must be positive and below maximum")
-    return fields.values
+        task["minimum"] = fields.take("minimum", float, within=checks.METRES)
+        task["maximum"] = fields.take("maximum", float, within=checks.METRES)
+        if task["minimum"] >= task["maximum"]:
+            raise fields.error("minimum", "must be below maximum")
+    return task
 
 
-def _integers(count: int) -> Any:
+def _integers(count: int, each: checks.Limits) -> Callable[[Any, str], List[int]]:
     """A reader of lists of `count` whole numbers."""
 
     def read(item: Any, where: str) -> List[int]:
-        return Fields({"item": item}, where).take_list("item", int, count=count)
+        return Fields({"item": item}, where).take_list("item", int, count=count, each=each)
 
     return read
 
 
 def _model_file(values: Any, where: str) -> ModelFile:
     fields = Fields(values, where)
-    path = fields.take("path", str)
-    if not path or os.path.isabs(path) or "\\" in path or ".." in path.split("/") or "\0" in path:
-        raise fields.error("path", "must stay inside the artifact's folder, not be {!r}".format(path))
-    targets = tuple(fields.take_list("targets", str))
-    if not targets or any(target not in TARGETS for target in targets):
+    targets = tuple(fields.take_list("targets", str, within=(1, len(TARGETS)), each=checks.NAME))
+    if any(target not in TARGETS for target in targets):
         raise fields.error("targets", "must be of {}, not {}".format(", ".join(TARGETS), list(targets)))
     sha = fields.take("sha256", str)
     if len(sha) != 64 or set(sha) - set("0123456789abcdef"):
         raise fields.error("sha256", "must be 64 lower-case hexadecimal digits")
     return ModelFile(
-        path=path,
+        path=fields.take_name("path"),
         precision=fields.take("precision", str, PRECISIONS),
         targets=targets,
         sha256=sha,
-        bytes=fields.take("bytes", int),
+        bytes=fields.take("bytes", int, within=checks.GRAPH_BYTES),
     )

@@ -20,6 +20,7 @@ import numpy as np
 from fastnas.errors import FastnasError, MissingPackage, first_line
 from fastnas.jetson.errors import ConnectionLost
 from fastnas.jetson.files import atomic_path
+from fastnas.jetson.options import parse_host
 from fastnas.models.spec import ModelSpec, build
 from fastnas.search.evaluation.evaluator import CandidateFailed
 from fastnas.search.settings import LimitSettings
@@ -46,7 +47,7 @@ def latency(spec: ModelSpec, limits: LimitSettings, cache: Path) -> float:
             is not installed.
     """
     size = (limits.resolution, limits.resolution)
-    host = split_host(limits.latency_host) if limits.latency_host else None
+    host = None if limits.latency_host is None else split_host(limits.latency_host)
     where = [limits.latency_host, limits.latency_precision] if host else _this_machine()
     key = hashlib.sha256(json.dumps([spec.to_dict(), size, where], sort_keys=True).encode()).hexdigest()[:24]
     path = cache / "latency" / f"{key}.json"
@@ -119,9 +120,13 @@ def split_host(text: str) -> tuple[str, int]:
     """`USER@HOST` or `USER@HOST:PORT` as host and port.
 
     Raises:
-        FastnasError: the port is not from 1 to 65535.
+        FastnasError: it is no host, or the port is not from 1 to 65535.
     """
     host, colon, port = text.partition(":")
+    try:
+        parse_host(host)
+    except ValueError as error:
+        raise FastnasError(str(error)) from error
     if not colon:
         return host, SSH_PORT
     if not port.isdecimal() or not 1 <= int(port) <= 65535:

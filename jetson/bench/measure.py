@@ -11,12 +11,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from fastnas.jetson.bench.sampler import Sampler, summarise_readings
+from fastnas.jetson.checks import SAMPLES, STATISTIC, Fields
 from fastnas.jetson.engine.base import Engine, Log
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import Unsupported
 from fastnas.jetson.inference.decode import decoder_for
 from fastnas.jetson.inference.preprocess import Preprocessor
-from fastnas.jetson.options import EngineOptions
+from fastnas.jetson.options import ENGINES, EngineOptions
 from fastnas.jetson.sidecar import Artifact, Size
 from fastnas.jetson.system.machine import Machine
 
@@ -65,8 +66,24 @@ class Settings(NamedTuple):
 
     @classmethod
     def from_dict(cls, values: Dict[str, Any]) -> "Settings":
-        """Read `to_dict`'s values."""
-        return cls(**dict(values, engine=EngineOptions(**values["engine"])))
+        """Read `to_dict`'s values.
+
+        Raises:
+            JetsonError: they are something else.
+        """
+        fields = Fields(values, "settings")
+        engine = Fields(fields.take("engine", dict), "settings.engine")
+        return cls(
+            fields.take("passes", int, within=SAMPLES),
+            fields.take("rounds", int, within=SAMPLES),
+            fields.take("seconds", float, within=STATISTIC),
+            EngineOptions(
+                engine.take("engine", str, ENGINES),
+                engine.take("threads", int),
+                engine.take("workspace_mb", int),
+                engine.take("dla", int, optional=True),
+            ),
+        )
 
 
 class Result:

@@ -15,16 +15,29 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 import uuid
 from contextlib import contextmanager, suppress
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from fastnas.jetson.bench.measure import Settings, Workload
 from fastnas.jetson.bench.report import check_report
+from fastnas.jetson.checks import (
+    LINE_BYTES,
+    LISTING_BYTES,
+    REPORT_BYTES,
+    ROWS,
+    SIDE,
+    Fields,
+    parse_json,
+    read_stream,
+    require_inside,
+)
 from fastnas.jetson.engine.base import Log
-from fastnas.jetson.errors import ConnectionLost, JetsonError
+from fastnas.jetson.errors import ConnectionLost, JetsonError, one_line
 from fastnas.jetson.files import PACKAGE, sha256_of
-from fastnas.jetson.sidecar import FILE_NAME, load
+from fastnas.jetson.options import parse_host
+from fastnas.jetson.sidecar import FILE_NAME, PRECISIONS, load
 
 FOLDER = '"${FASTNAS_CACHE:-$HOME/.cache/fastnas}"/remote'
 """The folder on the board, as its shell reads it: under `files.cache_root`."""
@@ -41,27 +54,38 @@ class Board:
     """
 
     def __init__(self, host: str, port: int, control: str) -> None:
-        if host.startswith("-") or not host:
-            raise JetsonError("{!r} is no host; give USER@NAME".format(host))
-        self.host = host
+        try:
+            self.host = parse_host(host)
+        except ValueError as error:
+            raise JetsonError(str(error)) from error
         self._ssh = ["ssh", "-p", str(port)]
         # One connection for all commands; a dead board is noticed after 15 s instead of never.
         for option in ("ControlMaster=auto", "ControlPath=" + control, "ControlPersist=60", "ConnectTimeout=15"):
             self._ssh += ["-o", option]
         self._ssh += ["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
 
-    def run(self, command: str, given: bytes = b"") -> bytes:
+    def run(self, command: str, given: bytes = b"", most: int = LINE_BYTES) -> bytes:
         """The standard output of a shell command on the board, with `given` as its input.
 
         Raises:
             ConnectionError: the connection broke or could not be made.
-            JetsonError: the command failed.
+            JetsonError: the command failed, or its output has more than `most` bytes.
         """
-        done = subprocess.run(
-            self._ssh + ["--", self.host, command], input=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        self._check(done.returncode, done.stderr.decode("utf-8", "replace"))
-        return done.stdout
+        with tempfile.TemporaryFile() as file:
+            file.write(given)
+            file.seek(0)
+            child = subprocess.Popen(
+                self._ssh + ["--", self.host, command], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        errors = LastBytes(child.stderr)
+        with _ended(child):
+            assert child.stdout is not None
+            output = read_stream(child.stdout, most)
+            if len(output) > most:
+                raise JetsonError("{} sends more than the {} bytes that are read".format(self.host, most))
+            child.wait()
+        self._check(child.returncode, errors.text())
+        return output
 
     def watch(self, command: str, log: Log) -> None:
         """Run a command there, logging its lines as they come. It ends with the connection and with this process.
@@ -75,20 +99,16 @@ class Board:
             stdin=subprocess.PIPE,  # held open: the end of input would reach the terminal as Ctrl-D
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            universal_newlines=True,
         )
         last = ""
-        try:
+        with _ended(child):
             assert child.stdout is not None
-            for line in child.stdout:
-                last = line.strip() or last
+            for data in iter(lambda: child.stdout.readline(LINE_BYTES), b""):  # type: ignore[union-attr]
+                line = one_line(data.decode("utf-8", "replace").rstrip())
                 if line.strip():
-                    log(line.rstrip())
+                    last = line.strip()
+                    log(line)
             child.wait()
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
         self._check(child.returncode, last)
 
     def _check(self, code: int, output: str) -> None:
@@ -104,6 +124,40 @@ class Board:
         """End the shared connection."""
         command = self._ssh + ["-O", "exit", "--", self.host]
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class LastBytes:
+    """Reads a stream to its end in a thread of its own, and keeps the last of it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._kept = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for data in iter(lambda: self._stream.read1(LINE_BYTES), b""):
+            self._kept = (self._kept + data)[-LINE_BYTES:]
+        self._stream.close()
+
+    def text(self) -> str:
+        """What was kept, once the stream has ended."""
+        self._thread.join(1)  # a connection that is shared may hold it open
+        return self._kept.decode("utf-8", "replace")
+
+
+@contextmanager
+def _ended(child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """End a child process with the context, if it has not ended by then."""
+    try:
+        yield
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                stream.close()
 
 
 @contextmanager
@@ -158,11 +212,12 @@ def measure_there(
             # On Python 3.6 click refuses to run without a locale that knows UTF-8.
             variables = "PYTHONPATH=. PYTHONUNBUFFERED=1 LC_ALL=C.UTF-8 "
             board.watch(enter + "exec env " + variables + " ".join(map(shlex.quote, command)), log)
-            text = board.run(enter + "cat " + report)
+            data = board.run(enter + "cat " + report, most=REPORT_BYTES)
         finally:
             with suppress(ConnectionError, JetsonError):  # the error that is already on its way matters more
                 board.run(enter + "rm -f " + report)
-    return check_report(json.loads(text.decode("utf-8")), "the report of " + host)
+    where = "the report of " + host
+    return check_report(parse_json(data, where), where)
 
 
 def _request(workloads: Sequence[Workload], settings: Settings, images: Dict[str, str]) -> Dict[str, Any]:
@@ -173,10 +228,23 @@ def _request(workloads: Sequence[Workload], settings: Settings, images: Dict[str
 
 
 def read_request(text: str) -> Tuple[Sequence[Workload], Settings, Optional[str]]:
-    """Read `_request`'s values: workloads, settings, and the folder of images or None."""
-    values = json.loads(text)
-    workloads = [Workload(load(folder), (height, width), name) for folder, (height, width), name in values["workloads"]]
-    return workloads, Settings.from_dict(values["settings"]), values["images"]
+    """Read `_request`'s values: workloads, settings, and the folder of images or None.
+
+    Raises:
+        JetsonError: it is no request.
+    """
+    fields = Fields(parse_json(text, "the request"), "the request")
+    workloads = fields.take_list("workloads", _read_workload, within=ROWS)
+    settings = Settings.from_dict(fields.take("settings", dict))
+    return workloads, settings, fields.take("images", str, optional=True)
+
+
+def _read_workload(values: Any, where: str) -> Workload:
+    if not isinstance(values, list) or len(values) != 3:
+        raise JetsonError("{} must be a folder, a size and a precision".format(where))
+    fields = Fields(dict(zip(("folder", "size", "precision"), values)), where)
+    height, width = fields.take_list("size", int, count=2, each=SIDE)
+    return Workload(load(fields.take("folder", str)), (height, width), fields.take("precision", str, PRECISIONS))
 
 
 def _place(workload: Workload) -> str:
@@ -195,15 +263,18 @@ def _files(workloads: Sequence[Workload]) -> Dict[str, str]:
     for path in glob.glob(os.path.join(glob.escape(PACKAGE), "**", "*.py"), recursive=True):
         files["fastnas/jetson/" + os.path.relpath(path, PACKAGE).replace(os.sep, "/")] = path
     for workload in workloads:
-        artifact = workload.artifact
-        for name in [FILE_NAME] + [file.path for file in artifact.sidecar.files]:
-            files[_place(workload) + "/" + name] = os.path.join(artifact.folder, name)
+        artifact, place = workload.artifact, _place(workload) + "/"
+        files[place + FILE_NAME] = os.path.join(artifact.folder, FILE_NAME)
+        for file in artifact.sidecar.files:  # nothing but what was exported leaves this machine
+            files[place + file.path] = artifact.verified_path(file)
     return files
 
 
 def _images(folder: str) -> Dict[str, str]:
     """The first images of a folder, by their path there; a folder of its own for each set of names and contents."""
     paths = [path for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*"))) if os.path.isfile(path)][:8]
+    for path in paths:
+        require_inside(path, folder)
     digest = _digest("".join(path + sha256_of(path) for path in paths).encode())[:16]
     return {"images/{}/{}".format(digest, os.path.basename(path)): path for path in paths}
 
@@ -225,7 +296,8 @@ def _copy(board: Board, files: Dict[str, str], log: Log) -> None:
 
 def _missing(board: Board, files: Dict[str, str]) -> Dict[str, bytes]:
     """The contents of the files that the board lacks or has otherwise, a half-copied one included."""
-    listing = board.run("mkdir -p {0} && cd {0} && find . -type f -exec sha256sum {{}} +".format(FOLDER))
+    command = "mkdir -p {0} && cd {0} && find . -type f -exec sha256sum {{}} +".format(FOLDER)
+    listing = board.run(command, most=LISTING_BYTES)
     lines = (line.partition("  ") for line in listing.decode("utf-8", "replace").splitlines())
     there = {name[2:]: digest for digest, _, name in lines}
     missing = {}

@@ -3,17 +3,21 @@
 import csv
 import io
 import json
+import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from fastnas.jetson import checks
 from fastnas.jetson.bench.measure import STAGES
 from fastnas.jetson.checks import Fields
 from fastnas.jetson.engine.base import Log
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import atomic_path, write_text
+from fastnas.jetson.sidecar import PRECISIONS
 
 FORMAT = 1
+STATISTICS = ("count", "min", "mean", "median", "p90", "p95", "p99", "max", "std", "cov")
 
 PUBLISHED = {
     "deeplabv3-aspp-mbv2": ((69.67, 0.53), (8.09, 0.53)),
@@ -42,24 +46,61 @@ def read_report(path: str) -> Dict[str, Any]:
     Raises:
         JetsonError: it is no report, or a newer one.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            return check_report(json.load(file), path)
-    except (OSError, ValueError) as error:
-        raise JetsonError("cannot read the report {}: {}".format(path, error)) from error
+    where = "the report " + path
+    return check_report(checks.read_json(path, checks.REPORT_BYTES, where, os.path.dirname(path) or "."), path)
 
 
 def check_report(values: Any, where: str) -> Dict[str, Any]:
-    """`values` if they are a report of this format; `where` names them in error messages."""
+    """`values` if they are a report of this format; `where` names them in error messages.
+
+    Raises:
+        JetsonError: they are not; what tables, plots and comparisons read has its type and is within its limits.
+    """
     fields = Fields(values, where)
     if fields.take("format", int) != FORMAT:
         raise fields.error("format", "is {}, but this fastnas reads {}".format(fields.values["format"], FORMAT))
-    fields.take("machine", dict)
-    for index, row in enumerate(fields.take("rows", list)):
-        part = Fields(row, "{}: rows[{}]".format(where, index))
-        part.take("name", str), part.take("precision", str), part.take_list("size", int, count=2)
-        Fields(part.take("ms", dict).get("compute"), part.where + ".ms.compute").take("median", float)
+    machine = Fields(fields.take("machine", dict), where + ": machine")
+    for name in ("module", "gpu", "cpu"):
+        machine.take(name, str, optional=True)
+    machine.take("cores", int, optional=True)
+    machine.take_list("absent_sensors", str, optional=True, each=checks.NAME)
+    fields.take("title", str), fields.take("settings", dict)
+    fields.take_list("rows", _check_row, within=checks.ROWS)
     return fields.values
+
+
+def _check_row(values: Any, where: str) -> None:
+    row = Fields(values, where)
+    row.take_name("name"), row.take("precision", str, PRECISIONS), row.take("trained", bool)
+    row.take_list("size", int, count=2, each=checks.SIDE)
+    row.take_list("reasons", str, within=checks.REASONS)
+    engine = Fields(row.take("engine", dict), where + ".engine")
+    engine.take("engine", str, within=checks.NAME), engine.take("provider", str, optional=True, within=checks.NAME)
+    stages = Fields(row.take("ms", dict, within=(1, len(STAGES))), where + ".ms")
+    unknown = sorted(set(stages.values) - set(STAGES))
+    if unknown:
+        raise stages.error(checks.describe(unknown[0]), "is no stage; there are " + ", ".join(STAGES))
+    for stage in STAGES:
+        values = stages.take(stage, dict, optional=stage not in ("compute", "end_to_end"))
+        if values is not None:
+            _check_statistics(Fields(values, "{}.ms.{}".format(where, stage)), may_be_zero=stage.startswith("copy"))
+    rates = Fields(row.take("fps", dict), where + ".fps")
+    rates.take("inference", float), rates.take("end_to_end", float)
+    sensors = Fields(row.take("sensors", dict), where + ".sensors")
+    for name in sensors.values:
+        sensors.take(name, str if name == "hottest" else float, optional=True)
+    samples = Fields(row.take("samples", dict, within=(1, len(STAGES))), where + ".samples")
+    for stage in samples.values:
+        numbers = samples.take(stage, list, within=checks.SAMPLES)
+        if not all(type(number) in (float, int) for number in numbers):
+            raise samples.error(checks.describe(stage), "must be numbers")
+    row.take_list("readings", lambda values, where: Fields(values, where), within=checks.SAMPLES)
+
+
+def _check_statistics(values: Fields, may_be_zero: bool) -> None:
+    for name in STATISTICS:
+        positive = name == "count" or (name in ("mean", "median") and not may_be_zero)
+        values.take(name, float, within=checks.POSITIVE_STATISTIC if positive else checks.STATISTIC)
 
 
 def save(report: Dict[str, Any], path: str, log: Log) -> List[str]:
@@ -88,13 +129,20 @@ def _plot(report: Dict[str, Any], figure: Any, path: str) -> None:
     for name, rows in _by_network(report).items():
         ms = [row["ms"]["compute"] for row in rows]
         sides = [(row["size"][0] * row["size"][1]) ** 0.5 for row in rows]
-        axes.errorbar(sides, [each["mean"] for each in ms], [each["std"] for each in ms], marker="o", label=name)
-    axes.set(title=report["title"], xlabel="resolution, pixels a side", ylabel="ms, mean ± std")
+        axes.errorbar(
+            sides, [each["mean"] for each in ms], [each["std"] for each in ms], marker="o", label=_plain(name)
+        )
+    axes.set(title=_plain(report["title"]), xlabel="resolution, pixels a side", ylabel="ms, mean ± std")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.legend()
     with atomic_path(path) as temporary:
         figure.savefig(str(temporary), format="svg", bbox_inches="tight")
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib does not read as a formula."""
+    return text.replace("\\", "\\\\").replace("$", r"\$")
 
 
 def to_table(report: Dict[str, Any]) -> str:
@@ -143,16 +191,16 @@ def _flags(rows: List[Dict[str, Any]]) -> List[str]:
 def _sensors(row: Dict[str, Any]) -> str:
     """The sensors' readings during one row, without those that are absent."""
     texts = (
-        ("power_w", "{power_w:.1f} W, at most {power_w_max:.1f}"),
-        ("energy_mj", "{energy_mj:.0f} mJ a frame"),
-        ("energy_above_idle_mj", "{energy_above_idle_mj:.0f} mJ above idle"),
-        ("temperature_c", "{temperature_c:.0f} °C ({hottest}), at most {temperature_c_max:.0f}"),
-        ("gpu_mhz", "GPU {gpu_mhz:.0f} MHz, at least {gpu_mhz_min:.0f}"),
-        ("cpu_mhz", "CPU {cpu_mhz:.0f} MHz, at least {cpu_mhz_min:.0f}"),
-        ("memory_mb", "{memory_mb_max:.0f} MB in use on the machine"),
+        (("power_w", "power_w_max"), "{:.1f} W, at most {:.1f}"),
+        (("energy_mj",), "{:.0f} mJ a frame"),
+        (("energy_above_idle_mj",), "{:.0f} mJ above idle"),
+        (("temperature_c", "hottest", "temperature_c_max"), "{:.0f} °C ({}), at most {:.0f}"),
+        (("gpu_mhz", "gpu_mhz_min"), "GPU {:.0f} MHz, at least {:.0f}"),
+        (("cpu_mhz", "cpu_mhz_min"), "CPU {:.0f} MHz, at least {:.0f}"),
+        (("memory_mb_max",), "{:.0f} MB in use on the machine"),
     )
-    sensors = row["sensors"]
-    return ", ".join(text.format(**sensors) for key, text in texts if sensors.get(key) is not None)
+    values = [([row["sensors"].get(name) for name in names], text) for names, text in texts]
+    return ", ".join(text.format(*found) for found, text in values if None not in found)
 
 
 def _published(rows: List[Dict[str, Any]]) -> List[str]:
@@ -181,14 +229,13 @@ def _align(cells: List[Tuple[str, ...]]) -> List[str]:
 def to_csv(report: Dict[str, Any]) -> str:
     """One line for each row and stage."""
     text = io.StringIO()
-    names = ("count", "min", "mean", "median", "p90", "p95", "p99", "max", "std", "cov")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("name", "precision", "height", "width", "engine", "reliable", "stage") + names)
+    writer.writerow(("name", "precision", "height", "width", "engine", "reliable", "stage") + STATISTICS)
     for row in report["rows"]:
         reliable = "no" if row["reasons"] else "yes"
         head = [row["name"], row["precision"]] + row["size"] + [row["engine"]["engine"], reliable]
         for stage, statistics in row["ms"].items():
-            writer.writerow(head + [stage] + [repr(statistics[name]) for name in names])
+            writer.writerow(head + [stage] + [repr(statistics[name]) for name in STATISTICS])
     return text.getvalue()
 
 

@@ -98,9 +98,9 @@ def camera(
     from fastnas.jetson.inference.draw import draw
     from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task
 
-    if not (web or window or out):
+    if not (web or window or out is not None):
         raise click.UsageError("--no-web without --window or --out would show nothing")
-    options = InferenceOptions(res, pose_res, precision, engine, parse_box(box) if box else None)
+    options = InferenceOptions(res, pose_res, precision, engine, parse_box(box) if box is not None else None)
     found = by_task([sidecar.load(path) for path in artifacts])
     place, wanted = parse_address(source), parse_mode(mode)
     if place.live and (loop or every_frame):
@@ -119,7 +119,7 @@ def camera(
         unused.callback(frames.close)
         say("source: {} at {:g} FPS".format(frames.pipeline, frames.fps))
         sinks: List["Sink"] = [Captures(captures, frames.fps, controls, say)]
-        if out:
+        if out is not None:
             sinks.append(Recording(out, frames.fps, every_frame, say))
         if web:
             broadcast = Broadcast(viewers)

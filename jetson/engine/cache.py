@@ -17,13 +17,15 @@ import tempfile
 import time
 from typing import Any, Dict, List, Optional
 
+from fastnas.jetson.checks import RECORD_BYTES, Fields, read_json
 from fastnas.jetson.engine.base import Log
 from fastnas.jetson.engine.build import BuildOrder
-from fastnas.jetson.errors import MORE_MEMORY, JetsonError
+from fastnas.jetson.errors import MORE_MEMORY, JetsonError, one_line
 from fastnas.jetson.files import PACKAGE, cache_root, sha256_of, write_text
 from fastnas.jetson.partial_files import PartialFile, abandoned
 
 LOG_SECONDS = 10.0
+LONGEST_NAME = 120
 
 
 class EngineCache:
@@ -45,7 +47,7 @@ class EngineCache:
             JetsonError: it cannot be built, or the cache cannot be written.
         """
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        stem = os.path.join(self.folder, "{}-{}".format(name, key))
+        stem = os.path.join(self.folder, "{}-{}".format(_file_name(name), key))
         reason = self._why_not(stem)
         if reason is None:
             return stem + ".engine"
@@ -81,12 +83,12 @@ class EngineCache:
 
     def _why(self, name: str, identity: Dict[str, Any]) -> str:
         """What is different from the engines of the same name."""
-        for path in glob.glob(os.path.join(glob.escape(self.folder), glob.escape(name) + "-*.json")):
+        for path in glob.glob(os.path.join(glob.escape(self.folder), _file_name(name) + "-*.json")):
             record = _read_record(path)
             if record is not None:
                 before = record["identity"]
                 keys = sorted(key for key in set(before) | set(identity) if before.get(key) != identity.get(key))
-                return ", ".join("{} was {}, is {}".format(key, before.get(key), identity.get(key)) for key in keys)
+                return one_line(", ".join("{} was {}, is {}".format(k, before.get(k), identity.get(k)) for k in keys))
         return "there is none yet"
 
     def _build(self, stem: str, order: BuildOrder, log: Log) -> None:
@@ -141,6 +143,14 @@ def _lines(output: Any) -> List[str]:
     return os.pread(output.fileno(), size, 0).decode("utf-8", "replace").strip().splitlines()
 
 
+def _file_name(name: str) -> str:
+    """A part of a file's name in every file system: no separators, no more than ASCII, and not too long.
+
+    The key that follows it tells apart engines of which only the names became equal.
+    """
+    return re.sub("[^A-Za-z0-9_.-]", "_", name)[:LONGEST_NAME]
+
+
 def _record_of(engine: str) -> str:
     return engine[: -len(".engine")] + ".json"
 
@@ -152,8 +162,18 @@ def _write_record(path: str, record: Dict[str, Any]) -> None:
 def _read_record(path: str) -> Optional[Dict[str, Any]]:
     """An engine's record, or None where there is none that can be read."""
     try:
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-    except (OSError, ValueError):
+        return record_from(read_json(path, RECORD_BYTES), path)
+    except JetsonError:
         return None
-    return record if isinstance(record, dict) and {"identity", "sha256"} <= set(record) else None
+
+
+def record_from(values: Any, where: str) -> Dict[str, Any]:
+    """`values` if they are an engine's record; `where` names them in error messages.
+
+    Raises:
+        JetsonError: they are not.
+    """
+    fields = Fields(values, where)
+    fields.take("identity", dict), fields.take("sha256", str)
+    fields.take("difference", float, optional=True)
+    return fields.values

@@ -177,11 +177,16 @@ class _Text:
 
     def write(self, canvas: np.ndarray, text: str, at: Tuple[int, int]) -> None:
         """Write a text whose lower left corner is at (x, y)."""
-        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, self._scale, TEXT, self._weight, cv2.LINE_AA)
+        cv2.putText(canvas, _drawable(text), at, cv2.FONT_HERSHEY_SIMPLEX, self._scale, TEXT, self._weight, cv2.LINE_AA)
 
     def _size(self, text: str) -> Tuple[int, int]:
-        width, height = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, self._scale, self._weight)[0]
+        width, height = cv2.getTextSize(_drawable(text), cv2.FONT_HERSHEY_SIMPLEX, self._scale, self._weight)[0]
         return int(width), int(height)
+
+
+def _drawable(text: str) -> str:
+    """Text that OpenCV takes: half of a surrogate pair makes it crash, and a NUL ends the text."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _shade(canvas: np.ndarray, box: Tuple[int, int, int, int]) -> None:

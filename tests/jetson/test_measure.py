@@ -342,6 +342,9 @@ def test_the_command_prints_writes_and_compares(tmp_path, toys):
         (["--engine", "tpu"], "is not one of 'auto'"),
         (["--sweep", "1"], "FIRST:LAST:STEP"),
         (["--pin-clocks"], "which only a Jetson has"),
+        (["--host", ""], "'' is no host; give USER@NAME"),
+        (["--host", "-oProxyCommand=x"], "'-oProxyCommand=x' is no host"),
+        (["--host", "a b"], "'a b' is no host"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, toys, arguments, text):

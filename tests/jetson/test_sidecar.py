@@ -7,6 +7,7 @@ import os
 import pytest
 
 from fastnas.jetson import sidecar
+from fastnas.jetson.checks import SIDECAR_BYTES
 from fastnas.jetson.errors import JetsonError
 
 
@@ -149,8 +150,8 @@ def changed(values, path, value):
         (["name"], "del", "name is missing"),
         (["trained"], 1, "trained must be true or false"),
         (["files"], [], "files is empty"),
-        (["files", 0, "path"], "../model.onnx", r"files\[0\].path must stay inside"),
-        (["files", 0, "path"], "/etc/passwd", r"files\[0\].path must stay inside"),
+        (["files", 0, "path"], "../model.onnx", r"files\[0\].path must be a name without / and .* not '../model.onnx'"),
+        (["files", 0, "path"], "/etc/passwd", r"files\[0\].path must be a name without /"),
         (["files", 0, "sha256"], "abc", r"files\[0\].sha256 must be 64"),
         (["files", 0, "targets"], ["tpu"], r"files\[0\].targets must be of onnxruntime"),
         (["files", 0, "precision"], "fp8", "precision must be one of fp32, fp16, int8, not 'fp8'"),
@@ -158,11 +159,11 @@ def changed(values, path, value):
         (["input_size"], [256, 100], r"input_size must be a height and a width, multiples of 32, not \[256, 100\]"),
         (["input", "mean"], [0.1, 0.2], "mean must have 3 items"),
         (["input", "mean"], [0.1, "x", 0.2], r"input.mean\[1\] must be a number"),
-        (["input", "std"], [0, 1, 1], "std must be positive"),
+        (["input", "std"], [0, 1, 1], r"std\[0\] must be a number from 1e-06 to 1000, not 0"),
         (["input", "layout"], "NCWH", "layout must be one of NCHW, NHWC"),
         (["input", "dtype"], "uint8", "dtype must be one of float32"),
         (["output", "decode"], "depth", "decode must be one of logits, labels"),
-        (["output", "stride"], 0, "stride must be positive"),
+        (["output", "stride"], 0, "stride must be a whole number from 1 to 64, not 0"),
         (["task", "kind"], "flow", "kind must be one of"),
         (["task", "colours"], [[0, 0, 0]], "as many as the classes"),
         (["task", "colours", 0], [0, 0], r"colours\[0\].item must have 3 items"),
@@ -179,11 +180,128 @@ def test_a_wrong_value_is_one_line_that_names_the_field(artifact, path, value, t
 def test_pose_and_depth_tasks_are_checked():
     pose = {"kind": "pose", "joints": ["a", "b"], "skeleton": [[0, 2]], "mirror": [1, 0]}
     depth = {"kind": "depth", "minimum": 5.0, "maximum": 1.0}
-    for task, decode, text in [(pose, "heatmaps", "skeleton connects joints"), (depth, "depth", "minimum must be")]:
+    for task, decode, text in [
+        (pose, "heatmaps", r"skeleton\[0\].item\[1\] must be a whole number from 0 to 1, not 2"),
+        (depth, "depth", "minimum must be below maximum"),
+    ]:
         values = segmentation(task=task, output=sidecar.Output("o", decode, 4)).to_dict()
         values["files"] = [{"path": "m", "precision": "fp32", "targets": ["tensorrt"], "sha256": "0" * 64, "bytes": 1}]
         with pytest.raises(JetsonError, match=text):
             sidecar.from_dict(values)
+
+
+SKELETON = {"kind": "pose", "joints": ["a", "b"], "mirror": [1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        (["name"], "a/../../x", "name must be a name without / and"),
+        (["name"], "..", "name must be a name"),
+        (["name"], "-o", "name must be a name"),
+        (["name"], "=1+1", "name must be a name"),
+        (["name"], "a\0b", "name must be text without control characters"),
+        (["name"], "a\x1b[2J", "name must be text without control characters, not 'a.x1b"),
+        (["name"], "", "name is empty"),
+        (["name"], "a" * 101, "name must have 1 to 100 characters, not 101"),
+        (["files", 0, "path"], "a/model.onnx", r"files\[0\].path must be a name"),
+        (["files", 0, "path"], "..", r"files\[0\].path must be a name"),
+        (["files", 0, "path"], "c:\\x", r"files\[0\].path must be a name"),
+        (["files", 0, "bytes"], 2**31, r"files\[0\].bytes must be a whole number from 0 to 2147483647"),
+        (["files", 0, "bytes"], -1, r"files\[0\].bytes must be a whole number from 0"),
+        (["files", 0, "bytes"], 10**400, r"files\[0\].bytes must be a whole number from 0"),
+        (["input_size"], [2**40, 32], r"input_size\[0\] must be a whole number from 1 to 16384"),
+        (["input_size"], [0, 32], r"input_size\[0\] must be a whole number from 1"),
+        (["input", "multiple_of"], 2**64, "multiple_of must be a whole number from 1 to 1024"),
+        (["input", "mean"], [0.5, float("nan"), 0.5], r"mean\[1\] must be a number from -1000 to 1000, not nan"),
+        (["input", "std"], [1, 1, float("inf")], r"std\[2\] must be a number from"),
+        (["input", "name"], "a\nb", "input.name must be text without control characters"),
+        (["output", "stride"], 65, "stride must be a whole number from 1 to 64"),
+        (["task", "classes"], ["a"] * 256, "classes must have 1 to 255 items, not 256"),
+        (["task", "classes"], [], "classes is empty"),
+        (["task", "classes", 0], "a\ud800", r"classes\[0\] must be text without control characters, not 'a.ud800'"),
+        (["task", "classes", 0], "a\u202eb", r"classes\[0\] must be text without control characters"),
+        (["task", "colours", 0], [0, 0, 256], r"colours\[0\].item\[2\] must be a whole number from 0 to 255"),
+        (["genotype"], "x" * 10001, "genotype must have 0 to 10000 characters"),
+        (["task"], dict(SKELETON, skeleton=[[0, 1]] * 10**6), "skeleton must have 0 to 4096 items, not 1000000"),
+        (
+            ["task"],
+            dict(SKELETON, skeleton=[[0, 2**70]]),
+            r"skeleton\[0\].item\[1\] must be a whole number from 0 to 1",
+        ),
+        (["task"], dict(SKELETON, skeleton=[], joints=["a"] * 1025), "joints must have 1 to 1024 items"),
+        (
+            ["task"],
+            {"kind": "depth", "minimum": 1e-9, "maximum": 1.0},
+            "minimum must be a number from 0.001 to 1000000",
+        ),
+        (["task"], {"kind": "depth", "minimum": 1, "maximum": 10**400}, "maximum must be a number from"),
+    ],
+)
+def test_a_hostile_value_is_one_line_with_the_place_and_the_limit(artifact, path, value, text):
+    with pytest.raises(JetsonError, match=text) as caught:
+        sidecar.from_dict(changed(artifact.sidecar.to_dict(), path, value), "toy/model.json")
+    assert str(caught.value).startswith("toy/model.json")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+def test_fields_of_a_task_that_nobody_reads_are_dropped(artifact):
+    values = changed(artifact.sidecar.to_dict(), ["task", "more"], ["x"] * 9999)
+    assert sidecar.from_dict(values) == artifact.sidecar
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[" * 100000, "nested more than 32 levels"),
+        ("[" * 40 + "]" * 40, "nested more than 32 levels"),
+        ('{"a":' * 500 + "1" + "}" * 500, "nested more than 32 levels"),
+        ('{"format": 1' + "0" * 10**6 + "}", "an integer has 1000001 digits, at most 19 are read"),
+        ('{"format": NaN}', "holds NaN, which is no JSON"),
+        ('{"format": 1e999}', "holds a number beyond 1e308"),
+        ('{"a": ["\\ud83d"]}', "which is no Unicode"),
+        ('{"\\udc00": 1}', "which is no Unicode"),
+        ('{"format": 1, "na', "Unterminated string"),
+        ("x" * (SIDECAR_BYTES + 1), "has 4194305 bytes, at most 4194304 are read"),
+        ("1e999", "holds a number beyond 1e308"),
+        ('"\\ud800"', "which is no Unicode"),
+        ("\ufeff[1]", "must be an object, not "),
+    ],
+)
+def test_a_hostile_file_is_one_line(tmp_path, text, line):
+    (tmp_path / "model.json").write_text(text, encoding="utf-8")
+    with pytest.raises(JetsonError, match=line) as caught:
+        sidecar.load(str(tmp_path))
+    assert "model.json" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(str(tmp_path / "model.json"))
+    with pytest.raises(JetsonError, match="is not a regular file"):
+        sidecar.load(str(tmp_path))
+
+
+def test_no_file_is_read_through_a_link_out_of_the_artifact(artifact, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    folder = artifact.folder
+    file = artifact.choose("onnxruntime", "fp32", (32, 32))
+    for name, read in (
+        ("model.onnx", lambda: artifact.verified_path(file)),
+        ("model.json", lambda: sidecar.load(folder)),
+    ):
+        os.rename(os.path.join(folder, name), str(outside / name))
+        os.symlink(str(outside / name), os.path.join(folder, name))
+        with pytest.raises(JetsonError, match="{} is a link that leads out of ".format(name)):
+            read()
+        os.unlink(os.path.join(folder, name))
+        os.rename(str(outside / name), os.path.join(folder, "kept-" + name))
+        os.symlink("kept-" + name, os.path.join(folder, name))  # within the folder it may be a link
+        assert read()
+    os.symlink(folder, str(outside / "alias"))  # so may the folder itself
+    assert sidecar.load(str(outside / "alias")).verified_path(file)
 
 
 def test_a_folder_without_sidecar_and_a_torn_one(tmp_path):

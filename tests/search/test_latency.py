@@ -93,3 +93,11 @@ def test_a_host_may_have_a_port() -> None:
     for wrong in ("board:", "board:ssh", "board:0", "board:65536"):
         with pytest.raises(FastnasError, match="is not USER@HOST or USER@HOST:PORT"):
             split_host(wrong)
+    for wrong in ("", ":22", "-oProxyCommand=x", "a b", "a;b"):
+        with pytest.raises(FastnasError, match="is no host; give USER@NAME"):
+            split_host(wrong)
+
+
+def test_an_empty_host_is_refused_instead_of_measured_here(tmp_path: Path) -> None:
+    with pytest.raises(FastnasError, match="'' is no host"):
+        latency(SPEC, dataclasses.replace(SMALL, latency_host=""), tmp_path)
