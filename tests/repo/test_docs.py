@@ -92,6 +92,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_are_named_exist(page: Path) -> None:
     known = {name for each in options().values() for names in each for name in names.split("/")}
+    known |= {name for param in main.params for name in param.opts}
     scripts = "".join(path.read_text() for path in (*ROOT.glob("benchmarks/*.py"), ROOT / "docker" / "run.sh"))
     for option in set(re.findall(r"`(--[a-z][\w-]*)", page.read_text())):
         assert option in known | OTHERS or option in scripts, option
