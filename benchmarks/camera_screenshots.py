@@ -80,7 +80,7 @@ def main() -> None:
                 photograph(browser, address, device, options.frames, options.at)
             browser.close()
         wait_for_frame(address, options.frames, options.at)
-        (IMAGES / "camera-picture.jpg").write_bytes(fetch(address + "frame.jpg"))
+        (IMAGES / "camera-frame.jpg").write_bytes(fetch(address + "frame.jpg"))
     finally:
         camera.terminate()
         camera.wait()

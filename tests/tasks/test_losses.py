@@ -1,4 +1,4 @@
-"""Losses, decoding and the face of every task, against loops and facts."""
+"""Losses, decoding and the interface of every task, against loops and facts."""
 
 from __future__ import annotations
 
