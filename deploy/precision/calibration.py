@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from fastnas.data.readers import IMAGE_SUFFIXES, read_image
+from fastnas.data.images import IMAGE_SUFFIXES, image_files, read_image
 from fastnas.errors import FastnasError
 from fastnas.models.network import Network
 
@@ -32,7 +32,7 @@ def read_images(folder: Path, network: Network, size: tuple[int, int]) -> tuple[
     """
     if not folder.is_dir():
         raise FastnasError(f"--calibrate: {folder} is not a folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = image_files(folder)
     if not paths:
         raise FastnasError(
             f"--calibrate: {folder} has no images ({', '.join(IMAGE_SUFFIXES)}); name a folder with tens of images "

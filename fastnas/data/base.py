@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,7 +14,8 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from fastnas.data.readers import IMAGE_SUFFIXES, read_image, read_size, require_files
+from fastnas.data.images import IMAGE_SUFFIXES, Note, Size, fit, ignore_note, read_image, read_size
+from fastnas.data.readers import read_label_size, require_files
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth, Pose, Segmentation, Task
 
@@ -65,14 +67,22 @@ class DenseDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError
 
-    def size(self, index: int) -> tuple[int, int]:
-        """(W, H) of a sample, read from file headers where there are files.
+    def size(self, index: int, note: Note = ignore_note) -> Size:
+        """(W, H) of a sample as it is shown, read from file headers where there are files.
+
+        Args:
+            index: of the sample.
+            note: takes a line about what is changed when the sample is read.
 
         Raises:
             FastnasError: a file is broken, or its label has another size.
         """
         height, width = self[index]["image"].shape[-2:]
         return width, height
+
+    def image_path(self, index: int) -> Path | None:
+        """The image file of a sample; None where images are no files."""
+        return None
 
 
 class Subset(DenseDataset):
@@ -90,9 +100,13 @@ class Subset(DenseDataset):
     def __getitem__(self, index: int) -> Sample:
         return self.whole[self.indices[index]]
 
-    def size(self, index: int) -> tuple[int, int]:
+    def size(self, index: int, note: Note = ignore_note) -> Size:
         """(W, H) of a sample."""
-        return self.whole.size(self.indices[index])
+        return self.whole.size(self.indices[index], note)
+
+    def image_path(self, index: int) -> Path | None:
+        """The image file of a sample."""
+        return self.whole.image_path(self.indices[index])
 
 
 @dataclass(frozen=True)
@@ -141,22 +155,28 @@ class PairDataset(DenseDataset):
             return Sample(name=pair.name, image=image, mask=label)
         return Sample(name=pair.name, image=image, depth=label)
 
-    def size(self, index: int) -> tuple[int, int]:
+    def size(self, index: int, note: Note = ignore_note) -> Size:
         """(W, H) of a sample, from the headers of its two files."""
         pair = self.pairs[index]
         size = read_size(pair.image)
-        is_image = pair.target.suffix.lower() in IMAGE_SUFFIXES
-        self._require_same_size(
-            pair, size, read_size(pair.target) if is_image else self.read_target(pair.target).shape[::-1]
-        )
+        if pair.target.suffix.lower() in IMAGE_SUFFIXES:
+            target = read_label_size(pair.target, self._label)
+        else:
+            target = self.read_target(pair.target).shape[::-1]
+        self._require_same_size(pair, size, target)
         return size
+
+    def image_path(self, index: int) -> Path | None:
+        """The image file of a sample."""
+        return self.pairs[index].image
 
     def _require_same_size(self, pair: FilePair, image: tuple[int, ...], target: tuple[int, ...]) -> None:
         """Compare (W, H) of image and label."""
         if image != target:
+            turned = " as a camera shows it" if image == target[::-1] else ""
             raise FastnasError(
                 f"{self._label} {pair.target} is {target[0]}x{target[1]}, "
-                f"but its image {pair.image} is {image[0]}x{image[1]}: they must be of one size"
+                f"but its image {pair.image} is {image[0]}x{image[1]}{turned}: they must be of one size"
             )
 
 
@@ -172,6 +192,30 @@ class PersonAnnotation:
     head_size: float = float("nan")
     image_id: int = -1
     area: float = float("nan")
+    labelled: Size | None = None
+    """(W, H) that the annotation file notes for the image; coordinates are scaled from it."""
+
+    def fitted(self, size: Size, note: Note) -> PersonAnnotation:
+        """The annotation in the coordinates of an image of `size` (W, H), as it is shown.
+
+        Raises:
+            FastnasError: the image has another aspect than the annotation file notes.
+        """
+        if self.labelled is None or self.labelled == size:
+            return self
+        try:
+            labelled = fit(self.labelled, size, note)
+        except FastnasError as error:
+            raise FastnasError(f"{self.image}: {error}") from error
+        x, y = scale = size[0] / labelled[0], size[1] / labelled[1]
+        left, top, right, bottom = self.box
+        return replace(
+            self,
+            keypoints=self.keypoints * np.array(scale, dtype=np.float32),
+            box=(left * x, top * y, right * x, bottom * y),
+            head_size=self.head_size * math.sqrt(x * y),
+            area=self.area * x * y,
+        )
 
 
 class PoseDataset(DenseDataset):
@@ -195,9 +239,9 @@ class PoseDataset(DenseDataset):
         return len(self.people)
 
     def __getitem__(self, index: int) -> Sample:
-        person = self.people[index]
-        image = read_image(person.image)
+        image = read_image(self.people[index].image)
         height, width = image.shape[-2:]
+        person = self.people[index].fitted((width, height), ignore_note)
         return Sample(
             name=person.name,
             image=image,
@@ -211,6 +255,12 @@ class PoseDataset(DenseDataset):
             image_id=person.image_id,
         )
 
-    def size(self, index: int) -> tuple[int, int]:
+    def size(self, index: int, note: Note = ignore_note) -> Size:
         """(W, H) of a sample's whole image, from its header."""
-        return read_size(self.people[index].image)
+        size = read_size(self.people[index].image)
+        self.people[index].fitted(size, note)
+        return size
+
+    def image_path(self, index: int) -> Path | None:
+        """The image file of a sample."""
+        return self.people[index].image

@@ -1,4 +1,4 @@
-"""Readers of dataset files; every error is one line that names the file."""
+"""Readers of masks, depths and lists; every error is one line that names the file."""
 
 from __future__ import annotations
 
@@ -11,36 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torchvision import tv_tensors
 
-from fastnas.errors import FastnasError
+from fastnas.data.images import LOSSY, Size, opened, shown_size, upright
+from fastnas.errors import FastnasError, first_line
 from fastnas.tasks import IGNORE
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Suffixes of files that `read_size` can read."""
 
 IdTable = npt.NDArray[np.int16]
 """int16 [256]: stored id -> class id, -1 where the id must not occur."""
-
-
-def read_image(path: Path) -> tv_tensors.Image:
-    """An image file as uint8 [3, H, W], RGB.
-
-    Raises:
-        FastnasError: no such file, no image, or a damaged one.
-    """
-    with _opened(path) as image:
-        pixels = np.array(_decoded(image.convert, "RGB", path=path))
-    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))  # in memory still [H, W, 3], as cv2 wants it
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """(W, H) of an image file, from its header alone."""
-    with _opened(path) as image:
-        size: tuple[int, int] = image.size
-        return size
 
 
 def id_table(classes: int, changed: Iterable[tuple[int, int]] = ()) -> IdTable:
@@ -59,12 +37,13 @@ def read_ids(path: Path, table: IdTable) -> npt.NDArray[np.uint8]:
     Raises:
         FastnasError: a damaged or coloured image, or an id that `table` does not know.
     """
-    with _opened(path) as image:
+    with opened(path, f"mask {path}") as image:
+        require_lossless(image, f"mask {path}", "class ids")
         if image.mode not in ("L", "P", "1"):
             raise FastnasError(
                 f"mask {path} has pixels of mode {image.mode}: class ids need a grey or palette image of 8 bits"
             )
-        ids = _decoded(np.array, image, path=path)
+        ids = np.array(upright(image))
     return checked_ids(ids.astype(np.uint8, copy=False), table, path)
 
 
@@ -81,22 +60,61 @@ def checked_ids(ids: npt.NDArray[np.uint8], table: IdTable, path: Path) -> npt.N
     return meant.astype(np.uint8)
 
 
+def require_lossless(image: Image.Image, subject: str, numbers: str) -> None:
+    """The pixels of an image file, not yet decoded, are the stored numbers.
+
+    Raises:
+        FastnasError: the format changes numbers, or PIL would scale them.
+    """
+    if image.format in LOSSY:
+        raise FastnasError(f"{subject} is a {image.format} file, whose compression changes {numbers}: save it as PNG")
+    if image.mode == "L" and any(tile[3] in ("L;2", "L;4") for tile in getattr(image, "tile", ())):
+        raise FastnasError(f"{subject} is grey of 2 or 4 bits, which readers scale differently: save it with 8 bits")
+
+
+def read_label_size(path: Path, label: str) -> Size:
+    """(W, H) of an image file of labels, a `mask` or `depth`, from its header alone.
+
+    Raises:
+        FastnasError: a damaged file, or a format that changes numbers.
+    """
+    with opened(path, f"{label} {path}") as image:
+        require_lossless(image, f"{label} {path}", "class ids" if label == "mask" else "depths")
+        return shown_size(image)
+
+
 def read_numbers(path: Path) -> npt.NDArray[np.generic]:
     """One stored number for every pixel, [H, W], of a grey image (8 or 16 bits) or a `.npy` file.
 
     Raises:
-        FastnasError: a damaged file, or several numbers a pixel.
+        FastnasError: a damaged file, several numbers a pixel, colours, or something else than numbers.
     """
     if path.suffix.lower() == ".npy":
-        try:
-            stored: npt.NDArray[np.generic] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise FastnasError(f"depth {path} is damaged, or no array: {error}") from error
+        stored = _read_array(path)
     else:
-        with _opened(path) as image:
-            stored = _decoded(np.array, image, path=path)
+        with opened(path, f"depth {path}") as image:
+            require_lossless(image, f"depth {path}", "depths")
+            if image.mode in ("1", "P", "PA"):
+                raise FastnasError(
+                    f"depth {path} has pixels of mode {image.mode}: colours or flags, no depths; "
+                    "save the numbers as grey of 8 or 16 bits, or as .npy"
+                )
+            stored = np.array(upright(image))
     if stored.ndim != 2:
         raise FastnasError(f"depth {path} has the shape {list(stored.shape)}: one number for every pixel is needed")
+    return stored
+
+
+def _read_array(path: Path) -> npt.NDArray[np.generic]:
+    try:
+        stored = np.load(path, allow_pickle=False)
+    except Exception as error:  # NumPy lets many kinds of errors out for damaged files
+        raise FastnasError(f"depth {path} is damaged, or no array: {first_line(error)}") from error
+    if not isinstance(stored, np.ndarray):
+        stored.close()
+        raise FastnasError(f"depth {path} is an archive of arrays (.npz): save the one array with numpy.save")
+    if stored.dtype.kind not in "uif":
+        raise FastnasError(f"depth {path} is an array of type {stored.dtype}: numbers are needed")
     return stored
 
 
@@ -118,27 +136,40 @@ def to_metres(stored: npt.NDArray[np.generic], unit: float, offset: float = 0.0)
     return np.where(present, numbers * np.float32(unit) + np.float32(offset), np.float32(0))
 
 
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 with its mark; a byte order mark is left out.
+
+    Raises:
+        FastnasError: it cannot be read, or is no text.
+    """
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FastnasError(f"{path} cannot be read as text in UTF-8: {error}") from error
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a list file that are not empty.
 
     Raises:
         FastnasError: no such file, not text, or nothing in it.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise FastnasError(f"list {path} cannot be read: {error}") from error
-    lines = [line for line in lines if line]
+    lines = [line for line in map(str.strip, read_text(path).splitlines()) if line]
     if not lines:
         raise FastnasError(f"list {path} is empty: it must name one sample a line")
     return lines
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
+    """The content of a JSON file; a byte order mark is left out.
+
+    Raises:
+        FastnasError: it cannot be read, or is no JSON.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise FastnasError(f"{path} cannot be read as JSON: {error}") from error
 
 
@@ -170,20 +201,3 @@ def require_files(paths: Iterable[Path], what: str) -> None:
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise FastnasError(f"{what} {missing[0]} is missing{more}: add it, or take its sample off the list")
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except FileNotFoundError as error:
-        raise FastnasError(f"{path} is missing") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL raises
-        raise FastnasError(f"{path} is not an image, or is damaged: {error}") from error
-
-
-def _decoded(decode: Any, *values: Any, path: Path) -> Any:
-    """`decode(*values)`, which reads the pixels and so finds damage."""
-    try:
-        return decode(*values)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise FastnasError(f"{path} is damaged: {error}") from error

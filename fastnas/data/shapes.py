@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fastnas.data.images import Size
 from fastnas.errors import FastnasError
 
-Size = tuple[int, int]
 BoolMask = npt.NDArray[np.bool_]
 
 
@@ -222,6 +222,19 @@ class Bitmap(Shape):
             return np.array(image.convert("L")) > 0
         except (TypeError, ValueError, OSError, SyntaxError, binascii.Error, zlib.error) as error:
             raise FastnasError(f"a bitmap is damaged: {error}") from error
+
+
+def coco_shape(segmentation: Any) -> Shape:
+    """The region of an object as COCO's JSON has it: polygons, or run lengths.
+
+    Raises:
+        FastnasError: neither.
+    """
+    if isinstance(segmentation, dict):
+        return Runs(segmentation.get("counts"), segmentation.get("size"))
+    if isinstance(segmentation, list) and segmentation:
+        return Outline(segmentation if isinstance(segmentation[0], list) else [segmentation])
+    raise FastnasError("an object has a box but no outline: export polygons or masks instead of boxes")
 
 
 def circle(centre: Any, edge: Any) -> Outline:

@@ -7,7 +7,7 @@ and drawing. Nothing here imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -50,6 +50,7 @@ class Segmentation(_Task):
     kind: ClassVar[str] = "segmentation"
 
     def __post_init__(self) -> None:
+        checked_names(self.classes, "a segmentation task")
         if not 1 <= len(self.classes) <= IGNORE:
             raise FastnasError(f"a segmentation task needs 1 to {IGNORE} classes, not {len(self.classes)}")
         if len(self.colours) != len(self.classes):
@@ -87,6 +88,7 @@ class Pose(_Task):
         count = len(self.joints)
         if count == 0:
             raise FastnasError("a pose task needs at least one joint")
+        checked_names(self.joints, "a pose task")
         if len(self.mirror) != count or any(
             not 0 <= other < count or self.mirror[other] != joint for joint, other in enumerate(self.mirror)
         ):
@@ -131,6 +133,23 @@ Task = Segmentation | Pose | Depth
 TASKS: dict[str, type[Segmentation] | type[Pose] | type[Depth]] = {
     task.kind: task for task in (Segmentation, Pose, Depth)
 }
+
+
+def checked_names(names: Iterable[object], where: object) -> list[str]:
+    """Names of classes or joints, without the spaces around them.
+
+    Raises:
+        FastnasError: no text, an empty or unprintable name, or one that occurs twice.
+    """
+    known: dict[str, None] = {}
+    for name in names:
+        tidy = name.strip() if isinstance(name, str) else ""
+        if not tidy or not tidy.isprintable() or len(tidy) > 200:
+            raise FastnasError(f"{where}: {name!r:.80} is no name: use up to 200 printable characters")
+        if tidy in known:
+            raise FastnasError(f"{where} has two classes or joints named {tidy!r}: rename or merge them")
+        known[tidy] = None
+    return list(known)
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastnas.tasks import Pose
 from fastnas.tasks.base import Batch, Metrics, Size
+from fastnas.tasks.joint_names import words
 
 GROUPS = {
     "head": {"head", "neck", "nose", "eye", "ear"},
@@ -110,8 +111,8 @@ class PoseMetrics(Metrics):
         hits = ((predicted - true).norm(dim=-1) <= limit * unit[:, None]) & counted
         hits_by_joint, count_by_joint = hits.sum(0), counted.sum(0)
         groups = {
-            group: [j for j, joint in enumerate(self.joints) if _words(joint) & words]
-            for group, words in GROUPS.items()
+            group: [j for j, joint in enumerate(self.joints) if parts.intersection(words(joint))]
+            for group, parts in GROUPS.items()
         }
         scored = sorted(j for members in groups.values() for j in members) or list(range(len(self.joints)))
         metrics = {f"{name}@{limit}": hits_by_joint[scored].sum() / count_by_joint[scored].sum()}
@@ -179,18 +180,12 @@ def average_precision(people: Sequence[PersonResult], sigmas: Sequence[float]) -
 
 def sigma(joint: str) -> float:
     """The annotators' spread of a joint, by its name."""
-    return next((SIGMAS[word] for word in SIGMAS if word in _words(joint)), OTHER_SIGMA)
+    return next((SIGMAS[word] for word in SIGMAS if word in words(joint)), OTHER_SIGMA)
 
 
 def _find(joints: Sequence[str], side: str, part: str) -> int | None:
-    """The joint that is that part on that side, `left_hip` or `l_hip`."""
-    wanted = ({side, part}, {side[0], part})
-    return next((index for index, joint in enumerate(joints) if _words(joint) in wanted), None)
-
-
-def _words(joint: str) -> set[str]:
-    """The words of a joint's name: `left_ear` has `ear`, `forearm` does not."""
-    return set(joint.lower().replace("_", " ").replace("-", " ").split())
+    """The joint that is that part on that side, such as `left_hip`, `LHip` or `hip-l`."""
+    return next((index for index, joint in enumerate(joints) if set(words(joint)) == {side, part}), None)
 
 
 def _move(matrix: Tensor, points: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from fastnas.data.base import PoseDataset
 from fastnas.data.check import check_dataset
 from fastnas.data.command import data
 from fastnas.data.formats.voc import TASK as VOC_TASK
-from fastnas.data.readers import read_image, read_size
+from fastnas.data.images import read_image, read_size
 from fastnas.data.split import meta_split
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth, Pose, Segmentation
@@ -304,7 +304,7 @@ class TestCoco:
     def test_an_object_of_another_size(self, tmp_path: Path):
         root = make_coco(tmp_path)
         image(root / "train2017/1.jpg", size=(50, 80))
-        with pytest.raises(FastnasError, match=r"an object of 1.jpg is drawn on 100x80, but the image is 50x80"):
+        with pytest.raises(FastnasError, match=r"1.jpg: it was labelled as 100x80, but the image is 50x80"):
             open_dataset("coco", root)[0]
 
     def test_a_file_of_another_kind(self, tmp_path: Path):

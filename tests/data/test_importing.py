@@ -335,9 +335,12 @@ def test_images_of_every_mode_get_their_values(mode: str, tmp_path: Path) -> Non
 def test_floats_of_unknown_range_are_refused(tmp_path: Path) -> None:
     exports.make_masks(tmp_path / "source")
     (tmp_path / "source/images/lake.jpg").unlink()
-    save(Image.fromarray(np.full((H, W), 7, dtype=np.float32)), tmp_path / "source/images/lake.tif")
+    save(Image.fromarray(np.full((H, W), 700, dtype=np.float32)), tmp_path / "source/images/lake.tif")
     summary = import_dataset(tmp_path / "source", tmp_path / "out")
-    assert "lake.tif: its values reach from 7 to 7: an image of mode F must lie within 0 and 1" in summary.dropped[0]
+    assert (
+        "lake.tif: it has values from 700 to 700: an image of mode F must lie within 0 and 1, or 0 and 255"
+        in summary.dropped[0]
+    )
 
 
 def test_images_and_labels_without_each_other_are_named(tmp_path: Path) -> None:
@@ -354,7 +357,7 @@ def test_images_and_labels_without_each_other_are_named(tmp_path: Path) -> None:
     assert summary.images == {"train": 1, "val": 1}
     assert summary.dropped[0] == "train/labels/park.txt: its image is missing"
     assert summary.dropped[1] == "train/images/lake.jpg: it has no labels"
-    assert summary.dropped[2].startswith("valid/images/zoo.jpg: it cannot be read: ")
+    assert summary.dropped[2].startswith("valid/images/zoo.jpg: it is not an image, or is damaged: ")
     assert len(summary.dropped) == 3
 
 

@@ -101,8 +101,9 @@ def make_folder(root: Path) -> Path:
     return root
 
 
-def coco_images(*names: str) -> list[dict]:
-    return [{"id": i, "file_name": name, "width": W, "height": H} for i, name in enumerate(names, start=1)]
+def coco_images(*names: str, size: tuple[int, int] = (W, H)) -> list[dict]:
+    width, height = size
+    return [{"id": i, "file_name": name, "width": width, "height": height} for i, name in enumerate(names, start=1)]
 
 
 def make_coco(root: Path) -> Path:
@@ -121,16 +122,16 @@ def make_coco(root: Path) -> Path:
             {"id": 4, "image_id": 2, "category_id": 25, "area": 2000, "segmentation": square, **box},
             {"id": 5, "image_id": 3, "category_id": 1, "area": 999, "segmentation": small, **box},
         ]
-        content = {"images": coco_images("1.jpg", "2.jpg", "3.jpg"), "annotations": annotations}
+        content = {"images": coco_images("1.jpg", "2.jpg", "3.jpg", size=(100, 80)), "annotations": annotations}
         dump(root / f"annotations/instances_{split}2017.json", {**content, "categories": categories})
-        write_people(root / f"annotations/person_keypoints_{split}2017.json", ["1.jpg", "2.jpg"])
+        write_people(root / f"annotations/person_keypoints_{split}2017.json", ["1.jpg", "2.jpg"], size=(100, 80))
     return root
 
 
 JOINTS = ["left_hand", "right_hand", "neck", "head_top"]
 
 
-def write_people(path: Path, names: list[str], **changed: Any) -> None:
+def write_people(path: Path, names: list[str], size: tuple[int, int] = (W, H), **changed: Any) -> None:
     points = [1, 2, 2, 3, 4, 1, 10, 8, 2, 7, 4, 2]
     annotations = [
         {"id": 10 + i, "image_id": i, "category_id": 1, "iscrowd": 0, "bbox": [2, 3, 10, 8], "area": 70,
@@ -140,7 +141,7 @@ def write_people(path: Path, names: list[str], **changed: Any) -> None:
     annotations.append({**annotations[0], "id": 98, "iscrowd": 1})
     annotations.append({**annotations[0], "id": 99, "keypoints": [0] * 12, "num_keypoints": 0})
     person = {"id": 1, "name": "person", "keypoints": JOINTS, "skeleton": [[1, 3], [2, 3], [3, 4]]}
-    dump(path, {"images": coco_images(*names), "annotations": annotations, "categories": [person]})
+    dump(path, {"images": coco_images(*names, size=size), "annotations": annotations, "categories": [person]})
 
 
 def make_keypoints(root: Path) -> Path:

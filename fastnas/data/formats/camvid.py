@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from fastnas.data.base import FilePair, PairDataset
+from fastnas.data.images import image_files
 from fastnas.data.info import DatasetInfo
-from fastnas.data.readers import IMAGE_SUFFIXES, id_table, read_ids, read_lines
+from fastnas.data.readers import id_table, read_ids, read_lines
 from fastnas.tasks import IGNORE, Colour, Segmentation
 
 INFO = DatasetInfo(
@@ -52,7 +53,7 @@ def load(root: Path, split: str, kind: str) -> PairDataset:
         # The lines hold the paths of another machine, /SegNet/CamVid/train/NAME.png /SegNet/CamVid/trainannot/NAME.png
         files = [images / PurePosixPath(line.split()[0]).name for line in read_lines(listed)]
     else:
-        files = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        files = image_files(images)
     pairs = [FilePair(path.stem, path, masks / f"{path.stem}.png") for path in files]
     table = id_table(len(_CLASSES), changed=[(VOID, IGNORE)])
     return PairDataset(INFO.name, split, TASK, pairs, partial(read_ids, table=table))

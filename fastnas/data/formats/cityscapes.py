@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnas.data.base import FilePair, PairDataset
+from fastnas.data.images import is_clutter
 from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import IdTable, read_ids
 from fastnas.tasks import IGNORE, Colour, Segmentation
@@ -67,6 +68,8 @@ def load(root: Path, split: str, kind: str) -> PairDataset:
     masks = INFO.find(root / "gtFine" / split)
     pairs = []
     for image in sorted(images.glob("*/*_leftImg8bit.png")):
+        if is_clutter(image.name):
+            continue
         name = image.name.removesuffix("_leftImg8bit.png")
         pairs.append(FilePair(name, image, masks / image.parent.name / f"{name}_gtFine_labelIds.png"))
     return PairDataset(INFO.name, split, TASK, pairs, partial(read_ids, table=label_table()))

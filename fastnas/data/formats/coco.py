@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torchvision import tv_tensors
 
 from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.formats.keypoints import read_people
 from fastnas.data.formats.voc import TASK as VOC_TASK
+from fastnas.data.images import Note, Size, fit, ignore_note, noted_size, read_image, read_size
 from fastnas.data.info import DatasetInfo
-from fastnas.data.readers import read_image, read_json, read_size, require_files
+from fastnas.data.readers import read_json, require_files
+from fastnas.data.shapes import coco_shape
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE
 
@@ -68,58 +70,82 @@ class CocoMasks(DenseDataset):
         try:
             named = {entry["id"]: VOC_NAMES.get(entry["name"], entry["name"]) for entry in content["categories"]}
             ids = {number: VOC_TASK.classes.index(name) for number, name in named.items() if name in VOC_TASK.classes}
-            objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
+            objects: dict[int, list[_Object]] = defaultdict(list)
             for entry in content["annotations"]:
                 if entry["category_id"] in ids:
-                    objects[entry["image_id"]].append(
-                        {
-                            "class": IGNORE if entry["iscrowd"] else ids[entry["category_id"]],
-                            "area": entry["area"],
-                            "shape": entry["segmentation"],
-                        }
-                    )
+                    class_id = IGNORE if entry["iscrowd"] else ids[entry["category_id"]]
+                    objects[entry["image_id"]].append(_Object(class_id, _area(entry), entry["segmentation"]))
             self._items = [
-                (images / image["file_name"], sorted(objects[image["id"]], key=lambda one: -float(one["area"])))
+                _Item(
+                    images / image["file_name"],
+                    noted_size(image.get("width"), image.get("height")),
+                    sorted(objects[image["id"]], key=lambda one: -one.area),
+                )
                 for image in content["images"]
-                if sum(one["area"] for one in objects.get(image["id"], ()) if one["class"] != IGNORE) >= SMALLEST
+                if sum(one.area for one in objects.get(image["id"], ()) if one.class_id != IGNORE) >= SMALLEST
             ]
-        except (KeyError, TypeError, AttributeError) as error:
+        except FastnasError as error:
+            raise FastnasError(f"{annotations}: {error}") from error
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise FastnasError(f"{annotations} is not a COCO instance file: {type(error).__name__} {error}") from error
         if not self._items:
             raise FastnasError(f"split {split} of coco is empty: {annotations} has no object of VOC's classes")
-        require_files((path for path, _ in self._items), "image")
+        require_files((item.image for item in self._items), "image")
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Sample:
-        path, objects = self._items[index]
-        image = read_image(path)
+        item = self._items[index]
+        image = read_image(item.image)
         height, width = image.shape[-2:]
+        labelled = self._fit(item, (width, height), ignore_note)
         mask = np.zeros((height, width), dtype=np.uint8)
-        for one in objects:
-            mask[self._raster(one["shape"], height, width, path)] = one["class"]
-        return Sample(name=path.stem, image=image, mask=tv_tensors.Mask(torch.from_numpy(mask)))
-
-    def size(self, index: int) -> tuple[int, int]:
-        """(W, H) of a sample, from the header of its image."""
-        return read_size(self._items[index][0])
-
-    def _raster(self, shape: Any, height: int, width: int, path: Path) -> npt.NDArray[np.bool_]:
-        """Polygons or run lengths as a mask, bool [H, W]."""
-        from pycocotools import mask as coco_mask
-
-        try:
-            if isinstance(shape, list):
-                runs = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
-            else:
-                runs = coco_mask.frPyObjects(shape, height, width) if isinstance(shape["counts"], list) else shape
-            if list(runs["size"]) != [height, width]:
+        for one in item.objects:
+            try:
+                left, top, pixels = coco_shape(one.segmentation).mask((width, height), labelled)
+            except FastnasError as error:
                 raise FastnasError(
-                    f"{self.annotations}: an object of {path.name} is drawn on {runs['size'][1]}x{runs['size'][0]}, "
-                    f"but the image is {width}x{height}"
-                )
-            mask: npt.NDArray[np.bool_] = coco_mask.decode(runs).astype(bool)
-            return mask
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise FastnasError(f"{self.annotations}: an object of {path.name} cannot be drawn: {error}") from error
+                    f"{self.annotations}: an object of {item.image.name} cannot be drawn: {error}"
+                ) from error
+            mask[top : top + pixels.shape[0], left : left + pixels.shape[1]][pixels] = one.class_id
+        return Sample(name=item.image.stem, image=image, mask=tv_tensors.Mask(torch.from_numpy(mask)))
+
+    def size(self, index: int, note: Note = ignore_note) -> Size:
+        """(W, H) of a sample, from the header of its image."""
+        item = self._items[index]
+        size = read_size(item.image)
+        self._fit(item, size, note)
+        return size
+
+    def image_path(self, index: int) -> Path | None:
+        """The image file of a sample."""
+        return self._items[index].image
+
+    def _fit(self, item: _Item, size: Size, note: Note) -> Size:
+        """The size from which the objects of an image of `size` are scaled."""
+        try:
+            return fit(item.labelled or size, size, note)
+        except FastnasError as error:
+            raise FastnasError(f"{self.annotations}: {item.image.name}: {error}") from error
+
+
+class _Object(NamedTuple):
+    class_id: int
+    area: float
+    segmentation: Any
+
+
+class _Item(NamedTuple):
+    """An image file, the size that the annotation file notes for it, and its objects, the largest first."""
+
+    image: Path
+    labelled: Size | None
+    objects: list[_Object]
+
+
+def _area(entry: dict[str, Any]) -> float:
+    area = float(entry["area"])
+    if not math.isfinite(area):
+        raise FastnasError(f"annotation {entry.get('id')} has the area {area}")
+    return area

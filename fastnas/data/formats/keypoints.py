@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastnas.data.base import DenseDataset, PersonAnnotation, PoseDataset, Subset
+from fastnas.data.images import Size, is_clutter, noted_size
 from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import read_json
 from fastnas.data.split import split_indices
 from fastnas.errors import FastnasError
-from fastnas.tasks import Pose
+from fastnas.tasks import Pose, checked_names
+from fastnas.tasks.joint_names import mirror_of_pairs, mirrored, words
 
 INFO = DatasetInfo(
     name="keypoints",
@@ -36,7 +38,7 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
     folder = root / "annotations" if (root / "annotations").is_dir() else root
     if (folder / f"{split}.json").is_file():
         return read_people(INFO.name, split, folder / f"{split}.json", images)
-    found = sorted(folder.glob("*.json"))
+    found = sorted(path for path in folder.glob("*.json") if not is_clutter(path.name))
     if len(found) != 1 or split == "test":
         raise INFO.missing(folder / f"{split}.json")
     whole = read_people(INFO.name, split, found[0], images)
@@ -61,8 +63,12 @@ def read_people(name: str, split: str, path: Path, images: Path) -> PoseDataset:
     content = read_json(path)
     try:
         category = next(entry for entry in content["categories"] if entry.get("keypoints"))
-        task = pose_task(category["keypoints"], [(a - 1, b - 1) for a, b in category.get("skeleton", ())])
-        files = {image["id"]: images / image["file_name"] for image in content["images"]}
+        bones = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
+        task = pose_task(checked_names(category["keypoints"], path), bones, category.get("mirror"))
+        files = {
+            image["id"]: (images / image["file_name"], noted_size(image.get("width"), image.get("height")))
+            for image in content["images"]
+        }
         annotations = [entry for entry in content["annotations"] if entry["category_id"] == category["id"]]
         people = [
             _person(entry, files, task, path)
@@ -71,27 +77,34 @@ def read_people(name: str, split: str, path: Path, images: Path) -> PoseDataset:
         ]
     except StopIteration as error:
         raise FastnasError(f"{path} has no category with keypoints: it is not a COCO keypoint file") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except FastnasError as error:
+        raise FastnasError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise FastnasError(f"{path} is not a COCO keypoint file: {type(error).__name__} {error}") from error
     return PoseDataset(name, split, task, people, path)
 
 
-def pose_task(joints: Iterable[str], skeleton: Iterable[tuple[int, int]]) -> Pose:
-    """The task of named joints; those that differ in `left` and `right` alone are each other's mirror image."""
+def pose_task(
+    joints: Iterable[str], skeleton: Iterable[tuple[int, int]], pairs: Sequence[Sequence[str]] | None = None
+) -> Pose:
+    """The task of named joints.
+
+    Args:
+        joints: their names.
+        skeleton: pairs of joint indices from 0.
+        pairs: names of joints that change places in a mirrored image; None finds them by `left` and `right` in the
+            names, see `fastnas.tasks.joint_names`.
+
+    Raises:
+        FastnasError: a joint of one side without one of the other, or pairs of unknown joints.
+    """
     names = tuple(joints)
-    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
-
-    def other_side(name: str) -> str:
-        side, _, part = name.partition("_")
-        return f"{swap[side]}_{part}" if side in swap else name
-
-    mirror = tuple(
-        names.index(other_side(name)) if other_side(name) in names else joint for joint, name in enumerate(names)
-    )
-    return Pose(names, tuple(skeleton), mirror)
+    return Pose(names, tuple(skeleton), mirrored(names) if pairs is None else mirror_of_pairs(names, pairs))
 
 
-def _person(entry: dict[str, Any], files: dict[Any, Path], task: Pose, path: Path) -> PersonAnnotation:
+def _person(
+    entry: dict[str, Any], files: dict[Any, tuple[Path, Size | None]], task: Pose, path: Path
+) -> PersonAnnotation:
     values = entry["keypoints"]
     if len(values) != 3 * task.outputs:
         raise FastnasError(
@@ -103,7 +116,9 @@ def _person(entry: dict[str, Any], files: dict[Any, Path], task: Pose, path: Pat
     table = np.asarray(values, dtype=np.float32).reshape(-1, 3)
     points, visible = np.ascontiguousarray(table[:, :2]), table[:, 2] > 0
     x, y, width, height = entry["bbox"]
-    image = files[entry["image_id"]]
+    if not (np.isfinite(table).all() and np.isfinite([x, y, width, height]).all()):
+        raise FastnasError(f"{path}: annotation {entry['id']} has coordinates that are NaN or infinite")
+    image, labelled = files[entry["image_id"]]
     return PersonAnnotation(
         name=f"{image.stem}-{entry['id']}",
         image=image,
@@ -113,12 +128,14 @@ def _person(entry: dict[str, Any], files: dict[Any, Path], task: Pose, path: Pat
         head_size=head_length(task, points, visible),
         image_id=entry["image_id"],
         area=entry.get("area", width * height),
+        labelled=labelled,
     )
 
 
 def head_length(task: Pose, points: np.ndarray, visible: np.ndarray) -> float:
     """Pixels from neck to head top, for want of a head box; NaN where they are not labelled."""
-    ends = [task.joints.index(name) for name in ("neck", "upper_neck", "head_top") if name in task.joints]
+    names = [words(joint) for joint in task.joints]
+    ends = [names.index(end) for end in (("neck",), ("upper", "neck"), ("head", "top")) if end in names]
     if len(ends) != 2 or not visible[ends].all():
         return float("nan")
     return float(np.linalg.norm(points[ends[0]] - points[ends[1]]))

@@ -11,8 +11,9 @@ import torch
 from torchvision import tv_tensors
 
 from fastnas.data.base import DenseDataset, FilePair, PairDataset, Sample
+from fastnas.data.images import Note, Size, ignore_note, image_files
 from fastnas.data.info import DatasetInfo
-from fastnas.data.readers import IMAGE_SUFFIXES, read_lines, read_mat, read_numbers, to_metres
+from fastnas.data.readers import read_lines, read_mat, read_numbers, to_metres
 from fastnas.errors import FastnasError
 from fastnas.tasks import Depth
 
@@ -48,7 +49,7 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
     if not listed.is_file():
         raise INFO.missing(labelled)
     images, depths = INFO.find(root / "rgb"), INFO.find(root / "depth")
-    suffixes = {path.stem: path.suffix for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+    suffixes = {path.stem: path.suffix for path in image_files(images)}
     pairs = [
         FilePair(name, images / f"{name}{suffixes.get(name, '.jpg')}", depths / f"{name}.png")
         for name in read_lines(listed)
@@ -94,7 +95,7 @@ class LabelledMat(DenseDataset):
             depth=tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(depth.T, dtype=np.float32))),
         )
 
-    def size(self, index: int) -> tuple[int, int]:
+    def size(self, index: int, note: Note = ignore_note) -> Size:
         """(W, H) of a sample: the same for all."""
         with self._open() as file:
             images, depths = file["images"].shape, file["depths"].shape

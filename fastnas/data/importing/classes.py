@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastnas.data.formats.voc import colour_map
 from fastnas.errors import FastnasError
-from fastnas.tasks import IGNORE, Colour, Segmentation
+from fastnas.tasks import IGNORE, Colour, Segmentation, checked_names
 
 BACKGROUND = {"background", "_background_", "__background__"}
 IGNORED = {"ignore", "ignored", "__ignore__", "void"}
@@ -57,23 +57,6 @@ def number_classes(names: Iterable[object], where: object, add_background: bool)
     ids = {name: i for i, name in enumerate(kept)} | dict.fromkeys(ignored, IGNORE)
     shown = ["background" if name == background else name for name in kept]
     return Classes(tuple(checked_names(shown, where)), ids)
-
-
-def checked_names(names: Iterable[object], where: object) -> list[str]:
-    """Names without the spaces around them.
-
-    Raises:
-        FastnasError: no text, an empty or unprintable name, or one that occurs twice.
-    """
-    known: list[str] = []
-    for name in names:
-        tidy = name.strip() if isinstance(name, str) else ""
-        if not tidy or not tidy.isprintable() or len(tidy) > 200:
-            raise FastnasError(f"{where}: {name!r:.80} is no name: use up to 200 printable characters")
-        if tidy in known:
-            raise FastnasError(f"{where} has two classes or joints named {tidy!r}: rename or merge them in the tool")
-        known.append(tidy)
-    return known
 
 
 def parse_colour(text: str, where: object) -> Colour:

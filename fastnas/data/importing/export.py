@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnas.data.shapes import Shape, Size
-from fastnas.errors import FastnasError
+from fastnas.data.images import Note, Size, fit
+from fastnas.data.shapes import Shape
 from fastnas.tasks import Pose, Segmentation
 
 Ids = npt.NDArray[np.uint8]
-Note = Callable[[str], None]
 
 
 class Label(ABC):
@@ -133,33 +132,3 @@ class Export:
     task: Segmentation | Pose
     samples: list[LabelledImage]
     used: set[Path] = field(default_factory=set)
-
-
-def fit(labelled: Size, size: Size, note: Note) -> Size:
-    """The size from which a label's coordinates are scaled: `labelled`, if it has the aspect of the image.
-
-    Raises:
-        FastnasError: it has another.
-    """
-    if labelled == size:
-        return size
-    if abs(labelled[0] * size[1] / labelled[1] - size[0]) >= 1:
-        turned = ", as a camera shows it" if labelled == size[::-1] else ""
-        raise FastnasError(
-            f"it was labelled as {labelled[0]}x{labelled[1]}, but the image is {size[0]}x{size[1]}{turned}"
-        )
-    note(f"labels scaled from {labelled[0]}x{labelled[1]} to {size[0]}x{size[1]}")
-    return labelled
-
-
-def noted_size(width: Any, height: Any) -> Size | None:
-    """The size that a label file notes; None where it notes none.
-
-    Raises:
-        FastnasError: it is no size.
-    """
-    if width is None and height is None:
-        return None
-    if type(width) is int and type(height) is int and width > 0 and height > 0:
-        return width, height
-    raise FastnasError(f"its size is noted as {width!r:.20} x {height!r:.20}: two whole numbers above 0 are needed")

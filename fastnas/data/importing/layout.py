@@ -16,6 +16,7 @@ from PIL import Image
 from fastnas.data.importing.export import Ids, Log
 from fastnas.data.importing.near_duplicates import Frame
 from fastnas.tasks import IGNORE, Pose, Segmentation
+from fastnas.tasks.joint_names import pairs_of
 
 SPLITS = ("train", "val", "test")
 IGNORED_COLOUR = (224, 224, 192)
@@ -116,6 +117,7 @@ def write_people(folder: Path, task: Pose, written: Sequence[WrittenImage]) -> l
         "name": "person",
         "keypoints": list(task.joints),
         "skeleton": [[a + 1, b + 1] for a, b in task.skeleton],
+        "mirror": pairs_of(task.joints, task.mirror),
     }
     seen = np.zeros(task.outputs, dtype=np.int64)
     number = 0

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fastnas.data.importing.export import Ids, Label, LabelledImage, Log, Note
-from fastnas.data.importing.images import LONGEST_SIDE
+from fastnas.data.images import Note, Size, opened, upright
+from fastnas.data.importing.export import Ids, Label, LabelledImage, Log
 from fastnas.data.importing.source import Source, split_of_folders
-from fastnas.data.shapes import Size
+from fastnas.data.readers import require_lossless
 from fastnas.errors import FastnasError
 from fastnas.tasks import Colour
 
@@ -84,7 +84,7 @@ def read_indices(path: Path) -> Ids:
     Raises:
         FastnasError: damaged, coloured, or compressed with loss.
     """
-    image = _opened(path)
+    image = _decoded(path)
     stored = np.asarray(image)
     if image.mode in ("RGB", "RGBA", "LA"):
         if stored.shape[2] in (2, 4) and stored[..., -1].min() < 255:
@@ -109,7 +109,7 @@ def read_colours(path: Path) -> npt.NDArray[np.int32]:
     Raises:
         FastnasError: damaged, or compressed with loss.
     """
-    image = _opened(path)
+    image = _decoded(path)
     if image.mode not in ("RGB", "RGBA", "P", "L", "1", "LA"):
         raise FastnasError(f"mask {path.name} has pixels of mode {image.mode}: colours of 8 bits are needed")
     red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int32), 2, 0)
@@ -132,26 +132,16 @@ def is_palette(path: Path) -> bool:
     Raises:
         FastnasError: it is no image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.mode == "P"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FastnasError(f"mask {path.name} cannot be read: {error}") from error
+    with opened(path, f"mask {path.name}") as image:
+        return image.mode == "P"
 
 
-def _opened(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        if image.format in ("JPEG", "MPO", "WEBP"):
-            raise FastnasError(
-                f"mask {path.name} is a {image.format} file, whose compression changes class ids: export PNG"
-            )
-        if max(image.size) > LONGEST_SIDE:
-            raise FastnasError(f"mask {path.name} is {image.width}x{image.height}: too large")
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL raises
-        raise FastnasError(f"mask {path.name} cannot be read: {error}") from error
-    return image
+def _decoded(path: Path) -> Image.Image:
+    """A mask as it is shown."""
+    subject = f"mask {path.name}"
+    with opened(path, subject) as image:
+        require_lossless(image, subject, "class ids")
+        return upright(image)
 
 
 def _require_size(stored: npt.NDArray[np.generic], size: Size) -> None:

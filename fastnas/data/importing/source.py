@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import defaultdict
@@ -10,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fastnas.data.readers import IMAGE_SUFFIXES
+from fastnas.data.images import IMAGE_SUFFIXES, is_clutter
+from fastnas.data.readers import read_json, read_text
 from fastnas.errors import FastnasError
-
-CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
-"""Files and folders, in lower case, that file managers leave behind. Hidden ones (`.DS_Store`, `._x.jpg`) go too."""
 
 SPLIT = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?")
 """The whole name of a folder, or a word of a file's name, that tells a split."""
@@ -82,7 +79,7 @@ def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
     seen.add(real)
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+            if is_clutter(entry.name):
                 continue
             if entry.is_dir():
                 yield from _walk(Path(entry.path), seen)
@@ -128,29 +125,13 @@ def listed_splits(source: Source) -> dict[str, str]:
     return {name: found.pop() for name, found in splits.items() if len(found) == 1}
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 with its mark; a byte order mark is left out.
-
-    Raises:
-        FastnasError: it cannot be read, or is no text.
-    """
-    try:
-        content = path.read_bytes()
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FastnasError(f"{path} cannot be read as text in UTF-8: {error}") from error
-
-
 def read_object(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds; a byte order mark is left out.
 
     Raises:
         FastnasError: it cannot be read, is no JSON, or holds something else.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise FastnasError(f"{path} cannot be read as JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise FastnasError(f"{path} holds no JSON object")
     return content

@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 
 from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.formats.mpii import TASK as POSE
+from fastnas.data.images import Note, Size, ignore_note
 from fastnas.data.synthetic.primitives import CLASSES
 from fastnas.data.synthetic.render import RANGE, PersonLabels, Scene, outline, render
 from fastnas.data.synthetic.world import compose
@@ -74,7 +75,7 @@ class SyntheticScenes(DenseDataset):
     def __len__(self) -> int:
         return self._count
 
-    def size(self, index: int) -> tuple[int, int]:
+    def size(self, index: int, note: Note = ignore_note) -> Size:
         """(W, H) of every sample."""
         return self.shape[1], self.shape[0]
 

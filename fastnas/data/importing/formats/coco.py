@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastnas.data.importing.classes import Classes, checked_names, number_classes
-from fastnas.data.importing.export import Export, LabelledImage, Log, Regions, noted_size
+from fastnas.data.images import noted_size
+from fastnas.data.importing.classes import Classes, number_classes
+from fastnas.data.importing.export import Export, LabelledImage, Log, Regions
 from fastnas.data.importing.source import Source, read_object, rows, split_of_name
 from fastnas.data.progress import Track
-from fastnas.data.shapes import Outline, Runs, Shape
+from fastnas.data.shapes import coco_shape
 from fastnas.errors import FastnasError
-from fastnas.tasks import IGNORE
+from fastnas.tasks import IGNORE, checked_names
 
 TITLE = "COCO JSON with outlines of objects"
 
@@ -46,7 +47,7 @@ def read(source: Source, log: Log, track: Track, colours: Path | None) -> Export
         for image, entry, objects_of in one.matched(source, log, export.used):
             where = source.relative(image)
             try:
-                objects = [(_class_id(row, one, classes), _shape(row.get("segmentation"))) for row in objects_of]
+                objects = [(_class_id(row, one, classes), coco_shape(row.get("segmentation"))) for row in objects_of]
                 size = noted_size(entry.get("width"), entry.get("height"))
             except FastnasError as error:
                 log.dropped.append(f"{where}: {error}")
@@ -62,14 +63,6 @@ def _class_id(row: dict[str, Any], file: CocoFile, classes: Classes) -> int:
     if category not in file.names:
         raise FastnasError(f"an object has the category {category}, which is not listed")
     return classes.ids[file.names[category]]
-
-
-def _shape(segmentation: Any) -> Shape:
-    if isinstance(segmentation, dict):
-        return Runs(segmentation.get("counts"), segmentation.get("size"))
-    if isinstance(segmentation, list) and segmentation:
-        return Outline(segmentation if isinstance(segmentation[0], list) else [segmentation])
-    raise FastnasError("an object has a box but no outline: export polygons or masks instead of boxes")
 
 
 @dataclass

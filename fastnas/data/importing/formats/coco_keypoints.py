@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from fastnas.data.formats.keypoints import pose_task
-from fastnas.data.importing.classes import checked_names
-from fastnas.data.importing.export import Export, LabelledImage, Log, People, noted_size
+from fastnas.data.images import noted_size
+from fastnas.data.importing.export import Export, LabelledImage, Log, People
 from fastnas.data.importing.formats.coco import read_files, sniffed
 from fastnas.data.importing.source import Source
 from fastnas.data.progress import Track
 from fastnas.errors import FastnasError
-from fastnas.tasks import Pose
+from fastnas.tasks import Pose, checked_names
 
 TITLE = "COCO JSON with keypoints"
 
@@ -69,7 +69,7 @@ def _task(category: dict[str, Any], path: Path) -> Pose:
         bones = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
         if not all(type(joint) is int for bone in bones for joint in bone):
             raise ValueError("a skeleton is pairs of joint numbers from 1")
-        return pose_task(joints, bones)
+        return pose_task(joints, bones, category.get("mirror"))
     except (TypeError, ValueError, FastnasError) as error:
         raise FastnasError(f"{path}: the joints or the skeleton are not of COCO's form: {error}") from error
 

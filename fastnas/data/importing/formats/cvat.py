@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastnas.data.importing.classes import BACKGROUND, checked_names, number_classes, parse_colour
+from fastnas.data.importing.classes import BACKGROUND, number_classes, parse_colour
 from fastnas.data.importing.export import Export, Log
 from fastnas.data.importing.formats.voc import FOLDERS, mask_files, object_masks
 from fastnas.data.importing.mask_files import ColourMask, labelled, pair_masks
-from fastnas.data.importing.source import Source, listed_splits, read_text
+from fastnas.data.importing.source import Source, listed_splits
 from fastnas.data.progress import Track
+from fastnas.data.readers import read_text
 from fastnas.errors import FastnasError
-from fastnas.tasks import Colour
+from fastnas.tasks import Colour, checked_names
 
 TITLE = "CVAT segmentation masks"
 

@@ -9,8 +9,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fastnas.data.images import noted_size
 from fastnas.data.importing.classes import number_classes
-from fastnas.data.importing.export import Export, LabelledImage, Log, Regions, noted_size
+from fastnas.data.importing.export import Export, LabelledImage, Log, Regions
 from fastnas.data.importing.formats.coco import sniffed
 from fastnas.data.importing.source import Source, read_object, rows, split_of_folders
 from fastnas.data.progress import Track

@@ -9,8 +9,9 @@ import numpy as np
 from fastnas.data.importing.classes import number_classes
 from fastnas.data.importing.export import Export, Log
 from fastnas.data.importing.mask_files import IndexMask, labelled, pair_masks, read_indices
-from fastnas.data.importing.source import Source, listed_splits, read_text
+from fastnas.data.importing.source import Source, listed_splits
 from fastnas.data.progress import Track
+from fastnas.data.readers import read_text
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from fastnas.data.importing.classes import number_classes
 from fastnas.data.importing.export import Export, Log
 from fastnas.data.importing.mask_files import IndexMask, labelled, pair_masks
-from fastnas.data.importing.source import Source, read_text
+from fastnas.data.importing.source import Source
 from fastnas.data.progress import Track
+from fastnas.data.readers import read_text
 from fastnas.errors import FastnasError
 
 TITLE = "Roboflow semantic segmentation masks"

@@ -9,12 +9,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fastnas.data.importing.classes import Classes, checked_names, number_classes, parse_colour
-from fastnas.data.importing.export import Export, LabelledImage, Log, Regions, noted_size
+from fastnas.data.images import noted_size
+from fastnas.data.importing.classes import Classes, number_classes, parse_colour
+from fastnas.data.importing.export import Export, LabelledImage, Log, Regions
 from fastnas.data.importing.source import Source, read_object, rows, split_of_folders
 from fastnas.data.progress import Track
 from fastnas.data.shapes import Bitmap, Outline, Shape, rectangle
 from fastnas.errors import FastnasError
+from fastnas.tasks import checked_names
 
 TITLE = "Supervisely project"
 

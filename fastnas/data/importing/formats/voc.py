@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastnas.data.formats.voc import CLASSES, colour_map
+from fastnas.data.images import opened
 from fastnas.data.importing.classes import number_classes
 from fastnas.data.importing.export import Export, Log
 from fastnas.data.importing.mask_files import ColourMask, IndexMask, is_palette, labelled, pair_masks
-from fastnas.data.importing.source import Source, listed_splits, read_text
+from fastnas.data.importing.source import Source, listed_splits
 from fastnas.data.progress import Track
+from fastnas.data.readers import read_text
 from fastnas.errors import FastnasError
 from fastnas.tasks import IGNORE
 
@@ -65,9 +67,7 @@ def object_masks(source: Source) -> set[Path]:
 
 def _coloured(path: Path) -> bool:
     """The colours count, not the numbers: an RGB mask, or a palette that has VOC's colours, in whatever order."""
-    from PIL import Image
-
     if is_palette(path):
         return True
-    with Image.open(path) as image:
+    with opened(path, f"mask {path.name}") as image:
         return image.mode in ("RGB", "RGBA")

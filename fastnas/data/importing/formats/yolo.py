@@ -13,8 +13,9 @@ import yaml
 
 from fastnas.data.importing.classes import number_classes
 from fastnas.data.importing.export import Export, LabelledImage, Log, Regions
-from fastnas.data.importing.source import Source, read_text, split_of_folders
+from fastnas.data.importing.source import Source, split_of_folders
 from fastnas.data.progress import Track
+from fastnas.data.readers import read_text
 from fastnas.data.shapes import Outline
 from fastnas.errors import FastnasError
 
