@@ -1,4 +1,4 @@
-"""Access to the live page, and limits of a request.
+"""Access to the live page.
 
 On a loopback address everybody on the machine may watch and control; web pages of other sites may not, so the
 request's Host must be a loopback name (against DNS rebinding). On every other address a token is needed, as a cookie,
@@ -10,27 +10,9 @@ import hmac
 import ipaddress
 import re
 import secrets
-import socket
-import time
-from email.message import Message
-from http.cookies import CookieError, SimpleCookie
-from typing import Any, Mapping, Optional, Union
-from urllib.parse import urlsplit
+from typing import Mapping, Optional
 
-MOST_BYTES = 16 * 1024
-"""Of a whole request, head and body."""
-
-REQUEST_SECONDS = 10.0
-"""Within which a request must have arrived."""
-
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-
-Headers = Union[Mapping[str, str], "Message[str, str]"]
-
-
-class Refused(Exception):
-    """A request that is refused; its arguments are the HTTP status and a line."""
+from fastnas.jetson.camera.web.request import Refused
 
 
 class Guard:
@@ -45,88 +27,62 @@ class Guard:
         self.token: Optional[str] = None if is_loopback(address) else secrets.token_urlsafe(16)
         self.cookie = "fastnas_{}".format(port)
 
-    def check(self, headers: Headers, given: Optional[str] = None) -> None:
-        """Let a request through, or raise `Refused`. `given` is a token of the URL."""
+    def check(self, headers: Mapping[str, str], given: Optional[str] = None) -> None:
+        """Let a request through, or raise `Refused`.
+
+        Args:
+            headers: by name in small letters.
+            given: a token of the URL.
+        """
         if self.token is None:
-            if _host_name(headers.get("Host", "")) not in LOOPBACK_NAMES:
+            if not is_loopback(_host_name(headers.get("host", ""))):
                 raise Refused(403, "open the page by a loopback name: http://localhost")
-            if headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") != "navigate":
+            if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
                 raise Refused(403, "this page is not shown inside others")
-        elif not any(_same(candidate, self.token) for candidate in (given, self._cookie(headers), _bearer(headers))):
+        elif not any(_same(each, self.token) for each in (given, self._cookie(headers), _bearer(headers))):
             raise Refused(401, "open the address with the token that was printed when the camera was started")
 
-    def check_control(self, headers: Headers) -> None:
+    def check_control(self, headers: Mapping[str, str]) -> None:
         """Let a control through, or raise `Refused`: it must be JSON, and a browser's must come from this page."""
-        if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refused(415, "controls are sent as application/json")
-        origin = headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("Host", ""):
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is not None and (not host or origin not in ("http://" + host, "https://" + host)):
             raise Refused(403, "controls are taken from this page only")
-        if headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Refused(403, "controls are taken from this page only")
 
-    def _cookie(self, headers: Headers) -> Optional[str]:
-        try:
-            found = SimpleCookie(headers.get("Cookie", "")).get(self.cookie)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+    def set_cookie(self) -> str:
+        """The value of Set-Cookie: the token itself, whatever a request holds."""
+        return "{}={}; Path=/; HttpOnly; SameSite=Strict".format(self.cookie, self.token)
+
+    def _cookie(self, headers: Mapping[str, str]) -> Optional[str]:
+        for pair in headers.get("cookie", "").split(";"):  # other programs' cookies may look like anything
+            name, _, value = pair.strip().partition("=")
+            if name == self.cookie:
+                return value
+        return None
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Whether only this machine can be reached by an address: `localhost` or a number."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return address == "localhost"
 
 
-def receive(connection: socket.socket) -> bytes:
-    """A whole request of a bounded size, within a bounded time.
-
-    Raises:
-        Refused: it is too large or malformed.
-        OSError: it did not arrive.
-    """
-    due = time.monotonic() + REQUEST_SECONDS
-    data = b""
-    wanted: Optional[int] = None
-    while wanted is None or len(data) < wanted:
-        left = due - time.monotonic()
-        if left <= 0:
-            raise socket.timeout("no whole request")
-        connection.settimeout(left)
-        part = connection.recv(MOST_BYTES)
-        if not part:
-            raise ConnectionAbortedError("the client left")
-        data += part
-        if wanted is None:
-            head, end, _ = data.partition(b"\r\n\r\n")
-            if end:
-                wanted = len(head) + len(end) + _content_length(head)
-        if len(data) > MOST_BYTES or (wanted or 0) > MOST_BYTES:
-            raise Refused(413, "the request is too large")
-    connection.settimeout(REQUEST_SECONDS)
-    return data
-
-
-def _content_length(head: bytes) -> int:
-    found = re.findall(rb"^content-length:[ \t]*(\d{1,9})[ \t]*\r?$", head, re.IGNORECASE | re.MULTILINE)
-    if len(found) > 1 or (not found and re.search(rb"^(content-length|transfer-encoding):", head, re.I | re.M)):
-        raise Refused(400, "the request's length is not clear")
-    return int(found[0]) if found else 0
-
-
 def _host_name(host: str) -> str:
-    """The name of a Host header, without its port, in small letters."""
-    return re.sub(r":\d+$", "", host).lower()
+    """The name or number of a Host header, without its port, in small letters."""
+    name = re.sub(r":[0-9]{1,5}\Z", "", host).lower()
+    return name[1:-1] if name.startswith("[") and name.endswith("]") else name
 
 
-def _bearer(headers: Headers) -> Optional[str]:
-    scheme, _, value = headers.get("Authorization", "").partition(" ")
+def _bearer(headers: Mapping[str, str]) -> Optional[str]:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None
 
 
-def _same(candidate: Any, token: str) -> bool:
+def _same(candidate: Optional[str], token: str) -> bool:
     """Compared in constant time."""
-    return isinstance(candidate, str) and hmac.compare_digest(candidate.encode("utf-8", "replace"), token.encode())
+    return candidate is not None and hmac.compare_digest(candidate.encode("utf-8", "replace"), token.encode())

@@ -7,31 +7,38 @@
     GET  /health       200 while images are finished, else 503; needs no token, for container health checks
     POST /control      {"task": ..., "alpha": ..., "paused": ..., "recording": ..., "snapshot": true}
 
-One connection is one request. Nothing of a request is ever used as a path.
+One connection is one request. Nothing of a request is ever used as a path, sent back or logged.
 """
 
-import io
 import json
 import os
+import re
 import select
 import socket
-import socketserver
-import sys
 import threading
 import time
 import traceback
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, Callable, Dict, Optional, Tuple
-from urllib.parse import parse_qs, urlsplit
+from http.client import responses
+from typing import Any, Dict, Optional, Tuple, Union
 
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.stats import Statistics
-from fastnas.jetson.camera.web.access import Guard, Refused, receive
+from fastnas.jetson.camera.web import reception
+from fastnas.jetson.camera.web.access import Guard
 from fastnas.jetson.camera.web.broadcast import Broadcast
+from fastnas.jetson.camera.web.request import Refused, Request
+from fastnas.jetson.checks import parse_json
 from fastnas.jetson.errors import JetsonError
 
-OTHER_CONNECTIONS = 24
-"""Connections beside the viewers': statistics and controls, which last milliseconds."""
+ANSWERS = 24
+"""Requests that are answered at once beside the streams, which last milliseconds."""
+
+ANSWERS_OF_ONE = 8
+"""Likewise, for one address: a browser opens six connections."""
+
+STREAM = "/stream.mjpg"
+REFUSED_STREAMS = 4
+"""Requests of streams beyond the limit of viewers that are told so."""
 
 SEND_BUFFER = 128 * 1024
 """Bytes that the system buffers for a viewer: a few images, so that a slow one does not lag."""
@@ -52,6 +59,8 @@ FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
 HEADERS = {
+    "Server": "fastnas",
+    "Connection": "close",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -61,50 +70,50 @@ HEADERS = {
 }
 """Sent with every response."""
 
+TEXT = "text/plain; charset=utf-8"
 
-class Server(socketserver.ThreadingMixIn, HTTPServer):
-    """Serves the page of one camera from a thread of its own; a context manager.
+
+class Server:
+    """Serves the page of one camera from threads of its own; a context manager.
 
     Args:
         address: to listen on.
         port: likewise; 0 is a free one.
         name: of the artifacts, for the page.
-    """
 
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 32
+    Raises:
+        JetsonError: it cannot listen there.
+    """
 
     def __init__(
         self, address: str, port: int, name: str, broadcast: Broadcast, controls: Controls, statistics: Statistics
     ) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        try:
-            super().__init__((address, port), Handler)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise JetsonError("cannot serve on {} port {}: {}; try --port".format(address, port, reason)) from error
+        self._listener = _listen(address, port)
+        self.server_address, self.server_port = self._listener.getsockname()[:2]
         self.guard = Guard(address, self.server_port)
         self.name, self.broadcast, self.controls, self.statistics = name, broadcast, controls, statistics
         self.files: Dict[str, Tuple[bytes, str]] = {}
         for path, (file_name, kind) in FILES.items():
             with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), file_name), "rb") as file:
                 self.files[path] = file.read(), kind
-        self._slots = threading.BoundedSemaphore(broadcast.max_viewers + OTHER_CONNECTIONS)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="web", daemon=True)
+        self._answers = reception.Places(ANSWERS, ANSWERS_OF_ONE)
+        streams = (broadcast.max_viewers if broadcast else 0) + REFUSED_STREAMS
+        self._streams = reception.Places(streams, streams)
+        self._reception = reception.Reception(self._listener, self._take)
+        self._thread = threading.Thread(target=self._reception.run, name="web", daemon=True)
 
     def __enter__(self) -> "Server":
         self._thread.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.shutdown()
+        self._reception.stop()
         self._thread.join()
-        self.server_close()
+        self._listener.close()
 
     def url(self) -> str:
         """The page's address for other machines, with the token if one is needed."""
-        host = str(self.server_address[0])
+        host = str(self.server_address)
         host = own_address(host) if host in WILDCARDS else host
         page = "http://{}:{}/".format("[{}]".format(host) if ":" in host else host, self.server_port)
         return page if self.guard.token is None else "{}?token={}".format(page, self.guard.token)
@@ -121,34 +130,148 @@ class Server(socketserver.ThreadingMixIn, HTTPServer):
         newest = self.statistics.seconds_since_shown()
         return newest is not None and (newest < STALE or self.controls.paused)
 
-    def server_bind(self) -> None:
-        """Bind without a DNS look-up of the own name, as HTTPServer does."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a new thread, or refuse if there are too many."""
-        if not self._slots.acquire(blocking=False):
-            request.setblocking(False)
+    def _take(self, connection: socket.socket, network: str, request: Union[Request, Refused]) -> None:
+        """Answer in a new thread, or refuse if there are too many; /health is answered at once, however many."""
+        path = request.path if isinstance(request, Request) else ""
+        places = self._streams if path == STREAM else self._answers
+        if path == "/health":
+            status, text = (200, b"ok\n") if self.healthy() else (503, b"no frames\n")
+            _send_at_once(connection, response(status, TEXT, text))
+        elif not places.enter(network):
+            _send_at_once(connection, response(503, TEXT, b"too many requests at once\n", {"Retry-After": "2"}))
+        else:
+            arguments = (connection, network, request, places)
             try:
-                request.send(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 2\r\n\r\n")
-            except OSError:
-                pass  # the client has left
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
+                threading.Thread(target=self._answer, args=arguments, name="web answer", daemon=True).start()
+            except RuntimeError:  # there are no more threads
+                places.leave(network)
+                connection.close()
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, then make room for another request."""
+    def _answer(
+        self,
+        connection: socket.socket,
+        network: str,
+        request: Union[Request, Refused],
+        places: reception.Places,
+    ) -> None:
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a client that leaves; anything else is a defect, and printed."""
-        if not isinstance(sys.exc_info()[1], OSError):
+            with connection:
+                connection.settimeout(reception.REQUEST_SECONDS)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+                try:
+                    if isinstance(request, Refused):
+                        raise request
+                    self._respond(connection, request)
+                except Refused as refusal:
+                    status, line = refusal.args
+                    connection.sendall(response(status, TEXT, line.encode() + b"\n"))
+                connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the client has left
+        except Exception:  # a defect: it is printed, and the page goes on
             traceback.print_exc()
+        finally:
+            places.leave(network)
+
+    def _respond(self, connection: socket.socket, request: Request) -> None:
+        if request.method == "POST":
+            return connection.sendall(self._post(request))
+        if request.method != "GET":
+            raise Refused(501, "there are GET and POST")
+        given = request.parameter("token") if request.path == "/" else None
+        self.guard.check(request.headers, given)
+        if request.path == STREAM:
+            return self._stream(connection)
+        return connection.sendall(self._get(request.path, given is not None))
+
+    def _get(self, path: str, set_cookie: bool) -> bytes:
+        if path in self.files:
+            body, kind = self.files[path]
+            more = {"Set-Cookie": self.guard.set_cookie()} if set_cookie and self.guard.token is not None else {}
+            return response(200, kind, body, more)
+        if path == "/statistics":
+            return response(200, "application/json", json.dumps(self.state()).encode())
+        if path == "/frame.jpg":
+            jpeg = self.broadcast.newer(0, 5)
+            if jpeg is None:
+                raise Refused(503, "there is no frame yet")
+            return response(200, "image/jpeg", jpeg.data)
+        raise Refused(404, "not found")
+
+    def _post(self, request: Request) -> bytes:
+        self.guard.check(request.headers)
+        if request.path != "/control":
+            raise Refused(404, "not found")
+        self.guard.check_control(request.headers)
+        try:
+            self.controls.apply(parse_json(request.body, "control"))
+        except JetsonError as error:
+            raise Refused(400, str(error)) from error
+        return response(200, "application/json", json.dumps(self.state()).encode())
+
+    def _stream(self, connection: socket.socket) -> None:
+        broadcast, number = self.broadcast, 0
+        with broadcast.watching() as admitted:
+            if not admitted:
+                raise Refused(503, "{} viewers are connected, which is the limit".format(broadcast.max_viewers))
+            connection.sendall(response(200, "multipart/x-mixed-replace; boundary=" + BOUNDARY, None))
+            while not broadcast.closed:
+                jpeg = broadcast.newer(number, 1)
+                if jpeg is None:
+                    if _has_left(connection):
+                        return
+                    continue
+                number = jpeg.number
+                head = "--{}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Age-Ms: {:.1f}\r\n\r\n"
+                age = (time.monotonic() - jpeg.captured) * 1000
+                connection.sendall(head.format(BOUNDARY, len(jpeg.data), age).encode() + jpeg.data + b"\r\n")
+
+
+def response(status: int, kind: str, body: Optional[bytes], more: Optional[Dict[str, str]] = None) -> bytes:
+    """A whole response, or only the head of one that is streamed, where `body` is None.
+
+    Raises:
+        ValueError: a header holds anything but printable ASCII: it would become two.
+    """
+    headers = dict(HEADERS, **{"Content-Type": kind})
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
+    headers.update(more or {})
+    lines = ["HTTP/1.0 {} {}".format(status, responses[status])]
+    lines += ["{}: {}".format(name, value) for name, value in headers.items()]
+    if not all(re.match(r"[\x20-\x7e]+\Z", line) for line in lines):
+        raise ValueError("a header that is no printable ASCII")
+    return "\r\n".join(lines + ["", ""]).encode("ascii") + (body or b"")
+
+
+def _send_at_once(connection: socket.socket, data: bytes) -> None:
+    """Send a few bytes, which a new connection's buffer takes without waiting, and close."""
+    with connection:
+        try:
+            connection.send(data)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the client has left
+
+
+def _has_left(connection: socket.socket) -> bool:
+    """Whether the client closed the connection: without images, there is no write that fails."""
+    return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if not address:
+            raise ValueError("the address is empty")
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(reception.WAITING)
+    except (OSError, OverflowError, ValueError, TypeError) as error:  # the last for NUL and half characters
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise JetsonError("cannot serve on {} port {}: {}; try --port".format(address, port, reason)) from error
+    return listener
 
 
 def own_address(bound: str) -> str:
@@ -164,110 +287,3 @@ def own_address(bound: str) -> str:
         except OSError:
             continue
     return socket.gethostname()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
-
-    server: Server
-    server_version = "fastnas"
-    sys_version = ""
-
-    def setup(self) -> None:
-        """Receive the whole request, bounded, before it is parsed."""
-        super().setup()
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._refusal: Optional[Refused] = None
-        try:
-            data = receive(self.connection)
-        except Refused as refusal:
-            self._refusal, data = refusal, b"GET /refused HTTP/1.0\r\n\r\n"
-        self.rfile = io.BytesIO(data)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """No log: the address of the page may contain the token."""
-
-    def do_GET(self) -> None:
-        """Answer a GET."""
-        self._answer(self._get)
-
-    def do_POST(self) -> None:
-        """Answer a POST."""
-        self._answer(self._post)
-
-    def _answer(self, work: Callable[[str, Dict[str, Any]], None]) -> None:
-        try:
-            if self._refusal is not None:
-                raise self._refusal
-            parts = urlsplit(self.path)
-            work(parts.path, parse_qs(parts.query))
-        except Refused as refusal:
-            self._send(refusal.args[1] + "\n", "text/plain; charset=utf-8", refusal.args[0])
-        except ValueError:
-            self._send("malformed request\n", "text/plain; charset=utf-8", 400)
-
-    def _get(self, path: str, query: Dict[str, Any]) -> None:
-        server = self.server
-        if path == "/health":
-            return self._send(*("ok\n", "text/plain", 200) if server.healthy() else ("no frames\n", "text/plain", 503))
-        given = query.get("token", [None])[0] if path == "/" else None
-        server.guard.check(self.headers, given)
-        if path in server.files:
-            return self._send(*server.files[path], set_cookie=given is not None)
-        if path == "/statistics":
-            return self._send(json.dumps(server.state()), "application/json")
-        if path == "/frame.jpg":
-            jpeg = server.broadcast.newer(0, 5)
-            if jpeg is None:
-                raise Refused(503, "there is no frame yet")
-            return self._send(jpeg.data, "image/jpeg")
-        if path == "/stream.mjpg":
-            return self._stream()
-        raise Refused(404, "not found")
-
-    def _post(self, path: str, query: Dict[str, Any]) -> None:
-        self.server.guard.check(self.headers)
-        if path != "/control":
-            raise Refused(404, "not found")
-        self.server.guard.check_control(self.headers)
-        try:
-            self.server.controls.apply(json.loads(self.rfile.read().decode("utf-8")))
-        except (JetsonError, RecursionError) as error:
-            raise Refused(400, str(error)) from error
-        self._send(json.dumps(self.server.state()), "application/json")
-
-    def _stream(self) -> None:
-        broadcast, number = self.server.broadcast, 0
-        with broadcast.watching() as admitted:
-            if not admitted:
-                raise Refused(503, "{} viewers are connected, which is the limit".format(broadcast.max_viewers))
-            self._send(None, "multipart/x-mixed-replace; boundary=" + BOUNDARY)
-            while not broadcast.closed:
-                jpeg = broadcast.newer(number, 1)
-                if jpeg is None:
-                    if self._left():
-                        return
-                    continue
-                number = jpeg.number
-                head = "--{}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nX-Age-Ms: {:.1f}\r\n\r\n"
-                age = (time.monotonic() - jpeg.captured) * 1000
-                self.wfile.write(head.format(BOUNDARY, len(jpeg.data), age).encode() + jpeg.data + b"\r\n")
-
-    def _left(self) -> bool:
-        """Whether the client closed the connection: without images, there is no write that fails."""
-        return bool(select.select([self.connection], [], [], 0)[0]) and not self.connection.recv(1, socket.MSG_PEEK)
-
-    def _send(self, body: Any, kind: str, status: int = 200, set_cookie: bool = False) -> None:
-        """Send a whole response, or only the head of one that is streamed, where `body` is None."""
-        data = body.encode() if isinstance(body, str) else body
-        guard = self.server.guard
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        if data is not None:
-            self.send_header("Content-Length", str(len(data)))
-        if set_cookie and guard.token is not None:
-            self.send_header("Set-Cookie", "{}={}; Path=/; HttpOnly; SameSite=Strict".format(guard.cookie, guard.token))
-        for name, value in HEADERS.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data or b"")
