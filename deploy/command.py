@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from fastnas.console import PlainConsole
 from fastnas.data import default_task
 from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE, EngineOptions
 from fastnas.options import CHANNELS, DEFAULT_TASK, ENCODER, NETWORK, SEP_REPEATS
@@ -180,14 +180,14 @@ def _print_details(result: Exported, resolution: tuple[int, int], options: Engin
     from fastnas.deploy import trtexec
     from fastnas.jetson.sidecar import Artifact
 
-    console = Console(highlight=False, file=sys.stdout)
+    console = PlainConsole(file=sys.stdout)
     console.print(_effects(result))
     for line in trtexec.commands(Artifact(str(result.folder), result.sidecar), resolution, options):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 def _print(result: Exported, resolution: tuple[int, int]) -> None:
-    console = Console(highlight=False, file=sys.stdout)
+    console = PlainConsole(file=sys.stdout)
     for file in result.sidecar.files:
         found = result.sidecar.parity[file.path]
         kept = f", {len(found['kept_in_fp32'])} operators in fp32" if found["kept_in_fp32"] else ""

@@ -186,8 +186,8 @@ def search(
     fastnas search --resume runs/camvid
     """
     import torch
-    from rich.console import Console
 
+    from fastnas.console import PlainConsole
     from fastnas.jetson.files import cache_root
     from fastnas.search.costs import costs
     from fastnas.search.driver import LocalWorker, Search
@@ -206,7 +206,7 @@ def search(
     else:
         run = Run.start(out or Path("runs/search"), _settings(options, preset_name, assignments, device))
     settings, folder = run.settings, cache or cache_root()
-    console = Console(highlight=False, stderr=as_json)
+    console = PlainConsole(stderr=as_json)
     with ExitStack() as stack:
         stack.enter_context(run)
         console.print(_headline(run), soft_wrap=True)

@@ -269,8 +269,8 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, as_js
 def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool, as_json: bool) -> None:
     """Train in `folder` to the end."""
     import torch
-    from rich.console import Console
 
+    from fastnas.console import PlainConsole
     from fastnas.files import locked
     from fastnas.models.checkpoint import FILE_NAME
     from fastnas.models.spec import build
@@ -282,7 +282,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
 
     recipe, fabric = settings.recipe, machine.fabric(settings.precision)
     fabric.seed_everything(settings.seed, verbose=False)
-    console = Console(highlight=False, stderr=as_json, quiet=not fabric.is_global_zero)
+    console = PlainConsole(stderr=as_json, quiet=not fabric.is_global_zero)
     with ExitStack() as held:
         if torch.distributed.is_initialized():
             # Fabric leaves gloo's connections open to the end of the process, where their threads can abort it.

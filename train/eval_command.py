@@ -102,14 +102,14 @@ def evaluate_command(
     fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --images predictions
     """
     from lightning_fabric import Fabric
-    from rich.console import Console
     from rich.progress import Progress
 
+    from fastnas.console import PlainConsole
     from fastnas.train.evaluate import for_json
     from fastnas.train.predictors import open_predictor
 
     device = Fabric(accelerator=accelerator, devices=1).device
-    console = Console(highlight=False, stderr=as_json)
+    console = PlainConsole(stderr=as_json)
     with open_predictor(model, precision, device) as opened:
         dataset = _open_data(data, root, limit, opened.task, model)
         opened = replace(opened, predict=_averaged(opened, flip, scales, model), size=size or opened.size)

@@ -46,6 +46,57 @@ class SeededSamples(Dataset[Tensors]):
         return sample
 
 
+class _Failure(str):
+    """The text of an error, as a batch: a loader process would print its traceback into the message."""
+
+
+class _Reported(Dataset[Any]):
+    """Samples, or the error of a sample that cannot be read."""
+
+    def __init__(self, samples: Dataset[Tensors]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Any) -> Tensors | FastnasError:
+        try:
+            return self.samples[key]
+        except FastnasError as error:
+            return error
+
+
+def _collate(samples: list[Tensors | FastnasError]) -> Tensors | _Failure:
+    try:
+        whole = []
+        for sample in samples:
+            if isinstance(sample, FastnasError):
+                raise sample
+            whole.append(sample)
+        return collate(whole)
+    except FastnasError as error:
+        return _Failure(error)
+
+
+class _Loader(DataLoader[Tensors]):
+    """A loader that raises the errors of its processes as they were: one line with the file and the reason."""
+
+    def __init__(self, samples: Dataset[Tensors], workers: int, **options: Any) -> None:
+        super().__init__(
+            _Reported(samples),
+            num_workers=workers,
+            collate_fn=_collate,
+            worker_init_fn=worker_init if workers else None,
+            **options,
+        )
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, _Failure):
+                raise FastnasError(batch)
+            yield batch
+
+
 class EpochBatches(Sampler[list[Key]]):
     """The batches of one epoch, shuffled by (seed, epoch), from batch `start` on; a last incomplete batch is left out.
 
@@ -83,14 +134,7 @@ class EpochBatches(Sampler[list[Key]]):
 
 def train_loader(samples: SeededSamples, batches: EpochBatches, workers: int) -> DataLoader[Tensors]:
     """The loader of one epoch; set `batches.epoch` and `batches.start` before iterating."""
-    return DataLoader(
-        samples,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=worker_init if workers else None,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return _Loader(samples, workers, batch_sampler=batches, pin_memory=torch.cuda.is_available())
 
 
 class _Transformed(Dataset[Tensors]):
@@ -108,10 +152,4 @@ def eval_loader(
     dataset: DenseDataset, transform: v2.Transform, batch: int, workers: int, rank: int = 0, world: int = 1
 ) -> DataLoader[Tensors]:
     """Every sample once and in order; with several processes, every `world`-th from `rank` on."""
-    return DataLoader(
-        _Transformed(dataset, transform, range(rank, len(dataset), world)),
-        batch_size=batch,
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=worker_init if workers else None,
-    )
+    return _Loader(_Transformed(dataset, transform, range(rank, len(dataset), world)), workers, batch_size=batch)

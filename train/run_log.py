@@ -41,7 +41,8 @@ class RunLog(Observer):
         transform = eval_transform(val.task, trainer.recipe.val_size, multiple=32, normalisation=self.normalisation)
         chosen = np.linspace(0, len(val) - 1, min(SAMPLES, len(val))).astype(int).tolist()
         self.samples = [transform(val[i]) for i in chosen]
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         # Time left is estimated from the last ten minutes, so that evaluations count too.
         self.bar = Progress(*columns, console=console, speed_estimate_period=600)
         self.task = self.bar.add_task("training", total=self.epochs, completed=trainer.progress.epoch)

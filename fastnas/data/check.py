@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from fastnas.data import describe, open_dataset
-from fastnas.data.base import DenseDataset, Sample
+from fastnas.data.base import DenseDataset
+from fastnas.data.images import read_orientation
 from fastnas.data.info import MissingData
 from fastnas.data.progress import Track
+from fastnas.data.statistics import label_statistics
 from fastnas.errors import FastnasError
-from fastnas.tasks import IGNORE, Pose, Segmentation
 
 
 @dataclass
@@ -27,10 +28,13 @@ class SplitReport:
         official: the number in the published dataset, where known.
         sizes: "WxH" -> number of samples, the most frequent first.
         labels: of the decoded samples. Segmentation: the share of each class among labelled pixels, and of ignored
-            pixels among all (`ignored`). Pose: the share of people with this joint labelled. Depth: `nearest`, `mean`
+            pixels among all (`(ignored)`). Pose: the share of people with this joint labelled. Depth: `nearest`, `mean`
             and `farthest` metres, and the share of pixels `missing`.
         decoded: the number of decoded samples.
+        rotated: images with an EXIF orientation; they are read as a camera shows them.
         problems: errors, one line each.
+        warnings: what is probably a mistake, one line each.
+        notes: what is changed when samples are read, and how joints are mirrored, one line each.
         absent: the missing file or folder for which the split cannot be opened; "" where it can.
     """
 
@@ -40,7 +44,10 @@ class SplitReport:
     sizes: dict[str, int] = field(default_factory=dict)
     labels: dict[str, float] = field(default_factory=dict)
     decoded: int = 0
+    rotated: int = 0
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     absent: str = ""
 
 
@@ -72,6 +79,7 @@ def check_dataset(
     task: str | None = None,
     decode: int | None = 100,
     track: Track = lambda things, title: things,
+    **options: Any,
 ) -> Report:
     """Read the headers of every sample, and decode some samples.
 
@@ -81,6 +89,7 @@ def check_dataset(
         task: the kind of labels; None for the dataset's default.
         decode: number of samples of each split to decode, evenly spread; None for all.
         track: shows the progress.
+        options: of the dataset, for `open_dataset`.
 
     Raises:
         FastnasError: no such dataset or task.
@@ -92,7 +101,7 @@ def check_dataset(
         report = SplitReport(split, official=info.counts.get(split))
         reports.append(report)
         try:
-            dataset = open_dataset(name, root, split, kind)
+            dataset = open_dataset(name, root, split, kind, **options)
         except MissingData as error:
             report.absent = error.problem
         except FastnasError as error:
@@ -107,71 +116,26 @@ def _check_split(dataset: DenseDataset, report: SplitReport, decode: int | None,
     count = report.samples = len(dataset)
     chosen = set(range(count) if decode is None else np.linspace(0, count - 1, min(decode, count)).astype(int).tolist())
     sizes: Counter[str] = Counter()
-    labels = _STATISTICS[dataset.task.kind](dataset)
+    notes: Counter[str] = Counter()
+    seen: set[Path] = set()
+    labels = label_statistics(dataset)
     for index in track(range(count), f"{dataset.name} {dataset.split}"):
         try:
-            width, height = dataset.size(index)
+            width, height = dataset.size(index, lambda note: notes.update([note]))
             sizes[f"{width}x{height}"] += 1
+            path = dataset.image_path(index)
+            if path is not None and path not in seen:
+                seen.add(path)
+                report.rotated += read_orientation(path) != 1
             if index in chosen:
-                labels.add(dataset[index])
+                labels.add(index, dataset[index])
                 report.decoded += 1
         except FastnasError as error:
             report.problems.append(str(error))
     report.sizes = dict(sizes.most_common())
-    report.labels = labels.shares() if report.decoded else {}
-
-
-class _Classes:
-    def __init__(self, dataset: DenseDataset) -> None:
-        assert isinstance(dataset.task, Segmentation)
-        self.classes, self.pixels = dataset.task.classes, np.zeros(256, dtype=np.int64)
-
-    def add(self, sample: Sample) -> None:
-        self.pixels += np.bincount(sample["mask"].numpy().ravel(), minlength=256)
-
-    def shares(self) -> dict[str, float]:
-        labelled = max(self.pixels.sum() - self.pixels[IGNORE], 1)
-        shares = {name: float(self.pixels[i] / labelled) for i, name in enumerate(self.classes)}
-        return {**shares, "ignored": float(self.pixels[IGNORE] / self.pixels.sum())}
-
-
-class _Joints:
-    def __init__(self, dataset: DenseDataset) -> None:
-        assert isinstance(dataset.task, Pose)
-        self.joints, self.people = dataset.task.joints, 0
-        self.seen = np.zeros(len(self.joints), dtype=np.int64)
-
-    def add(self, sample: Sample) -> None:
-        self.people += 1
-        self.seen += sample["visible"].numpy()
-
-    def shares(self) -> dict[str, float]:
-        return {name: float(self.seen[i] / self.people) for i, name in enumerate(self.joints)}
-
-
-class _Metres:
-    def __init__(self, dataset: DenseDataset) -> None:
-        self.nearest, self.farthest, self.total, self.present, self.pixels = np.inf, 0.0, 0.0, 0, 0
-
-    def add(self, sample: Sample) -> None:
-        depth = sample["depth"].numpy()
-        present = depth[depth > 0]
-        self.pixels += depth.size
-        self.present += present.size
-        self.total += float(present.sum(dtype=np.float64))
-        self.nearest = min(self.nearest, float(present.min(initial=np.inf)))
-        self.farthest = max(self.farthest, float(present.max(initial=0)))
-
-    def shares(self) -> dict[str, float]:
-        missing = 1 - self.present / self.pixels
-        if not self.present:
-            return {"missing": missing}
-        mean = self.total / self.present
-        return {"nearest": self.nearest, "mean": mean, "farthest": self.farthest, "missing": missing}
-
-
-_STATISTICS: dict[str, type[_Classes] | type[_Joints] | type[_Metres]] = {
-    "segmentation": _Classes,
-    "pose": _Joints,
-    "depth": _Metres,
-}
+    report.notes = [f"{note} ({times} samples)" for note, times in notes.most_common()]
+    if report.decoded:
+        report.labels, found = labels.shares(), labels.findings()
+        report.problems += found.problems
+        report.warnings += found.warnings
+        report.notes += found.notes

@@ -17,8 +17,9 @@ class Track(Protocol):
 @contextmanager
 def shown_progress() -> Iterator[Track]:
     """Bars for as many loops as one likes; they vanish at the end."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from fastnas.console import PlainConsole
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -26,7 +27,7 @@ def shown_progress() -> Iterator[Track]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    terminal = Console(stderr=True)
+    terminal = PlainConsole(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
 
         def track(things: Iterable[Any], title: str) -> Iterable[Any]:

@@ -55,7 +55,8 @@ def checked_ids(ids: npt.NDArray[np.uint8], table: IdTable, path: Path) -> npt.N
         known = np.flatnonzero((table >= 0) & (np.arange(256) != IGNORE))
         raise FastnasError(
             f"mask {path} has class ids out of range: {wrong} "
-            f"(known are {known.min()} to {known.max()}, and {IGNORE} for pixels to ignore)"
+            f"(known are {known.min()} to {known.max()}, and {IGNORE} for pixels to ignore; a folder's mask_map can "
+            "give numbers another meaning)"
         )
     return meant.astype(np.uint8)
 

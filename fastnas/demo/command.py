@@ -35,14 +35,13 @@ def demo(out: Path, minutes: float) -> None:
     segmentation, depth and pose, exports and benchmarks it, runs it on a clip, and writes the page index.html. Every
     step is a command that is printed first; finished ones are kept: after Ctrl-C, run the demo again to continue.
     """
-    from rich.console import Console
-
+    from fastnas.console import PlainConsole
     from fastnas.demo.page import write_page
     from fastnas.demo.scenes import write_clip, write_images
     from fastnas.demo.stages import Sizes, plan, run
     from fastnas.files import locked
 
-    console, sizes = Console(highlight=False), Sizes.of(minutes)
+    console, sizes = PlainConsole(), Sizes.of(minutes)
     with locked(out, "running the demo"):
         _paper(out, console)
         with console.status("writing images and a clip of generated scenes"):

@@ -165,8 +165,8 @@ def run(stages: Sequence[Stage], console: Console) -> None:
         pace = elapsed / worked if worked else 1.0
         left = pace * sum(each.seconds for each in waiting[index:])
         console.print(
-            f"\n[bold]\\[{kept + index + 1}/{len(stages)}] {stage.title}[/] · {_clock(elapsed)} gone, "
-            f"about {_clock(left)} left",
+            f"\n[{kept + index + 1}/{len(stages)}] {stage.title} · {_clock(elapsed)} gone, about {_clock(left)} left",
+            style="bold",
             soft_wrap=True,
         )
         _run(stage, console)
@@ -176,7 +176,7 @@ def run(stages: Sequence[Stage], console: Console) -> None:
 def _run(stage: Stage, console: Console) -> None:
     arguments = [str(argument) for argument in stage.arguments()]
     redirection = f" > {shlex.quote(str(stage.output))}" if stage.prints else ""
-    console.print(f"$ fastnas {shlex.join(arguments)}{redirection}", style="cyan", markup=False, soft_wrap=True)
+    console.print(f"$ fastnas {shlex.join(arguments)}{redirection}", style="cyan", soft_wrap=True)
     command = [sys.executable, "-m", "fastnas", *arguments]
     try:
         if stage.prints:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
+from fastnas.console import PlainConsole, printable
 from fastnas.jetson.options import RESOLUTION
 from fastnas.models.cell_plan import Step, collected_sums, plan_cell
 from fastnas.models.genotype import ENCODER_OUTPUTS, Genotype
@@ -69,7 +70,7 @@ def show(
     if as_json:
         click.echo(json.dumps(_as_json(model, genotype, counts, public, drawings), indent=2))
         return
-    console = Console(highlight=False)
+    console = PlainConsole()
     if genotype:
         click.echo(genotype)
     console.print(_tree(model, genotype))
@@ -89,7 +90,8 @@ def show(
 
 def _tree(model: Model, genotype: Genotype | None) -> Tree:
     spec = model.spec
-    root = Tree(f"[bold]{model.name}[/]: {spec.task.kind}, {spec.task.outputs} outputs, encoder {spec.encoder}")
+    about = f": {spec.task.kind}, {spec.task.outputs} outputs, encoder {spec.encoder}"
+    root = Tree(Text.assemble((printable(model.name), "bold"), about))
     if model.header:
         metrics = ", ".join(f"{key} {value:.4g}" for key, value in model.metrics.items())
         root.add(
@@ -107,11 +109,11 @@ def _tree(model: Model, genotype: Genotype | None) -> Tree:
     plan = plan_cell(genotype.cell)
     cell = root.add("cell")
 
-    def line(step: Step) -> str:
+    def line(step: Step) -> Text:
         names = [str(source) if source else "input" for source in step.sources]
         value = " + ".join(names) if step.operation is None else f"{OPERATIONS[step.operation]}({names[0]})"
         text = f"{step.target} = {value}"
-        return text if step.target in plan.computed else f"[dim]{text} (not computed)[/]"
+        return Text(text) if step.target in plan.computed else Text(f"{text} (not computed)", style="dim")
 
     first, *branches = plan.named
     cell.add(line(first))

@@ -53,8 +53,7 @@ def import_command(
     Reads COCO JSON, YOLO segmentation text, LabelMe, CVAT, Pascal VOC, Supervisely, Roboflow, and folders of images and
     masks. SOURCE is only read; --out appears when everything is written.
     """
-    from rich.console import Console
-
+    from fastnas.console import PlainConsole
     from fastnas.data.importing.convert import import_dataset
     from fastnas.data.progress import shown_progress
 
@@ -71,7 +70,7 @@ def import_command(
     if as_json:
         click.echo(json.dumps({**summary.to_dict(), "next": next_commands(summary)}, indent=2))
     else:
-        _print(summary, Console(highlight=False, markup=False, emoji=False, soft_wrap=True))
+        _print(summary, PlainConsole(soft_wrap=True))
 
 
 def next_commands(summary: Summary) -> list[str]:
@@ -84,19 +83,21 @@ def next_commands(summary: Summary) -> list[str]:
 
 
 def _print(summary: Summary, console: Console) -> None:
+    from fastnas.console import printable
+
     images = ", ".join(f"{count} {split}" for split, count in summary.images.items())
-    console.print(f"{summary.format}: {images} images written to {_printable(summary.out)}")
+    console.print(f"{summary.format}: {images} images written to {printable(summary.out)}")
     if summary.rotated:
         console.print(f"{summary.rotated} images have an EXIF orientation: written upright, as a camera shows them")
     console.print(_table(summary))
     for title, lines in (("note", summary.notes), ("left out", summary.dropped)):
         for line in lines[:SHOWN]:
-            console.print(f"{title}: {_printable(line)}")
+            console.print(f"{title}: {printable(line)}")
         if len(lines) > SHOWN:
             console.print(f"{title}: {len(lines)} in all (--json lists them)")
-    console.print(f"\nlook at {_printable(str(Path(summary.out) / 'preview.png'))}, then")
+    console.print(f"\nlook at {printable(str(Path(summary.out) / 'preview.png'))}, then")
     for command in next_commands(summary):
-        console.print(f"  {_printable(command)}")
+        console.print(f"  {printable(command)}")
 
 
 def _table(summary: Summary) -> object:
@@ -109,8 +110,3 @@ def _table(summary: Summary) -> object:
     for row in summary.labels:
         table.add_row(*(f"{value:.2%}" if isinstance(value, float) else str(value) for value in row.values()))
     return table
-
-
-def _printable(text: str) -> str:
-    """File names may hold bytes that are no text, and control characters that a terminal obeys."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
