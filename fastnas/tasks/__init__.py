@@ -144,7 +144,7 @@ def checked_names(names: Iterable[object], where: object) -> list[str]:
     known: dict[str, None] = {}
     for name in names:
         tidy = name.strip() if isinstance(name, str) else ""
-        if not tidy or not tidy.isprintable() or len(tidy) > 200:
+        if not tidy or not str(name).isprintable() or len(tidy) > 200:
             raise FastnasError(f"{where}: {name!r:.80} is no name: use up to 200 printable characters")
         if tidy in known:
             raise FastnasError(f"{where} has two classes or joints named {tidy!r}: rename or merge them")
