@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fastnas.errors import FastnasError
+from fastnas.jetson.checks import SETTINGS_BYTES, parse_json, read_file
 from fastnas.jetson.files import atomic_path
 
 T = TypeVar("T", bound="Settings")
@@ -109,17 +110,13 @@ class Settings:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls: type[T], text: str) -> T:
+    def from_json(cls: type[T], text: str | bytes) -> T:
         """The inverse of `to_json`.
 
         Raises:
             FastnasError: the text is not JSON, or as in `from_dict`.
         """
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise FastnasError(f"settings are not JSON: {error}") from error
-        return cls.from_dict(values)
+        return cls.from_dict(parse_json(text, "settings"))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `settings.json` into a run folder.
@@ -139,10 +136,12 @@ class Settings:
         """
         path = Path(folder) / FILE
         try:
-            return cls.from_json(path.read_text())
+            data = read_file(str(path), SETTINGS_BYTES)
         except OSError as error:
             raise FastnasError(f"{folder} is not a run folder: cannot read {path}: {error.strerror}") from error
-        except (FastnasError, UnicodeDecodeError) as error:
+        try:
+            return cls.from_json(data)
+        except FastnasError as error:
             raise FastnasError(f"{path}: {error}") from error
 
 

@@ -19,12 +19,13 @@ Limits = Tuple[float, float]
 
 SIDECAR_BYTES = 4 << 20
 RECORD_BYTES = 1 << 20
+SETTINGS_BYTES = 1 << 20
 REPORT_BYTES = 512 << 20  # an hour of samples of a network that takes 2 ms
 LISTING_BYTES = 64 << 20  # checksums of what is on a board
 LINE_BYTES = 64 << 10  # one line of a board's log
 DEPTH = 32
-DIGITS = 19
-"""Of an integer; every 64-bit integer has as many or fewer."""
+DIGITS = 1000
+"""Of an integer: reading one takes time that grows with the square of its length."""
 
 NAME = (1, 100)
 TEXT = (0, 10000)
@@ -39,8 +40,11 @@ MULTIPLE = (1, 1024)
 STRIDE = (1, 64)
 CLASSES = (1, 255)
 COLOUR = (0, 255)
+LABEL = (1, 200)  # the name of a class or joint
 JOINTS = (1, 1024)
 BONES = (0, 4096)
+CHANNELS = (1, 4096)  # of a decoder
+REPEATS = (1, 64)  # of a separable convolution
 MEAN = (-1000.0, 1000.0)  # of a normalisation
 STD = (1e-6, 1000.0)
 METRES = (1e-3, 1e6)
@@ -49,6 +53,7 @@ REASONS = (0, 100)
 STATISTIC = (0.0, 1e9)  # of milliseconds
 POSITIVE_STATISTIC = (1e-6, 1e9)
 SAMPLES = (0, 10**8)
+COUNT = (0, 2**53)
 
 _DEFAULTS = {str: TEXT, int: INTEGER, float: NUMBER, list: ITEMS, dict: ITEMS, bool: (0, 1)}
 _KINDS = {
@@ -113,16 +118,21 @@ def require_inside(path: str, folder: str) -> None:
         raise JetsonError("{} is a link that leads out of {}; put the file itself there".format(path, folder))
 
 
-def parse_json(data: Union[bytes, str], where: str) -> Any:
-    """The value of JSON text (bytes are UTF-8); `where` names it in error messages.
+def parse_json(data: Union[bytes, str], where: str, finite: bool = True) -> Any:
+    """The value of JSON text.
+
+    Args:
+        data: the text; bytes are UTF-8.
+        where: what error messages call it.
+        finite: False to take NaN and Infinity too, as Python writes them.
 
     Raises:
         JetsonError: it is not JSON, or holds what is not allowed anywhere.
     """
     try:
         text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-        value = json.loads(text, parse_int=_integer, parse_constant=_no_number)
-        _check_values(value)
+        value = json.loads(text, parse_int=_integer, parse_constant=_no_number if finite else float)
+        _check_values(value, finite)
     except RecursionError as error:
         raise JetsonError("cannot read {}: it is nested more than {} levels deep".format(where, DEPTH)) from error
     except ValueError as error:
@@ -286,7 +296,7 @@ def _no_number(name: str) -> float:
     raise ValueError("it holds {}, which is no JSON".format(name))
 
 
-def _check_values(value: Any) -> None:
+def _check_values(value: Any, finite: bool) -> None:
     """Walk a JSON value level by level, without recursion.
 
     Raises:
@@ -307,7 +317,7 @@ def _check_values(value: Any) -> None:
                 item = (item,)  # a number for all there is
             for each in item:
                 if isinstance(each, float):
-                    if each - each != 0:
+                    if finite and each - each != 0:
                         raise ValueError("it holds a number beyond 1e308")
                 elif isinstance(each, (str, dict, list)):
                     inner.append(each)

@@ -286,12 +286,12 @@ def _task(values: Any, where: str) -> Dict[str, Any]:
     fields = Fields(values, where)
     task = {"kind": fields.take("kind", str, tuple(DECODE))}  # type: Dict[str, Any]
     if task["kind"] == "segmentation":
-        task["classes"] = fields.take_list("classes", str, within=checks.CLASSES, each=checks.NAME)
+        task["classes"] = fields.take_list("classes", str, within=checks.CLASSES, each=checks.LABEL)
         task["colours"] = fields.take_list("colours", _integers(3, checks.COLOUR), within=checks.CLASSES)
         if len(task["classes"]) != len(task["colours"]):
             raise fields.error("colours", "must be as many as the classes")
     elif task["kind"] == "pose":
-        task["joints"] = fields.take_list("joints", str, within=checks.JOINTS, each=checks.NAME)
+        task["joints"] = fields.take_list("joints", str, within=checks.JOINTS, each=checks.LABEL)
         joint = (0, len(task["joints"]) - 1)
         task["skeleton"] = fields.take_list("skeleton", _integers(2, joint), within=checks.BONES)
         task["mirror"] = fields.take_list("mirror", int, count=len(task["joints"]), each=joint)

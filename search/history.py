@@ -27,6 +27,8 @@ from typing import Any, Literal, get_args
 import torch
 
 from fastnas.errors import FastnasError
+from fastnas.jetson.checks import COUNT, Fields, parse_json
+from fastnas.jetson.errors import one_line
 from fastnas.models.genotype import Genotype
 from fastnas.search.settings import SearchSettings
 from fastnas.storing import write_state
@@ -34,6 +36,8 @@ from fastnas.storing import write_state
 Status = Literal["done", "stopped", "reused", "refused", "failed"]
 """done: all stages; stopped: by the stop rule after stage 1; reused: equals an earlier candidate, whose reward it
 takes; refused: over a limit; failed: see `reason`."""
+REASON = 2000
+"""Longest reason, in characters."""
 EVALUATED: tuple[Status, ...] = ("done", "stopped")
 """The statuses of candidates with a reward of their own."""
 
@@ -94,6 +98,8 @@ class Record:
     finished: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.reason is not None:  # often another package's words
+            object.__setattr__(self, "reason", one_line(self.reason)[:REASON])
         if self.status not in get_args(Status):
             raise ValueError(f"status must be one of {', '.join(get_args(Status))}, not {self.status!r}")
         if (self.reward is None) != (self.status in ("refused", "failed")):
@@ -114,12 +120,44 @@ class Record:
         """The inverse of `to_json`.
 
         Raises:
-            ValueError, TypeError, KeyError, FastnasError: it is not such a line.
+            ValueError, FastnasError: it is not such a line.
         """
-        values = json.loads(line)
-        genotype = Genotype.parse(values.pop("genotype"))
-        candidate = Candidate(int(values.pop("number")), genotype, values.pop("log_prob"), values.pop("version"))
-        return cls(candidate, **values)
+        fields = Fields(parse_json(line, "the line"), "candidate")
+        if unknown := sorted(set(fields.values) - _FIELDS):
+            raise fields.error(f"{unknown[0]:.80}", "is unknown")
+        number, version = fields.take("number", int, within=COUNT), fields.take("version", int, within=COUNT)
+        genotype = Genotype.parse(fields.values.get("genotype"))
+        candidate = Candidate(number, genotype, fields.take("log_prob", float), version)
+        return cls(
+            candidate,
+            fields.take("status", str, get_args(Status)),
+            reward=fields.take("reward", float, optional=True),
+            stage1=fields.take("stage1", float, optional=True),
+            stage2=fields.take("stage2", float, optional=True),
+            staleness=fields.take("staleness", int, optional=True, within=COUNT) or 0,
+            reused=fields.take("reused", int, optional=True, within=COUNT),
+            reason=_text(fields, "reason"),
+            scores=_numbers(fields, "scores"),
+            seconds=_numbers(fields, "seconds"),
+            finished=fields.take("finished", float, optional=True) or 0.0,
+        )
+
+
+_FIELDS = {field.name for group in (Candidate, Record) for field in dataclasses.fields(group)} - {"candidate"}
+
+
+def _text(fields: Fields, name: str) -> str | None:
+    """Any text, or None where it is absent."""
+    value = fields.values.get(name)
+    if value is not None and not isinstance(value, str):
+        raise fields.error(name, "must be text")
+    return value
+
+
+def _numbers(fields: Fields, name: str) -> dict[str, float]:
+    """An object of numbers; empty where it is absent."""
+    values = Fields(fields.take(name, dict, optional=True) or {}, f"{fields.where}.{name}")
+    return {key: values.take(key, float) for key in values.values}
 
 
 def rank(record: Record) -> tuple[bool, float, int]:
@@ -180,7 +218,7 @@ class Run:
         settings = SearchSettings.load(folder)
         with _readable_errors(folder):
             file = _lock(folder)
-            records, end = _parse(folder)
+            records, end = parse(*_content(folder))
             file.truncate(end)
         return cls(folder, settings, file, records)
 
@@ -251,7 +289,7 @@ def read_records(folder: str | os.PathLike[str]) -> list[Record]:
     if not (folder / "history.jsonl").is_file():
         raise FastnasError(f"{folder} is not a run folder: it has no history.jsonl")
     with _readable_errors(folder):
-        return _parse(folder)[0]
+        return parse(*_content(folder))[0]
 
 
 def read_best(folder: str | os.PathLike[str]) -> Record:
@@ -266,16 +304,23 @@ def read_best(folder: str | os.PathLike[str]) -> Record:
     return record
 
 
-def _parse(folder: Path) -> tuple[list[Record], int]:
-    """The complete records of a history, and where they end, in bytes."""
+def _content(folder: Path) -> tuple[bytes, Path]:
     path = folder / "history.jsonl"
-    data = path.read_bytes()
+    return path.read_bytes(), path
+
+
+def parse(data: bytes, path: Path) -> tuple[list[Record], int]:
+    """The complete records of a history, and where they end, in bytes; `path` names it in error messages.
+
+    Raises:
+        FastnasError: a line is not a candidate.
+    """
     end = data.rfind(b"\n") + 1
     records = []
-    for number, line in enumerate(data[:end].splitlines(), start=1):
+    for number, line in enumerate(data[:end].split(b"\n")[:-1], start=1):
         try:
             records.append(Record.from_json(line))
-        except (ValueError, TypeError, KeyError, AttributeError, FastnasError) as error:
+        except (ValueError, FastnasError) as error:
             raise FastnasError(f"{path}, line {number}, is not a candidate: {error}") from error
     return records, end
 

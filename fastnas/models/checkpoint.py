@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastnas import __version__
 from fastnas.errors import FastnasError
+from fastnas.jetson.checks import Fields, parse_json
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build, build_on_meta
 from fastnas.storing import write_tensors
@@ -167,18 +168,26 @@ def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tenso
             tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise FastnasError(f"{path} is truncated or not a safetensors file: {error}") from error
-    try:
-        header = json.loads(metadata["fastnas"])
-        version = header["format"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise FastnasError(
-            f"{path} is a safetensors file, but not a fastnas model: it has no fastnas header"
-        ) from error
+    return parse_header(metadata, path), tensors
+
+
+def parse_header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """The header in the metadata of a safetensors file; `path` names it in error messages.
+
+    Raises:
+        FastnasError: there is none, it is of a newer fastnas, or it holds what it must not.
+    """
+    if "fastnas" not in metadata:
+        raise FastnasError(f"{path} is a safetensors file, but not a fastnas model: it has no fastnas header")
+    where = f"the header of {path}"
+    header = Fields(parse_json(metadata["fastnas"], where, finite=False), where)  # a metric may be NaN
+    version = header.values.get("format")
     if type(version) is not int or not 1 <= version <= FORMAT:
         raise FastnasError(
-            f"{path} has format {version!r}, written by fastnas {header.get('version')}; "
+            f"{path} has format {version!r:.80}, written by fastnas {header.values.get('version')!s:.80}; "
             f"this is fastnas {__version__}, which reads up to {FORMAT}: upgrade fastnas"
         )
-    if not isinstance(header.get("model"), dict):
-        raise FastnasError(f"{path}: its header does not describe a model")
-    return header, tensors
+    header.take("model", dict)
+    for name in ("recipe", "metrics"):
+        header.take(name, dict, optional=True)
+    return header.values

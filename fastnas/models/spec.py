@@ -10,6 +10,7 @@ from typing import Any, get_args
 import torch
 
 from fastnas.errors import FastnasError
+from fastnas.jetson.checks import CHANNELS, NAME, REPEATS, Fields
 from fastnas.models.baselines import BASELINES, baseline_encoder, make_baseline
 from fastnas.models.decoder import Auxiliary, Decoder
 from fastnas.models.encoder import make_encoder
@@ -42,10 +43,9 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.aux not in get_args(Auxiliary):
             raise FastnasError(f"auxiliary heads {self.aux!r} are not one of {', '.join(get_args(Auxiliary))}")
-        for name in ("channels", "sep_repeats"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise FastnasError(f"{name} must be a whole number from 1, not {value!r}")
+        values = Fields(vars(self), "model")
+        values.take("architecture", str), values.take("encoder", str, within=NAME)
+        values.take("channels", int, within=CHANNELS), values.take("sep_repeats", int, within=REPEATS)
         if is_genotype_text(self.architecture):
             object.__setattr__(self, "architecture", str(Genotype.parse(self.architecture)))
         if self.architecture in BASELINES:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from fastnas.errors import FastnasError
+from fastnas.jetson.checks import LABEL
 
 IGNORE = 255
 """The class id of pixels that losses and metrics ignore."""
@@ -144,8 +145,8 @@ def checked_names(names: Iterable[object], where: object) -> list[str]:
     known: dict[str, None] = {}
     for name in names:
         tidy = name.strip() if isinstance(name, str) else ""
-        if not tidy or not str(name).isprintable() or len(tidy) > 200:
-            raise FastnasError(f"{where}: {name!r:.80} is no name: use up to 200 printable characters")
+        if not tidy or not str(name).isprintable() or len(tidy) > LABEL[1]:
+            raise FastnasError(f"{where}: {name!r:.80} is no name: use up to {LABEL[1]} printable characters")
         if tidy in known:
             raise FastnasError(f"{where} has two classes or joints named {tidy!r}: rename or merge them")
         known[tidy] = None

@@ -206,7 +206,12 @@ def test_wrong_json_is_refused_with_name_and_file(change: dict[str, Any], messag
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[]", "must be an object"), ("", "are not JSON"), ("\xff", "can't decode"), ("{}", "setting steps is missing")],
+    [
+        ("[]", "must be an object"),
+        ("", "cannot read settings"),
+        ("\xff", "can't decode"),
+        ("{}", "setting steps is missing"),
+    ],
 )
 def test_files_that_hold_no_settings(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(FastnasError, match=r"is not a run folder: cannot read .*settings\.json: No such file"):

@@ -1,14 +1,17 @@
 """What commands do with what goes wrong. python -m tests.repo.test_reliability writes it down as `docs/reliability.md`.
 
 In the tables MISSING is a path where nothing is, FOLDER an empty folder, FILE a text file, GARBAGE a file of random
-bytes, SYSTEM a folder that nobody can write, MODEL and ARTIFACT what a training and an export wrote.
+bytes, SYSTEM a folder that nobody can write, MODEL and ARTIFACT what a training and an export wrote, NESTED, LINKED and
+NAMED artifacts whose JSON is nested 10,000 levels deep, whose graph is a link to another folder, and named `../../x`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +103,16 @@ CASES = {
         Case("camera ARTIFACT --source test:// --no-web --out SYSTEM/x.avi", 1, "stopped recording"),
         Case("demo --out SYSTEM/x", 1, "cannot write"),
     ),
+    "From hostile hands": (
+        Case("jetson-bench NESTED", 1, "nested more than 32 levels deep"),
+        Case("jetson-bench LINKED --res 64", 1, "is a link that leads out of"),
+        Case("camera NAMED --source test://", 1, "must be a name without / and"),
+        Case("jetson-bench ARTIFACT --compare NESTED/model.json", 1, "nested more than 32 levels deep"),
+        Case("search --resume NESTED", 1, "nested more than 32 levels deep"),
+        Case("jetson-bench ARTIFACT --host ''", 2, "is no host"),
+        Case("jetson-bench ARTIFACT --host -oProxyCommand=x", 2, "is no host"),
+        Case("camera ARTIFACT --source test:// --address ''", 1, "cannot serve on"),
+    ),
 }
 SMALL_SEARCH = (
     "search --encoder-weights none --set images=24 --set evaluation.channels=8 --set evaluation.stage1_crop=32 "
@@ -139,11 +152,24 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "file").write_text("text")
     for name in ("garbage", "garbage.safetensors", "garbage.onnx"):
         (folder / name).write_bytes(random.Random(0).randbytes(300))
-    names = ("missing", "folder", "file", "garbage")
+    hostile(folder)
+    names = ("missing", "folder", "file", "garbage", "nested", "linked", "named")
     known = {name.upper(): str(folder / name) for name in names}
     return known | {
         "SYSTEM": "/sys", "MODEL": str(folder / "model.safetensors"), "ARTIFACT": str(folder / "toy-segmentation")
     }  # fmt: skip
+
+
+def hostile(folder: Path) -> None:
+    """Artifacts that are wrong on purpose."""
+    for name in ("nested", "linked", "named"):
+        shutil.copytree(folder / "toy-segmentation", folder / name)
+    for name in ("model.json", "settings.json"):
+        (folder / "nested" / name).write_text("[" * 10000)
+    (folder / "linked" / "model.onnx").unlink()
+    (folder / "linked" / "model.onnx").symlink_to(folder / "toy-segmentation" / "model.onnx")
+    described = folder / "named" / "model.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"name": "../../x"}))
 
 
 def with_paths(words: str, places: dict[str, str]) -> list[str]:
@@ -245,7 +271,8 @@ def page() -> str:
         "",
         "MISSING is a path where nothing is, FOLDER an empty folder, FILE a text file, GARBAGE a file of random bytes,",
         "SYSTEM a folder that nobody can write, DISK a disk with 4 KiB left, MODEL and ARTIFACT what a training and",
-        "an export wrote.",
+        "an export wrote, NESTED, LINKED and NAMED artifacts whose JSON is nested 10,000 levels deep, whose graph is a",
+        "link to another folder, and named `../../x`.",
     ]
     for title, cases in [*CASES.items(), ("The disk is full", DISK_FULL)]:
         lines += ["", f"## {title}", "", "| command | exit | it says |", "|---|---|---|"]
@@ -269,6 +296,13 @@ def page() -> str:
         "| a camera stalls or is unplugged | said, and opened again with back-off | test_watch.py, "
         "test_process.py |",
         "| a client of the page stops reading | it loses frames, nobody else does | test_web.py |",
+        "| 64 clients of the page send slowly | others, and the health check, are served in time | test_web.py |",
+        "| any byte anywhere in a request | none gets into a header of the response | test_web.py |",
+        "| a board sends anything as its report, log or listing | one line, bounded; no file leaves by a link | "
+        "test_hostile_board.py |",
+        "| an engine's name or record is anything | nothing is written outside the cache | test_engine_cache.py |",
+        "| a million seeded mutations of sidecars, reports, engine records, requests, settings, histories and model "
+        "headers | accepted, or refused in one line | test_hostile.py |",
         "| the SSH connection to a board breaks | one line here, no process left there | test_remote.py |",
         "| bytes of a model file, sidecar, genotype, address or setting are changed at random | one line, or it still "
         "reads | test_fuzz.py |",

@@ -50,6 +50,14 @@ def test_the_legend_names_what_is_there():
     assert rows.min() > SIZE[0] // 2 - 20
 
 
+@pytest.mark.parametrize("name", ["a\ud800", "\udfff", "a\0b", "\u202e", "\U0001f600", "x" * 5000])
+def test_a_name_of_any_text_is_drawn(name):
+    """OpenCV crashes of half a surrogate pair, which JSON and file names may hold."""
+    task = {"kind": "segmentation", "classes": [name], "colours": [[9, 9, 9]]}
+    drawn = draw(grey(), {"segmentation": task}, segmentation=np.zeros((60, 80), np.uint8))
+    assert drawn.shape == SIZE + (3,)
+
+
 @pytest.mark.parametrize("classes", [1, 21, 150])
 def test_a_legend_of_any_length_fits(classes):
     task = {"kind": "segmentation", "classes": ["a long class name"] * classes, "colours": [[9, 9, 9]] * classes}
