@@ -26,7 +26,7 @@ from fastnas.jetson.camera.stats import Statistics
 from fastnas.jetson.camera.web import reception
 from fastnas.jetson.camera.web.access import Guard
 from fastnas.jetson.camera.web.broadcast import Broadcast
-from fastnas.jetson.camera.web.request import Refused, Request
+from fastnas.jetson.camera.web.request import MOST_BYTES, Refused, Request
 from fastnas.jetson.checks import parse_json
 from fastnas.jetson.errors import JetsonError
 
@@ -39,6 +39,9 @@ ANSWERS_OF_ONE = 8
 STREAM = "/stream.mjpg"
 REFUSED_STREAMS = 4
 """Requests of streams beyond the limit of viewers that are told so."""
+
+DRAIN_SECONDS, DRAIN_BYTES = 1.0, 1 << 20
+"""What is read of a refused request at most, so that its client gets the reason."""
 
 SEND_BUFFER = 128 * 1024
 """Bytes that the system buffers for a viewer: a few images, so that a slow one does not lag."""
@@ -166,6 +169,8 @@ class Server:
                     status, line = refusal.args
                     connection.sendall(response(status, TEXT, line.encode() + b"\n"))
                 connection.shutdown(socket.SHUT_WR)
+                if isinstance(request, Refused):
+                    _drain(connection)
         except OSError:
             pass  # the client has left
         except Exception:  # a defect: it is printed, and the page goes on
@@ -252,6 +257,17 @@ def _send_at_once(connection: socket.socket, data: bytes) -> None:
             connection.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the client has left
+
+
+def _drain(connection: socket.socket) -> None:
+    """Read what a refused client still sends, for a while: closing before would take the response away from it."""
+    due, left = time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
+    while left > 0 and time.monotonic() < due:
+        connection.settimeout(DRAIN_SECONDS)
+        piece = connection.recv(MOST_BYTES)
+        if not piece:
+            return
+        left -= len(piece)
 
 
 def _has_left(connection: socket.socket) -> bool:
