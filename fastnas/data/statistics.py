@@ -18,7 +18,10 @@ IGNORED = "(ignored)"
 """The key of the share of ignored pixels, beside the classes' names."""
 
 UNLIKELY = 0.5
-"""Shares above this of ignored pixels, depths out of range or joints outside of their image are warned of."""
+"""Shares above this of ignored pixels or joints outside of their image are warned of."""
+
+OUT_OF_RANGE = 0.1
+"""The same of depths out of the task's range: they have a loss, but no metric."""
 
 
 @dataclass
@@ -247,7 +250,7 @@ class DepthRange(LabelStatistics):
             side = "above" if self.above else "below"
             reach = f"{self.nearest:g} to {self.farthest:g} m"
             found.problems.append(f"every depth is {side} {limits} ({reach}): {unit}")
-        elif (out := (self.above + self.below) / self.present) > UNLIKELY:
+        elif (out := (self.above + self.below) / self.present) > OUT_OF_RANGE:
             found.warnings.append(f"{out:.0%} of the depths are out of {limits}: {unit}")
         return found
 

@@ -139,7 +139,8 @@ class Folder(Source):
         super().__init__("the images of {}".format(folder), FOLDER_FPS)
         self._cv2 = import_cv2()
         suffixes = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(suffixes))
+        # Hidden files are no images: other systems leave ._NAME.jpg beside NAME.jpg.
+        names = sorted(n for n in os.listdir(folder) if n.lower().endswith(suffixes) and not n.startswith("."))
         if not names:
             raise JetsonError("{} has no image ({})".format(folder, ", ".join(suffixes)))
         self._paths: Iterator[str] = iter([os.path.join(folder, name) for name in names])

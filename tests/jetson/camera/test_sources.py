@@ -116,6 +116,7 @@ def test_a_folder_in_the_order_of_names_without_what_is_corrupt(tmp_path):
     for number in (3, 1, 2):
         cv2.imwrite(str(tmp_path / "{}.png".format(number)), image(number))
     (tmp_path / "1b.jpg").write_bytes(b"\xff\xd8 not an image")
+    (tmp_path / "._2.png").write_bytes(b"\0\5\x16\7")
     (tmp_path / "notes.txt").write_text("")
     source: Any = open_source(parse_address(str(tmp_path)), Mode())
     assert [int(each[0, 0, 0]) for each in read_all(source)] == [1, 2, 3]
