@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fastnas.deploy.io_forms import Head, Layout
 from fastnas.deploy.onnx.writer import OUTPUT
-from fastnas.errors import FastnasError, MissingPackage, first_line
+from fastnas.errors import FastnasError, first_line, import_extra
 from fastnas.jetson.inference.decode import peak_step
 from fastnas.models.network import Network
 
@@ -196,10 +196,7 @@ def open_session(model: onnx.ModelProto, threads: int = 0, size: tuple[int, int]
     Raises:
         FastnasError: onnxruntime is not installed, or cannot load the model.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingPackage("onnxruntime", "cpu") from error
+    onnxruntime = import_extra("onnxruntime", "cpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

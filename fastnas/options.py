@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from fastnas.jetson.files import expand_user
 from fastnas.jetson.options import Parsed
 from fastnas.tasks import TASKS
 
@@ -95,12 +95,12 @@ def keep_settings(changeable: Collection[str]) -> None:
 
 def absolute(path: str) -> str:
     """A file or folder as settings keep it, so that a run can be resumed from any working directory."""
-    return str(Path(path).expanduser().absolute())
+    return str(expand_user(path).absolute())
 
 
 def absolute_file(source: str) -> str:
     """A file likewise; anything else, such as `imagenet` or `torchvision/NAME`, as it is."""
-    return absolute(source) if Path(source).expanduser().is_file() else source
+    return absolute(source) if expand_user(source).is_file() else source
 
 
 DIR, FILE = Parsed("DIR", absolute), Parsed("FILE", absolute_file)

@@ -1,8 +1,16 @@
 """Errors that a user can act on, and the click group that prints them as one line."""
 
+import codecs
+import getpass
+import importlib
+import locale
+import os
 import re
+import signal
 import sys
-from typing import Any, Optional
+import threading
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional
 
 import click
 
@@ -66,8 +74,11 @@ class CommandGroup(click.Group):
         """Run as a program; without `standalone_mode` errors are raised, as with any group."""
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **options)
+        _replace_unprintable()
+        _name_user()
         try:
-            result = super().main(args, standalone_mode=False, **options)
+            with _counted_interrupts():
+                result = super().main(args, standalone_mode=False, **options)
         except click.ClickException as error:
             line = " ".join(error.format_message().split())
             if isinstance(error, click.UsageError):
@@ -84,7 +95,9 @@ class CommandGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if _was_interrupted(error):
+            try:
+                raise_if_interrupted(error)
+            except KeyboardInterrupt:
                 raise click.Abort() from error
             line = self._line(error)
             if line is None or ctx.params.get("debug"):
@@ -104,8 +117,80 @@ class CommandGroup(click.Group):
         return None
 
 
-def _was_interrupted(error: Optional[BaseException]) -> bool:
-    """Whether Ctrl-C caused an error: compiled modules that it meets while they load raise ImportError from it."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+_interrupts: List[int] = []  # of this process, while a command runs
+
+
+def raise_if_interrupted(error: Optional[BaseException] = None) -> None:
+    """Raise KeyboardInterrupt where Ctrl-C caused an error.
+
+    A compiled module that Ctrl-C meets while it loads raises ImportError, or loses the interrupt altogether.
+    """
+    cause = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None or _interrupts:
+        raise KeyboardInterrupt from error
+
+
+def import_package(name: str, advice: str) -> Any:
+    """A module of a package that may be missing, or may not load.
+
+    Args:
+        name: of the module.
+        advice: the error's line, with a place for the reason.
+
+    Raises:
+        JetsonError: it cannot be imported.
+    """
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise_if_interrupted(error)
+        raise JetsonError(advice.format(first_line(error))) from error
+    raise_if_interrupted()
+    return module
+
+
+@contextmanager
+def _counted_interrupts() -> Iterator[None]:
+    """Remember every Ctrl-C within the context, which raises KeyboardInterrupt as always."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        _interrupts.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        del _interrupts[:]
+
+
+def _replace_unprintable() -> None:
+    """Let stdout and stderr print `?` for what their encoding lacks, instead of failing."""
+    if sys.version_info < (3, 7) and codecs.lookup(locale.getpreferredencoding()).name == "ascii":
+        os.environ["LC_ALL"] = "C.UTF-8"  # as later Pythons do; click refuses to run without
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(getattr(stream, "encoding", None), str):  # closed
+            continue
+        if codecs.lookup(stream.encoding).name != "ascii" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+        elif hasattr(stream, "buffer"):
+            # Not a text stream like the others: click would write UTF-8 into the bytes of one that is ASCII.
+            writer = codecs.getwriter(stream.encoding)(stream.buffer, "replace")
+            writer.encoding = stream.encoding  # type: ignore[attr-defined]
+            setattr(sys, name, writer)
+
+
+def _name_user() -> None:
+    """Give a user id without an entry in passwd a name, which libraries ask for to name their folders."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = str(os.getuid())

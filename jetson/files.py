@@ -14,8 +14,28 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
 def cache_root() -> Path:
-    """The folder of built engines, encoder outputs and measured latencies: $FASTNAS_CACHE, else ~/.cache/fastnas."""
-    return Path(os.environ.get("FASTNAS_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "fastnas"))
+    """The folder of built engines, encoder outputs and measured latencies: $FASTNAS_CACHE, else ~/.cache/fastnas.
+
+    Raises:
+        FastnasError: there is neither.
+    """
+    try:
+        return expand_user(os.environ.get("FASTNAS_CACHE") or "~/.cache/fastnas")
+    except FastnasError as error:
+        raise FastnasError("no folder for caches: {}, or FASTNAS_CACHE to a folder".format(error)) from error
+
+
+def expand_user(path: Union[str, "os.PathLike[str]"]) -> Path:
+    """A path with the home folder for a leading `~` or `~USER`.
+
+    Raises:
+        FastnasError: there is no such home folder, as for a user id without an entry in passwd.
+    """
+    expanded = os.path.expanduser(os.fspath(path))
+    if expanded.startswith("~"):
+        who = os.fspath(path).split("/")[0][1:] or "user id {}".format(os.getuid())
+        raise FastnasError("{} has no home folder to find {} in; set HOME".format(who, path))
+    return Path(expanded)
 
 
 @contextmanager

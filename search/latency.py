@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnas.errors import FastnasError, MissingPackage, first_line
+from fastnas.errors import FastnasError, MissingPackage, first_line, import_extra, raise_if_interrupted
 from fastnas.jetson.errors import ConnectionLost
 from fastnas.jetson.files import atomic_path
 from fastnas.jetson.options import parse_host
@@ -73,14 +73,12 @@ def _failures_named() -> Iterator[None]:
     except (MissingPackage, ModuleNotFoundError):
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class but this one
+        raise_if_interrupted(error)
         raise CandidateFailed(f"latency: {first_line(error)}") from error
 
 
 def _this_machine() -> list[str]:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise MissingPackage("onnxruntime", "cpu") from error
+    onnxruntime = import_extra("onnxruntime", "cpu")
     return [platform.node(), platform.processor(), str(os.cpu_count()), onnxruntime.__version__]
 
 

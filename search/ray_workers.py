@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastnas.errors import FastnasError, MissingPackage
+from fastnas.errors import FastnasError, import_extra
 from fastnas.search.driver import Job, Outcome, View
 from fastnas.search.evaluation.data import CachedSamples, SearchImages
 from fastnas.search.evaluation.encoder_cache import Features
@@ -61,10 +61,7 @@ class RayWorkers:
         **init: Any,
     ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-        try:
-            import ray
-        except ModuleNotFoundError as error:
-            raise MissingPackage("ray", "ray") from error
+        ray = import_extra("ray", "ray")
         self.view = view
         self._share = {share: amount for share, amount in (("CPU", cpus), ("GPU", gpus)) if amount}
         self._ray = ray
@@ -109,7 +106,7 @@ class RayWorkers:
 
     def _slots(self) -> int:
         """How many evaluations run at a time on the nodes that are alive."""
-        resources = (node["Resources"] for node in self._ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+        resources = (node["Resources"] for node in self._ray.nodes() if node["Alive"])
         return sum(int(min(has.get(name, 0) / amount for name, amount in self._share.items())) for has in resources)
 
     def __enter__(self) -> RayWorkers:

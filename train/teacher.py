@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastnas.errors import FastnasError, MissingPackage
+from fastnas.errors import FastnasError, import_extra
 from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks import Task
 from fastnas.train.evaluate import Predictor
@@ -86,10 +86,7 @@ def _torchvision(name: str, device: torch.device) -> Predictor:
 
 
 def _onnx(path: Path) -> Predictor:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise MissingPackage("onnxruntime", "cpu") from error
+    onnxruntime = import_extra("onnxruntime", "cpu")
     if not path.is_file():
         raise FastnasError(f"no teacher {path}")
     try:

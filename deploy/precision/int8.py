@@ -21,7 +21,7 @@ from fastnas.deploy.onnx.peaks import PREFIX
 from fastnas.deploy.onnx.writer import INPUT, OUTPUT
 from fastnas.deploy.parity import Parity, Reference
 from fastnas.deploy.precision.base import ReducedPrecision
-from fastnas.errors import MissingPackage
+from fastnas.errors import import_extra
 
 HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows", PREFIX)
 """Parts of the names of operators that make masks, single pixels and peaks: quantising them gains nothing."""
@@ -126,7 +126,7 @@ def calibrate(model: onnx.ModelProto, arrays: Sequence[NDArray[Any]]) -> Any:
     Returns:
         ONNX Runtime's `TensorsData`.
     """
-    quantization = _import_quantization()
+    quantization = import_extra("onnxruntime.quantization", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
@@ -144,7 +144,7 @@ def quantise(model: onnx.ModelProto, ranges: Any, scheme: Scheme, keep: Collecti
         scheme: for which kind of engine.
         keep: names of operators that stay in float32, besides those of `always_float`.
     """
-    quantization = _import_quantization()
+    quantization = import_extra("onnxruntime.quantization", "cpu")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     values = quantization.QuantType.QUInt8 if scheme.unsigned else quantization.QuantType.QInt8
@@ -195,11 +195,3 @@ def _reader(quantization: Any, arrays: Sequence[NDArray[Any]]) -> Any:
             return None if array is None else {INPUT: np.ascontiguousarray(array)}
 
     return Reader()
-
-
-def _import_quantization() -> Any:
-    try:
-        from onnxruntime import quantization
-    except ImportError as error:
-        raise MissingPackage("onnxruntime", "cpu") from error
-    return quantization

@@ -10,10 +10,10 @@ import difflib
 import inspect
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastnas.errors import FastnasError
+from fastnas.jetson.files import expand_user
 
 if TYPE_CHECKING:
     from fastnas.data.base import DenseDataset, Sample
@@ -62,7 +62,7 @@ def open_dataset(
     kind = info.kind(task)
     if root is None:
         raise info.missing(None)
-    folder = Path(root).expanduser()
+    folder = expand_user(root)
     if not folder.is_dir():
         raise info.missing(folder)
     load = import_module(f"fastnas.data.formats.{name}").load

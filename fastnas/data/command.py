@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastnas.data.importing.command import import_command
+from fastnas.jetson.files import expand_user
 from fastnas.jetson.options import Parsed
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def show(
 
     target = out or Path(f"{name}-{split}.png")
     dataset = open_dataset(name, root, split, task)
-    drawn = draw_sheet(dataset, target.expanduser(), count)
+    drawn = draw_sheet(dataset, expand_user(target), count)
     if as_json:
         values = {"dataset": name, "split": split, "samples": len(dataset), "out": str(target), "drawn": drawn}
         click.echo(json.dumps(values, indent=2))

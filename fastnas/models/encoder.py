@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fastnas.errors import FastnasError, first_line
+from fastnas.errors import FastnasError, first_line, raise_if_interrupted
 from fastnas.normalisation import IMAGENET, Normalisation
 
 STRIDES = (4, 8, 16, 32)
@@ -200,6 +200,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # safetensors, zip and pickle errors have no common class
+        raise_if_interrupted(error)
         kind = "a .safetensors file" if path.suffix == ".safetensors" else "a state dict as torch.save writes it"
         raise FastnasError(f"{path} is not a readable weights file: it must be {kind}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -12,7 +12,7 @@ from fastnas.jetson import checks
 from fastnas.jetson.bench.measure import STAGES
 from fastnas.jetson.checks import Fields
 from fastnas.jetson.engine.base import Log
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import JetsonError, raise_if_interrupted
 from fastnas.jetson.files import atomic_path, write_text
 from fastnas.jetson.sidecar import PRECISIONS
 
@@ -115,7 +115,8 @@ def save(report: Dict[str, Any], path: str, log: Log) -> List[str]:
     if len({tuple(row["size"]) for row in report["rows"]}) > 1:
         try:
             from matplotlib.figure import Figure
-        except ImportError:
+        except ImportError as error:
+            raise_if_interrupted(error)
             log("no plot: matplotlib is not installed (measured from a host, with --host, there is one)")
         else:
             _plot(report, Figure(figsize=(8, 5)), stem + ".svg")

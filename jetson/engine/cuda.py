@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from fastnas.jetson.errors import MORE_MEMORY, JetsonError
+from fastnas.jetson.errors import MORE_MEMORY, JetsonError, import_package
 
 
 def import_cuda() -> Any:
     """pycuda's driver, initialised; without a driver TensorRT's runtime would end the process."""
-    try:
-        import pycuda.driver as cuda
-    except ImportError as error:
-        raise JetsonError("pycuda does not load ({}); run: pip install pycuda".format(error)) from error
+    cuda = import_package("pycuda.driver", "pycuda does not load ({}); run: pip install pycuda")
     try:
         cuda.init()
     except cuda.Error as error:

@@ -5,7 +5,7 @@ from typing import Any, Optional, Tuple
 import numpy as np
 
 from fastnas.jetson.engine.base import Engine
-from fastnas.jetson.errors import JetsonError, first_line
+from fastnas.jetson.errors import JetsonError, first_line, import_package
 from fastnas.jetson.sidecar import Artifact, Size
 
 _TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
@@ -21,7 +21,7 @@ class OnnxRuntimeEngine(Engine):
     _binding: Any
 
     def __init__(self, artifact: Artifact, size: Size, precision: str, provider: str, threads: int = 0) -> None:
-        runtime = _import_onnxruntime()
+        runtime = import_package("onnxruntime", "ONNX Runtime does not load ({}); run: pip install onnxruntime")
         path = artifact.verified_path(artifact.choose("onnxruntime", precision, size))
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -76,11 +76,3 @@ class OnnxRuntimeEngine(Engine):
                 message.format(self._artifact.sidecar.name, *self._size + (first_line(error),))
             ) from error
         return None, None, None
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise JetsonError("ONNX Runtime does not load ({}); run: pip install onnxruntime".format(error)) from error
-    return onnxruntime

@@ -9,7 +9,7 @@ from fastnas.jetson.engine.build import BuildOrder, make_logger
 from fastnas.jetson.engine.cache import EngineCache
 from fastnas.jetson.engine.cuda import explain, import_cuda, make_current
 from fastnas.jetson.engine.trt_tensors import Tensors
-from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported
+from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported, import_package
 from fastnas.jetson.options import EngineOptions
 from fastnas.jetson.sidecar import Artifact, ModelFile, Size
 from fastnas.jetson.system.machine import Machine
@@ -20,13 +20,9 @@ NO_INT8 = ((5, 3), (6, 2))
 
 def import_tensorrt() -> Any:
     """The module `tensorrt`; JetsonError where it does not load."""
-    try:
-        import tensorrt
-    except ImportError as error:
-        raise JetsonError(
-            "TensorRT does not load ({}); on a Jetson run: sudo apt-get install python3-libnvinfer".format(error)
-        ) from error
-    return tensorrt
+    return import_package(
+        "tensorrt", "TensorRT does not load ({}); on a Jetson run: sudo apt-get install python3-libnvinfer"
+    )
 
 
 def has_fp16_flag(trt: Any) -> bool:

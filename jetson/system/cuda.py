@@ -11,6 +11,7 @@ import shutil
 import sys
 from typing import Any, Optional
 
+from fastnas.jetson.errors import raise_if_interrupted
 from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, check, version_of
 from fastnas.jetson.system.machine import Machine
 
@@ -75,6 +76,7 @@ def _check_pycuda(machine: Machine) -> Findings:
     try:
         import pycuda.driver as cuda
     except ImportError as error:
+        raise_if_interrupted(error)
         fix = install + " --force-reinstall --no-deps --no-cache-dir"
         yield Finding(FAIL, "pycuda", "{} does not load: {}".format(version, error), fix)
         return

@@ -14,7 +14,7 @@ import sys
 from importlib.util import find_spec
 from typing import Dict, List
 
-from fastnas.jetson.errors import ADD_SWAP
+from fastnas.jetson.errors import ADD_SWAP, FastnasError
 from fastnas.jetson.files import cache_root
 from fastnas.jetson.system.cuda import check_cuda
 from fastnas.jetson.system.findings import (
@@ -97,9 +97,13 @@ def check_engines(machine: Machine) -> Findings:
     if distribution_version("onnxruntime") and distribution_version("onnxruntime-gpu"):
         fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
         yield Finding(WARN, "ONNX Runtime", "onnxruntime and onnxruntime-gpu hide each other", fix)
-    folder = str(cache_root())
-    writable = _writable(folder)
     fix = "export FASTNAS_CACHE=/path/to/a/folder"
+    try:
+        folder = str(cache_root())
+    except FastnasError as error:
+        yield Finding(FAIL, "cache", str(error), fix)
+        return
+    writable = _writable(folder)
     yield check(writable, "cache", folder if writable else folder + " cannot be written", fix, FAIL)
 
 
@@ -193,6 +197,7 @@ def check_docker(machine: Machine) -> Findings:
 
 def _writable(folder: str) -> bool:
     """Whether a folder can be written, or made."""
+    folder = os.path.abspath(folder)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     return os.path.isdir(folder) and os.access(folder, os.W_OK)

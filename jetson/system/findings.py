@@ -6,6 +6,8 @@ import re
 import sys
 from typing import Iterator, NamedTuple, Optional, Tuple
 
+from fastnas.jetson.errors import raise_if_interrupted
+
 OK, WARN, FAIL = "ok", "warn", "fail"
 
 
@@ -38,6 +40,7 @@ def version_of(module: str) -> Tuple[Optional[str], str]:
     try:
         found = __import__(module)
     except ImportError as error:
+        raise_if_interrupted(error)
         missing = isinstance(error, ModuleNotFoundError) and error.name == module
         return None, "is not installed" if missing else "does not load: {}".format(error)
     version = str(getattr(found, "__version__", None) or getattr(found, "VERSION_TEXT", "unknown version"))

@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any
 
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import import_package
 
 
 def import_cv2() -> Any:
@@ -14,13 +14,7 @@ def import_cv2() -> Any:
         JetsonError: it is not installed, or does not load.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    try:
-        import cv2
-    except ImportError as error:
-        raise JetsonError(
-            "OpenCV does not load ({}); run: sudo apt-get install python3-opencv".format(error)
-        ) from error
-    return cv2
+    return import_package("cv2", "OpenCV does not load ({}); run: sudo apt-get install python3-opencv")
 
 
 def opencv_has(name: str) -> bool:

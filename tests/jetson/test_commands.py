@@ -1,10 +1,18 @@
 """The device half's own command line: one line for an error, the traceback with --debug, and the exit codes."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 from click.testing import CliRunner
 
 from fastnas.jetson.commands import main
-from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.errors import JetsonError, import_package
+from fastnas.jetson.files import PACKAGE
 
 COMMANDS = ("jetson-bench absent", "camera absent --source test://", "doctor")
 
@@ -76,3 +84,77 @@ def test_wrong_usage_exits_with_2():
     done = run("jetson-bench", "--res", "5x")
     assert done.exit_code == 2
     assert "(see " in done.output
+
+
+NO_HOME = [
+    "setpriv",
+    "--reuid=12345",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+]
+"""Runs a command as a user id without an entry in passwd, which may read what its tests may."""
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "code", "says"),
+    [
+        ("doctor", {}, 1, "user id 12345 has no home folder"),
+        ("doctor", {"FASTNAS_CACHE": "relative/cache"}, None, "relative/cache"),
+        ("jetson-bench MISSING", {}, 1, "is no artifact"),
+    ],
+)
+def test_a_user_without_a_home_is_told_so(words, variables, code, says, tmp_path):
+    if os.geteuid() or not shutil.which("setpriv"):
+        pytest.skip("needs root and setpriv")
+    where = os.path.dirname(os.path.dirname(PACKAGE))
+    environment = dict({"PATH": os.environ["PATH"], "PYTHONPATH": where, "PYTHONDONTWRITEBYTECODE": "1"}, **variables)
+    command = NO_HOME + [sys.executable, "-m", "fastnas.jetson"] + words.split()
+    done = subprocess.run(
+        command, env=environment, cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+        universal_newlines=True,
+    )  # fmt: skip
+    assert code is None or done.returncode == code, done.stdout
+    assert says in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_is_replaced(encoding):
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(PACKAGE)), PYTHONIOENCODING=encoding)
+    command = [sys.executable, "-m", "fastnas.jetson", "jetson-bench", "é日"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1
+    shown = {"ascii": "??", "latin-1": "é?", "utf-8": "é日"}[encoding]
+    assert done.stderr.decode(encoding).startswith("Error: {} is no artifact".format(shown))
+
+
+@pytest.mark.parametrize("error", [ImportError("initialization failed"), AttributeError("half a module")])
+def test_an_interrupt_without_a_trace_in_the_error_is_one(monkeypatch, error):
+    def fail(machine):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            pass  # as compiled modules lose it
+        raise error
+
+    monkeypatch.setattr("fastnas.jetson.system.doctor.examine", fail)
+    done = run("doctor")
+    assert (done.exit_code, done.output.strip()) == (130, "Interrupted.")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_an_import_loses_is_raised_after_it(monkeypatch):
+    def load(name):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            pass
+
+    monkeypatch.setattr("fastnas.jetson.system.doctor.examine", lambda machine: import_package("cv2", "{}"))
+    monkeypatch.setattr("importlib.import_module", load)
+    done = run("doctor")
+    assert (done.exit_code, done.output.strip()) == (130, "Interrupted.")

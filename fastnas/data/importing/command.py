@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastnas.data.importing import FORMATS
+from fastnas.jetson.files import expand_user
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,10 +60,10 @@ def import_command(
 
     with shown_progress() as track:
         summary = import_dataset(
-            source.expanduser(),
-            out.expanduser(),
+            expand_user(source),
+            expand_user(out),
             format_name,
-            colours.expanduser() if colours else None,
+            expand_user(colours) if colours else None,
             val_share,
             seed,
             track,
