@@ -1,11 +1,12 @@
 """A network becomes an artifact folder: ONNX files, each compared to the network, and their sidecar `model.json`.
 
-The folder is written under another name first and then renamed. Shapes: H x W, the image's size.
+The folder is written under another name first, and then exchanged with an older one at once.
+
+Shapes: H x W, the image's size.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from fastnas.deploy.precision.calibration import read_images
 from fastnas.deploy.precision.fp16 import Fp16
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
-from fastnas.jetson.files import atomic_path
+from fastnas.jetson.files import atomic_folder, recover
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 
@@ -186,7 +187,7 @@ def _variants(graph: Graph, network: Network, options: Options, progress: Progre
 
 
 def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> sidecar.Sidecar:
-    """Write files and sidecar to a temporary folder beside `folder`, then rename it.
+    """Write files and sidecar to a temporary folder, which then replaces `folder` at once.
 
     Returns:
         The sidecar with its files.
@@ -195,30 +196,18 @@ def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> side
         FastnasError: `folder` exists and is no artifact, or cannot be written.
     """
     _require_replaceable(folder)
-    with _writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            fresh, old = Path(temporary) / "new", Path(temporary) / "old"
-            fresh.mkdir()
-            files = []
-            for variant in variants:
-                with atomic_path(fresh / variant.path) as path:  # for its flush to disk, before the folder's name
-                    path.write_bytes(variant.model.SerializeToString())
-                files.append(sidecar.describe_file(str(fresh), variant.path, variant.precision, variant.targets))
-            entry = entry._replace(files=tuple(files))
-            sidecar.save(str(fresh), entry)
-            if folder.exists():
-                folder.rename(old)
-            try:
-                fresh.rename(folder)
-            except OSError:
-                if old.exists():
-                    old.rename(folder)
-                raise
+    with atomic_folder(folder) as fresh:
+        files = []
+        for variant in variants:
+            (fresh / variant.path).write_bytes(variant.model.SerializeToString())
+            files.append(sidecar.describe_file(str(fresh), variant.path, variant.precision, variant.targets))
+        entry = entry._replace(files=tuple(files))
+        sidecar.save(str(fresh), entry)
     return entry
 
 
 def _require_replaceable(folder: Path) -> None:
+    recover(folder.parent, folder.name)
     if folder.exists() and not (folder / sidecar.FILE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise FastnasError(f"{folder} exists and is no artifact; choose another name with --name, or remove it")
 
@@ -243,14 +232,6 @@ def fitting(size: tuple[int, int]) -> tuple[int, int]:
     """The size whose sides are the nearest multiples of 32."""
     height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in size)
     return height, width
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FastnasError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 @contextmanager

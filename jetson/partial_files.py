@@ -8,7 +8,7 @@ import glob
 import os
 import re
 import secrets
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
 NAME = re.compile(r"^\.part-[0-9a-f]{8}-(.+)$")
 
@@ -52,9 +52,33 @@ def abandoned(folder: str) -> Iterator[Tuple[str, str]]:
 
 
 def _locked(path: str) -> bool:
-    try:
-        with open(path, "rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # its writer has it; or it was renamed meanwhile, or belongs to another user
+    held = lock(path)
+    if held is None:
         return True
+    os.close(held)
     return False
+
+
+def lock(path: str, wait: bool = False) -> Optional[int]:
+    """Lock a file or folder for this process; None if another has it, it is gone, or it cannot be locked.
+
+    Args:
+        path: is not followed if it is a link.
+        wait: until the other process releases it.
+
+    Returns:
+        The descriptor that holds the lock until it is closed, or the process ends.
+    """
+    mode = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR  # network file systems lock what may be written alone
+    try:
+        held = os.open(path, mode | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if os.path.samestat(os.fstat(held), os.stat(path)):
+            return held
+    except OSError:  # renamed or removed meanwhile, or a network file system without locks
+        pass
+    os.close(held)
+    return None

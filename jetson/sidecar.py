@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from fastnas.jetson import checks
 from fastnas.jetson.checks import Fields
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.files import sha256_of, write_text
+from fastnas.jetson.files import recover, sha256_of, write_text
 
 FORMAT = 1
 FILE_NAME = "model.json"
@@ -215,6 +215,8 @@ def load(folder: str) -> Artifact:
     if os.path.basename(folder) == FILE_NAME:
         folder = os.path.dirname(folder) or "."
     path = os.path.join(folder, FILE_NAME)
+    if not os.path.exists(folder):
+        recover(*os.path.split(os.path.realpath(folder)))  # an export may have been killed while it replaced it
     try:
         values = checks.read_json(path, checks.SIDECAR_BYTES, folder=folder)
     except JetsonError as error:
@@ -229,6 +231,7 @@ def find(root: str) -> List[Artifact]:
     """Every artifact directly under `root`, by name."""
     if not os.path.isdir(root):
         return []
+    recover(root)
     folders = [os.path.join(root, name) for name in sorted(os.listdir(root))]
     return [load(folder) for folder in folders if os.path.isfile(os.path.join(folder, FILE_NAME))]
 

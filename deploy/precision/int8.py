@@ -7,10 +7,8 @@ weights, biases in float32) is slow in ONNX Runtime.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from fastnas.deploy.onnx.writer import INPUT, OUTPUT
 from fastnas.deploy.parity import Parity, Reference
 from fastnas.deploy.precision.base import ReducedPrecision
 from fastnas.errors import import_extra
+from fastnas.jetson.files import temporary_folder
 
 HELPERS = ("size/", "/taps", "/matrix", "/columns", "/rows", PREFIX)
 """Parts of the names of operators that make masks, single pixels and peaks: quantising them gains nothing."""
@@ -127,10 +126,10 @@ def calibrate(model: onnx.ModelProto, arrays: Sequence[NDArray[Any]]) -> Any:
         ONNX Runtime's `TensorsData`.
     """
     quantization = import_extra("onnxruntime.quantization", "cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with temporary_folder("fastnas-calibration") as folder:
+        path = folder / "model.onnx"
         onnx.save(model, path)
-        calibrator = quantization.create_calibrator(path, augmented_model_path=str(Path(folder) / "augmented.onnx"))
+        calibrator = quantization.create_calibrator(path, augmented_model_path=str(folder / "augmented.onnx"))
         calibrator.collect_data(_reader(quantization, arrays))
         return calibrator.compute_data()
 

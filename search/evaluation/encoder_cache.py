@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from torch import Tensor, nn
 from fastnas.data.base import DenseDataset
 from fastnas.data.transforms import Tensors, collate
 from fastnas.errors import FastnasError
+from fastnas.jetson.files import atomic_folder, recover
 from fastnas.models.encoder import Encoder
 from fastnas.storing import write_tensors
 
@@ -119,13 +118,9 @@ def stored_features(
     """
     folder = cache / key
     if not (folder / "about.json").is_file():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{key}.", dir=cache) as temporary:
-                _compute(Path(temporary), encoder, samples, count, teacher, device, progress)
-                _move(Path(temporary), folder)
-        except OSError as error:
-            raise FastnasError(f"cannot store encoder outputs in {cache}: {error.strerror or error}") from error
+        recover(cache)
+        with atomic_folder(folder) as fresh:
+            _compute(fresh, encoder, samples, count, teacher, device, progress)
     return load_features(folder)
 
 
@@ -249,17 +244,3 @@ def _at_size(labels: Tensor, size: tuple[int, int]) -> Tensor:
 def _mapped(path: Path) -> Tensor:
     # Copy-on-write: torch wants memory that may be written, and the file must never be.
     return torch.from_numpy(np.load(path, mmap_mode="c"))
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    """Rename a finished folder to its final name; if another search was faster, its equal one stays."""
-    for path in temporary.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not (folder / "about.json").is_file():
-            shutil.rmtree(folder)
-            temporary.rename(folder)
-    temporary.mkdir(exist_ok=True)  # for its owner to remove

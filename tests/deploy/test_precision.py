@@ -335,7 +335,7 @@ def test_faults_of_the_folder_are_one_line(tmp_path: Path) -> None:
 
 
 def test_onnxruntime_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
     with pytest.raises(MissingPackage, match=r"pip install 'fastnas\[cpu\]'"):
         int8.calibrate(onnx.ModelProto(), [])
 

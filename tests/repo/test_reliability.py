@@ -96,7 +96,7 @@ CASES = {
     "A folder that cannot be written": (
         Case("show MODEL --draw SYSTEM/x", 1, "cannot write"),
         Case("search --out SYSTEM/x", 1, "cannot use the run folder"),
-        Case("search --encoder-weights none --cache SYSTEM/x", 1, "cannot store encoder outputs"),
+        Case("search --encoder-weights none --cache SYSTEM/x", 1, "cannot write"),
         Case("train arch0 --encoder-weights none --out SYSTEM/x", 1, "cannot write"),
         Case("export MODEL --res 64 --out SYSTEM/x", 1, "cannot write"),
         Case("jetson-bench ARTIFACT --res 64 --passes 2 --report SYSTEM/x.json", 1, "cannot write"),
