@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError, import_extra
+from fastnas.models.pretrained import downloaded, torchvision_file
 from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks import Task
 from fastnas.train.evaluate import Predictor
@@ -72,16 +74,15 @@ def _converted(teacher: Predictor, given: Normalisation, own: Normalisation, dev
 
 
 def _torchvision(name: str, device: torch.device) -> Predictor:
-    from torchvision.models import get_model, list_models, segmentation
+    from torchvision.models import get_model, get_model_weights, list_models, segmentation
 
     if name not in list_models(module=segmentation):
         raise FastnasError(
             f"torchvision has no segmentation model {name!r}: {', '.join(list_models(module=segmentation))}"
         )
-    try:
-        network = _frozen(get_model(name, weights="DEFAULT"), device)
-    except OSError as error:
-        raise FastnasError(f"cannot download the weights of torchvision/{name}: {error}") from error
+    file = torchvision_file(get_model_weights(name)["DEFAULT"].url)
+    make = partial(get_model, name, weights="DEFAULT")
+    network = _frozen(downloaded(f"torchvision/{name}", make, file, "give a file with --teacher"), device)
     return lambda images: network(images)["out"]
 
 

@@ -6,6 +6,7 @@ Shapes: images [N, 3, H, W] -> four features [N, C_i, H / s_i, W / s_i] (rounded
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from fastnas.errors import FastnasError, first_line, raise_if_interrupted
+from fastnas.errors import FastnasError, raise_if_interrupted
+from fastnas.models.pretrained import downloaded, timm_file, torchvision_file
 from fastnas.normalisation import IMAGENET, Normalisation
 
 STRIDES = (4, 8, 16, 32)
 ENCODERS = ["mobilenet_v2", "resnet50", "resnet101", "resnet152"]
 """Names of the encoders; `timm/NAME` adds those of timm."""
+ADVICE = "give a file with --encoder-weights PATH, or start at random with --encoder-weights none"
 
 
 class Encoder(nn.Module):
@@ -86,7 +89,7 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
         return _added(name, weights)
     make, default = _TORCHVISION[name]
     if weights == "imagenet":
-        classifier = _download(name, lambda: make(weights=default))
+        classifier = downloaded(name, lambda: make(weights=default), torchvision_file(default.url), ADVICE)
     else:
         classifier = make(weights=None)
     encoder = _cut(name, classifier)
@@ -163,7 +166,9 @@ def _timm(name: str, weights: str | Path) -> Encoder:
     except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
         raise FastnasError(f"encoder timm/{name} has no features at strides {', '.join(map(str, STRIDES))}") from error
     if weights == "imagenet":
-        return _TimmEncoder(_download(f"timm/{name}", lambda: create(out_indices=indices, pretrained=True)))
+        file = timm_file(timm.get_pretrained_cfg(name).hf_hub_id)
+        make = partial(create, out_indices=indices, pretrained=True)
+        return _TimmEncoder(downloaded(f"timm/{name}", make, file, ADVICE))
     if weights == "none":
         return _TimmEncoder(create(out_indices=tuple(indices)))
     state = read_weights(Path(weights))
@@ -172,16 +177,6 @@ def _timm(name: str, weights: str | Path) -> Encoder:
     from timm.models import FeatureListNet  # the wrapper that `features_only` makes
 
     return _TimmEncoder(FeatureListNet(classifier, out_indices=tuple(indices)))
-
-
-def _download(name: str, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except Exception as error:  # the libraries raise whatever their HTTP client does
-        raise FastnasError(
-            f"cannot download the ImageNet weights of {name} ({first_line(error)}); "
-            "give a file with --encoder-weights PATH, or start at random with --encoder-weights none"
-        ) from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

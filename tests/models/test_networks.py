@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from fastnas.models.encoder import ENCODERS, Encoder, _TimmEncoder, make_encoder
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.operations import OPERATIONS, ZERO, make_operation
+from fastnas.models.pretrained import downloaded
 from fastnas.models.zoo import ZOO
 from fastnas.show.drawing import draw
 from fastnas.tasks import Depth
@@ -318,6 +321,35 @@ def test_offline_without_weights_is_one_clear_line(monkeypatch: pytest.MonkeyPat
     with pytest.raises(FastnasError, match="--encoder-weights PATH") as caught:
         make_encoder("mobilenet_v2", "imagenet")
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_download_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Torchvision reads what is in its cache without looking at the checksum in its name."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = tmp_path / "hub" / "checkpoints" / "mobilenet_v2-7ebf99e0.pth"
+    cached.parent.mkdir(parents=True)
+    torch.save(make_encoder("mobilenet_v2").state_dict(), cached)  # a file that loads, but another
+    for content in (cached.read_bytes(), b"", b"<html>"):
+        cached.write_bytes(content)
+        with pytest.raises(FastnasError, match=f"weights of mobilenet_v2 are damaged: delete {cached}, and try"):
+            make_encoder("mobilenet_v2", "imagenet")
+
+
+def test_a_damaged_download_of_the_hub_is_named(tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / sha256(b"weights").hexdigest()
+    blob.parent.mkdir()
+    blob.write_bytes(b"weights")
+    assert downloaded("timm/x", lambda: "network", blob, "") == "network"
+    blob.write_bytes(b"weight")
+    with pytest.raises(FastnasError, match=f"weights of timm/x are damaged: delete {blob}, and try"):
+        downloaded("timm/x", lambda: "network", blob, "")
+
+
+def test_where_there_is_no_home_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "~/.cache/torch/hub")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(FastnasError, match="user id .* has no home folder to find ~/.cache/torch/hub in"):
+        make_encoder("mobilenet_v2", "imagenet")
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
