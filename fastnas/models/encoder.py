@@ -166,7 +166,8 @@ def _timm(name: str, weights: str | Path) -> Encoder:
     except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
         raise FastnasError(f"encoder timm/{name} has no features at strides {', '.join(map(str, STRIDES))}") from error
     if weights == "imagenet":
-        file = timm_file(timm.get_pretrained_cfg(name).hf_hub_id)
+        about = timm.get_pretrained_cfg(name)
+        file = timm_file(about.hf_hub_id) if about is not None else None
         make = partial(create, out_indices=indices, pretrained=True)
         return _TimmEncoder(downloaded(f"timm/{name}", make, file, ADVICE))
     if weights == "none":

@@ -348,7 +348,7 @@ def test_a_damaged_download_of_the_hub_is_named(tmp_path: Path) -> None:
 def test_where_there_is_no_home_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "~/.cache/torch/hub")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    with pytest.raises(FastnasError, match="user id .* has no home folder to find ~/.cache/torch/hub in"):
+    with pytest.raises(FastnasError, match="has no home folder to find ~/"):
         make_encoder("mobilenet_v2", "imagenet")
 
 

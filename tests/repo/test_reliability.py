@@ -289,6 +289,18 @@ def page() -> str:
         "", "## Killed, shared, unplugged", "",
         "| what happens | what follows | test |", "|---|---|---|",
         "| a training is killed (SIGKILL) in mid-epoch | resumed, it ends the same | test_train.py |",
+        "| a search, a training or an export is killed 100 times at random moments | nothing that was done is lost, "
+        "nothing is left behind, and the end equals that of an undisturbed one | test_kills.py |",
+        "| a process is killed while it replaces a file or an artifact | the old one or the new one is there, and the "
+        "next one to write it removes the rest | test_files.py |",
+        "| Ctrl-C at random moments, 10 for each of six commands, most while compiled packages are imported | exit "
+        "code 130 without a traceback | test_kills.py |",
+        "| a package is missing or does not load | one line with the command that installs it | test_commands.py |",
+        "| a user id without an entry in passwd, or without HOME | one line where a home is needed; `doctor` says so | "
+        "test_commands.py |",
+        "| output as ASCII or Latin-1 | `?` for what cannot be shown | test_commands.py |",
+        "| a download in torchvision's or timm's cache is damaged | one line with the file to delete, also where it "
+        "still loads | test_networks.py |",
         "| a search is killed again and again | resumed, it ends the same | test_driver.py |",
         "| a Ray worker is killed | its candidate is tried again, three times in all | test_ray_workers.py |",
         "| a second search or training in the same folder | refused in one line | test_history.py, test_train.py |",
