@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import time
 from pathlib import Path
 
 PRELOAD = [
@@ -23,6 +24,7 @@ class Killer:
     Attributes:
         kills: so far.
         finished: commands that ended before they would have been killed.
+        seconds: that the last command took that was not to be killed.
     """
 
     def __init__(self, seed: int) -> None:
@@ -30,17 +32,20 @@ class Killer:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         self.kills = self.finished = 0
+        self.seconds = 0.0
 
     def run(self, words: list[str], log: Path, seconds: float = 0.0) -> bool:
         """Whether a command ended by itself, and well; it is killed at a random time within `seconds`, if given."""
         process = self._context.Process(target=_command, args=(words, str(log)))
         process.start()
+        start = time.monotonic()
         process.join(self._random.uniform(0.0, seconds) if seconds else 300)
         process.kill()
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
         if process.exitcode == 0:
             self.finished += 1
+            self.seconds = self.seconds if seconds else time.monotonic() - start
         else:
             assert seconds, "it never ends"
             self.kills += 1
