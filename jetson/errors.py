@@ -185,6 +185,7 @@ def _replace_unprintable() -> None:
             # Not a text stream like the others: click would write UTF-8 into the bytes of one that is ASCII.
             writer = codecs.getwriter(stream.encoding)(stream.buffer, "replace")
             writer.encoding = stream.encoding  # type: ignore[attr-defined]
+            writer.replaced = stream  # type: ignore[attr-defined]  # which would close its bytes when it goes
             setattr(sys, name, writer)
 
 

@@ -319,6 +319,12 @@ def page() -> str:
         "| bytes of a model file, sidecar, genotype, address or setting are changed at random | one line, or it still "
         "reads | test_fuzz.py |",
         "",
+        "What is being written has a hidden name, `.NAME.xxxxxxxx.part` with eight hexadecimal digits, and is locked",
+        "(flock) by its process. The next process that writes NAME there removes those without a lock, which a kill",
+        "left; on a file system without locks they stay. An older artifact is exchanged with the new one at once",
+        "(`renameat2`); where that is missing, an artifact that a kill left without its name gets it back when it is",
+        "next read or exported.",
+        "",
     ]  # fmt: skip
     return "\n".join(lines)
 
