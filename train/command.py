@@ -54,8 +54,8 @@ class Request:
 
     @property
     def dataset(self) -> str:
-        """The dataset's name, without a split."""
-        return self.data.partition(":")[0]
+        """The first dataset's name, without a split."""
+        return self.data.partition(",")[0].partition(":")[0]
 
     def settings(self, **others: Any) -> RunSettings:
         """The settings of the run.
@@ -74,24 +74,25 @@ class Request:
         roots = dict(self._root(text) for text in self.roots)
         val = self.val or self.dataset
         name, _, split = val.partition(":")
-        task = open_dataset(name, roots.get(name), split or "val", self.task).task
+        task = open_dataset(name.partition("@")[0], roots.get(name), split or "val", self.task).task
         aux = self.aux or ("none" if self.architecture in BASELINES else "cell")
         model = ModelSpec(self.architecture, task, self.encoder, self.channels, self.sep_repeats, aux)
         return RunSettings(model, self._recipe(task.kind), roots, val, **others)
 
     def _root(self, text: str) -> tuple[str, str]:
-        """`NAME=DIR` or `DIR` as the dataset's name and its folder."""
+        """`NAME[@LABEL]=DIR` or `DIR` as the dataset's name and its folder."""
         from fastnas.data import NAMES
 
         name, equals, folder = text.partition("=")
-        return (name, absolute(folder)) if equals and name in NAMES else (self.dataset, absolute(text))
+        named = equals and name.partition("@")[0] in NAMES
+        return (name, absolute(folder)) if named else (self.dataset, absolute(text))
 
     def _recipe(self, kind: str) -> Recipe:
         """The recipe for a kind of task, with its changes."""
         from fastnas.config import changed, override
         from fastnas.train.recipes import RECIPES, USUAL
 
-        name = self.recipe_name or USUAL.get((self.dataset, kind))
+        name = self.recipe_name or USUAL.get((self.dataset.partition("@")[0], kind))
         if name not in RECIPES:
             wrong = f"no recipe {name!r}" if name else f"{self.dataset} has no recipe of its own for {kind}"
             raise FastnasError(f"{wrong}; there are {', '.join(RECIPES)}")
@@ -106,7 +107,7 @@ class Request:
             raise FastnasError(f"recipe {name} is for {recipe.task}, but {self.data} is opened for {kind}")
         own = recipe.phases[0].data[0]
         if not several and self.data not in (own, own.partition(":")[0]):
-            recipe = changed(recipe, {"phases.0.data": (self.data,)})
+            recipe = changed(recipe, {"phases.0.data": tuple(self.data.split(","))})
         return recipe
 
 
@@ -156,7 +157,13 @@ def _devices(text: str) -> int | str:
 @click.command(short_help="Train a network fully.")
 @click.argument("architecture", metavar="[ARCHITECTURE]", required=False, type=NETWORK)
 @DATA
-@click.option("--root", "roots", multiple=True, metavar="[NAME=]DIR", help="Folder of the dataset, or of each by name.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    metavar="[NAME[@LABEL]=]DIR",
+    help="Folder of the dataset, or of each by name; a label tells several of one name apart.",
+)
 @DATA_TASK
 @click.option("--recipe", "recipe_name", help="By default the dataset's own: see docs/training.md.")
 @set_option("fastnas.train.settings:Recipe", "a field of the recipe")
@@ -244,6 +251,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, as_js
     fastnas train arch0                                             generated scenes, about ten minutes on two cores
     fastnas train arch0 --data camvid --root CamVid
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
+    fastnas train arch2 --data camvid,folder@idd --root CamVid --root folder@idd=IDD
     fastnas train --resume runs/arch0-camvid
     """
     from fastnas.train.loop import STATE
@@ -258,7 +266,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, as_js
             raise click.UsageError("Missing argument 'ARCHITECTURE', such as arch0")
         request = Request(architecture, **_taken(Request, options))
         settings = request.settings(**options)
-        folder = out or Path("runs") / f"{settings.model.name}-{request.data}"
+        folder = out or Path("runs") / f"{settings.model.name}-{request.data.partition(',')[0]}"
         if (folder / STATE).exists():
             raise FastnasError(
                 f"{folder} already holds a run: continue it with --resume {folder}, or give another --out"

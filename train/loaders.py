@@ -7,6 +7,7 @@ of loader processes nor the place where a run was interrupted changes the batche
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from torchvision.transforms import v2
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import Tensors, collate, worker_init
 from fastnas.errors import FastnasError
+from fastnas.tasks.registry import head_for
 
 Key = tuple[int, int]
 
@@ -28,12 +30,19 @@ def derived_seed(*parts: int) -> int:
 
 
 class SeededSamples(Dataset[Tensors]):
-    """Samples of one or several datasets, each transformed with its own seed; keys are (epoch, index)."""
+    """Samples of one or several datasets of one task, each transformed with its own seed; keys are (epoch, index).
+
+    Where some samples come with a teacher's outputs, those without get unknown ones (NaN), so that they share batches.
+    """
 
     def __init__(self, datasets: list[DenseDataset], transform: v2.Transform, seed: int) -> None:
         self.dataset: Dataset[Any] = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
         self.transform, self.seed = transform, seed
         self.length = sum(len(dataset) for dataset in datasets)
+        head = head_for(datasets[0].task)
+        self.unknown: Tensors = {}
+        if any(dataset.taught for dataset in datasets):
+            self.unknown = {f"teacher_{head.label}": torch.full((datasets[0].task.outputs, 1, 1), math.nan)}
 
     def __len__(self) -> int:
         return self.length
@@ -42,7 +51,7 @@ class SeededSamples(Dataset[Tensors]):
         epoch, index = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, epoch, index))
-            sample: Tensors = self.transform(self.dataset[index])
+            sample: Tensors = self.transform({**self.unknown, **self.dataset[index]})
         return sample
 
 

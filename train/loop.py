@@ -214,7 +214,7 @@ class Trainer:
         images = batch["image"]
         if self.options.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        outputs, targets = self.network(images), None
+        outputs, targets = self.network(images), self.head.taught(batch)
         if self.teacher is not None and self.recipe.distillation:
             with torch.no_grad():
                 targets = self.teacher(images)

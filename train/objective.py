@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -42,8 +43,8 @@ def training_loss(
         outputs: the logits [N, K, h, w], then those of the auxiliary heads.
         batch: the labels.
         auxiliary_weight: of the loss of each auxiliary head.
-        targets: a teacher's logits [N, K, h', w'], brought to h x w.
-        distillation: weight of the mean squared difference between logits and targets.
+        targets: a teacher's logits [N, K, h', w'], brought to h x w; NaN where it has none.
+        distillation: weight of the mean squared difference between logits and targets, over those that are known.
     """
     logits, *auxiliary = outputs
     loss = head.loss(logits, batch)
@@ -51,7 +52,9 @@ def training_loss(
         loss = loss + auxiliary_weight * head.loss(other, batch)
     if targets is not None and distillation:
         targets = F.interpolate(targets.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
-        loss = loss + distillation * F.mse_loss(logits.float(), targets)
+        known = targets.isfinite()
+        error = torch.where(known, logits.float() - targets, 0.0)
+        loss = loss + distillation * error.square().sum() / known.sum().clamp(min=1)
     return loss
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from fastnas.config import REQUIRED, SettingError, Settings, setting
 from fastnas.data import DenseDataset, open_dataset
 from fastnas.data.base import Subset
+from fastnas.errors import FastnasError
 from fastnas.models.spec import ModelSpec
 
 
@@ -31,7 +32,7 @@ class Phase(Settings):
     data: tuple[str, ...] = setting(
         REQUIRED,
         "Datasets that are joined: NAME is its split train, NAME:SPLIT another (voc:trainaug is VOC with the masks of "
-        "SBD).",
+        "SBD); NAME@LABEL is the one in the root of that label. One that is named twice counts twice.",
     )
     epochs: int = setting(REQUIRED, "Passes over the data.", 1)
     lr_factor: float = setting(1.0, "Factor of both learning rates.", 0)
@@ -112,7 +113,7 @@ class RunSettings(Settings):
 
     model: ModelSpec = setting(REQUIRED, "The network.")
     recipe: Recipe = setting(REQUIRED, "How it is trained.")
-    roots: dict[str, str] = setting(REQUIRED, "Folder of each dataset, by the dataset's name.")
+    roots: dict[str, str] = setting(REQUIRED, "Folder of each dataset, by NAME or NAME@LABEL.")
     val: str = setting(REQUIRED, "Dataset that is evaluated: NAME is its split val, NAME:SPLIT another.")
     encoder_weights: str = setting(REQUIRED, "imagenet, a file, or none.")
     teacher: str = setting("", "MODEL.safetensors, MODEL.onnx or torchvision/NAME; empty for no distillation.")
@@ -133,7 +134,10 @@ class RunSettings(Settings):
 
     def _open(self, name: str, default: str, limit: int) -> DenseDataset:
         name, _, split = name.partition(":")
-        dataset = open_dataset(name, self.roots.get(name), split or default, self.model.task.kind)
+        reader, label, _ = name.partition("@")
+        if label and name not in self.roots:
+            raise FastnasError(f"the folder of {name} is needed: --root {name}=DIR")
+        dataset = open_dataset(reader, self.roots.get(name), split or default, self.model.task.kind)
         return limited(dataset, limit)
 
 

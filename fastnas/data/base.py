@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from fastnas.data.images import IMAGE_SUFFIXES, Note, Size, fit, ignore_note, read_image, read_size
-from fastnas.data.readers import read_label_size, require_files
+from fastnas.data.readers import read_label_size, read_logits, require_files
 from fastnas.errors import FastnasError
-from fastnas.tasks import Depth, Pose, Segmentation, Task
+from fastnas.tasks import IGNORE, Depth, Pose, Segmentation, Task
 
 
 class Sample(TypedDict, total=False):
@@ -34,6 +34,10 @@ class Sample(TypedDict, total=False):
         head_size: pixels, what PCKh divides by; NaN where the annotation has no head.
         area: square pixels of the person, what COCO's keypoint similarity divides by; NaN where unknown.
         image_id: which people share an image; -1 where unknown.
+        teacher_mask: float32 [K, h, w], a teacher's logits of K classes for the whole image, at any resolution; NaN
+            where there are none.
+        teacher_depth: float32 [1, h, w], its metres likewise.
+        teacher_keypoints: float32 [J, h, w], its heatmaps likewise.
     """
 
     name: str
@@ -46,6 +50,9 @@ class Sample(TypedDict, total=False):
     head_size: float
     area: float
     image_id: int
+    teacher_mask: torch.Tensor
+    teacher_depth: torch.Tensor
+    teacher_keypoints: torch.Tensor
 
 
 class DenseDataset(Dataset[Sample]):
@@ -55,11 +62,13 @@ class DenseDataset(Dataset[Sample]):
         name: the name it was opened by.
         split: of the dataset.
         task: of the labels, with its classes, joints or range.
+        taught: whether samples carry a teacher's outputs.
     """
 
     name: str
     split: str
     task: Task
+    taught: bool = False
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -92,7 +101,7 @@ class Subset(DenseDataset):
         if not indices:
             raise FastnasError(f"split {split} of {whole.name} is empty: {len(whole)} samples are too few to split")
         self.whole, self.indices = whole, indices
-        self.name, self.split, self.task = whole.name, split, whole.task
+        self.name, self.split, self.task, self.taught = whole.name, split, whole.task, whole.taught
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -111,15 +120,16 @@ class Subset(DenseDataset):
 
 @dataclass(frozen=True)
 class FilePair:
-    """An image file and the file of its label, a mask or a depth map."""
+    """The files of an image, of its label (a mask or a depth map) and of a teacher's outputs; None for no file."""
 
     name: str
     image: Path
-    target: Path
+    target: Path | None
+    teacher: Path | None = None
 
 
 class PairDataset(DenseDataset):
-    """Images with a label file each: a mask or a depth map.
+    """Images with a label file each, a mask or a depth map, with a teacher's outputs, or with both.
 
     Args:
         name, split, task: see `DenseDataset`.
@@ -140,7 +150,9 @@ class PairDataset(DenseDataset):
         self.name, self.split, self.task, self.pairs, self.read_target = name, split, task, pairs, read_target
         self._label = "mask" if isinstance(task, Segmentation) else "depth"
         require_files((pair.image for pair in pairs), "image")
-        require_files((pair.target for pair in pairs), self._label)
+        require_files((pair.target for pair in pairs if pair.target), self._label)
+        require_files((pair.teacher for pair in pairs if pair.teacher), "teacher's outputs")
+        self.taught = any(pair.teacher for pair in pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -148,35 +160,48 @@ class PairDataset(DenseDataset):
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         image = read_image(pair.image)
-        target = self.read_target(pair.target)
-        self._require_same_size(pair, image.shape[:0:-1], target.shape[::-1])
+        if pair.target is None:
+            target = self._unlabelled(image.shape[1:])
+        else:
+            target = self.read_target(pair.target)
+            self._require_same_size(pair.target, pair.image, image.shape[:0:-1], target.shape[::-1])
         label = tv_tensors.Mask(torch.from_numpy(target))
         if self._label == "mask":
-            return Sample(name=pair.name, image=image, mask=label)
-        return Sample(name=pair.name, image=image, depth=label)
+            sample = Sample(name=pair.name, image=image, mask=label)
+        else:
+            sample = Sample(name=pair.name, image=image, depth=label)
+        if pair.teacher is not None:
+            sample[f"teacher_{self._label}"] = torch.from_numpy(read_logits(pair.teacher, self.task.outputs))  # type: ignore[literal-required]
+        return sample
 
     def size(self, index: int, note: Note = ignore_note) -> Size:
         """(W, H) of a sample, from the headers of its two files."""
         pair = self.pairs[index]
         size = read_size(pair.image)
+        if pair.target is None:
+            return size
         if pair.target.suffix.lower() in IMAGE_SUFFIXES:
             target = read_label_size(pair.target, self._label)
         else:
             target = self.read_target(pair.target).shape[::-1]
-        self._require_same_size(pair, size, target)
+        self._require_same_size(pair.target, pair.image, size, target)
         return size
 
     def image_path(self, index: int) -> Path | None:
         """The image file of a sample."""
         return self.pairs[index].image
 
-    def _require_same_size(self, pair: FilePair, image: tuple[int, ...], target: tuple[int, ...]) -> None:
+    def _unlabelled(self, size: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        """The label of an image without one, for its size (H, W): every pixel ignored, or every depth missing."""
+        return np.full(size, IGNORE, np.uint8) if self._label == "mask" else np.zeros(size, np.float32)
+
+    def _require_same_size(self, target: Path, image: Path, size: tuple[int, ...], labelled: tuple[int, ...]) -> None:
         """Compare (W, H) of image and label."""
-        if image != target:
-            turned = " as a camera shows it" if image == target[::-1] else ""
+        if size != labelled:
+            turned = " as a camera shows it" if size == labelled[::-1] else ""
             raise FastnasError(
-                f"{self._label} {pair.target} is {target[0]}x{target[1]}, "
-                f"but its image {pair.image} is {image[0]}x{image[1]}{turned}: they must be of one size"
+                f"{self._label} {target} is {labelled[0]}x{labelled[1]}, "
+                f"but its image {image} is {size[0]}x{size[1]}{turned}: they must be of one size"
             )
 
 

@@ -91,7 +91,7 @@ def read_numbers(path: Path) -> npt.NDArray[np.generic]:
         FastnasError: a damaged file, several numbers a pixel, colours, or something else than numbers.
     """
     if path.suffix.lower() == ".npy":
-        stored = _read_array(path)
+        stored = _read_array(path, "depth")
     else:
         with opened(path, f"depth {path}") as image:
             require_lossless(image, f"depth {path}", "depths")
@@ -106,16 +106,31 @@ def read_numbers(path: Path) -> npt.NDArray[np.generic]:
     return stored
 
 
-def _read_array(path: Path) -> npt.NDArray[np.generic]:
+def read_logits(path: Path, outputs: int) -> npt.NDArray[np.float32]:
+    """A teacher's outputs for a whole image, float32 [`outputs`, h, w], of a `.npy` file.
+
+    Raises:
+        FastnasError: a damaged file, or an array of another shape.
+    """
+    stored = _read_array(path, "teacher's outputs")
+    if stored.ndim != 3 or stored.shape[0] != outputs or stored.size == 0:
+        raise FastnasError(
+            f"teacher's outputs {path} have the shape {list(stored.shape)}: the task needs [{outputs}, h, w]"
+        )
+    return stored.astype(np.float32)
+
+
+def _read_array(path: Path, what: str) -> npt.NDArray[np.generic]:
+    """An array of numbers; errors name the file as `what`."""
     try:
         stored = np.load(path, allow_pickle=False)
     except Exception as error:  # NumPy lets many kinds of errors out for damaged files
-        raise FastnasError(f"depth {path} is damaged, or no array: {first_line(error)}") from error
+        raise FastnasError(f"{what} {path} is damaged, or no array: {first_line(error)}") from error
     if not isinstance(stored, np.ndarray):
         stored.close()
-        raise FastnasError(f"depth {path} is an archive of arrays (.npz): save the one array with numpy.save")
+        raise FastnasError(f"{what} {path} is an archive of arrays (.npz): save the one array with numpy.save")
     if stored.dtype.kind not in "uif":
-        raise FastnasError(f"depth {path} is an array of type {stored.dtype}: numbers are needed")
+        raise FastnasError(f"{what} {path} is an array of type {stored.dtype}: numbers are needed")
     return stored
 
 

@@ -74,7 +74,7 @@ class ClassShares(LabelStatistics):
         self.masks += 1
         if isinstance(self.dataset, PairDataset):
             path = self.dataset.pairs[index].target
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
                 self.palettes.add(path, mask)
 
     def shares(self) -> dict[str, float]:

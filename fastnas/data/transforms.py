@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -29,6 +30,9 @@ Tensors = dict[str, Any]
 """A `fastnas.data.base.Sample` on its way through the transforms, or a batch of them."""
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
+
+TEACHER_STRIDE = 4
+"""Pixels of a crop per cell of a teacher's outputs, as of most decoders."""
 
 
 def train_transform(
@@ -168,20 +172,27 @@ def warp(sample: Tensors, matrix: Matrix, size: tuple[int, int], mirror: Sequenc
     """A copy of `sample` with everything in it moved by a similarity `matrix` (old to new pixels) onto `size` (H, W).
 
     What comes from outside the old image has ImageNet's mean colour, is ignored in the mask and missing in the
-    depth. A matrix that mirrors also reorders the joints by `mirror` (`Pose.mirror`). The new sample also has
+    depth. A matrix that mirrors also reorders the joints by `mirror` (`Pose.mirror`). A teacher's outputs are brought
+    to a quarter of the resolution of `size`, and are NaN outside the old image. The new sample also has
     `to_image`, float32 [2, 3]: from its pixels to those of the image as loaded, in which `head_size` and `area` are
     measured and stay.
     """
     moved = dict(sample)
     determinant = float(np.linalg.det(matrix[:2, :2]))
+    zoom, old = math.sqrt(abs(determinant)), sample["image"].shape[-2:]
+    order = list(mirror) if determinant < 0 and mirror else slice(None)
     moved["image"] = tv_tensors.Image(_resample(sample["image"], matrix, size, [255 * mean for mean in IMAGENET.mean]))
     if "mask" in sample:
         moved["mask"] = tv_tensors.Mask(_resample(sample["mask"], matrix, size, IGNORE))
     if "depth" in sample:
-        depth = _resample(sample["depth"], matrix, size, 0) / math.sqrt(abs(determinant))
-        moved["depth"] = tv_tensors.Mask(depth)
+        moved["depth"] = tv_tensors.Mask(_resample(sample["depth"], matrix, size, 0) / zoom)
+    if "teacher_mask" in sample:
+        moved["teacher_mask"] = _resample_outputs(sample["teacher_mask"], matrix, old, size)
+    if "teacher_depth" in sample:
+        moved["teacher_depth"] = _resample_outputs(sample["teacher_depth"], matrix, old, size) / zoom
+    if "teacher_keypoints" in sample:
+        moved["teacher_keypoints"] = _resample_outputs(sample["teacher_keypoints"], matrix, old, size)[order]
     if "keypoints" in sample:
-        order = list(mirror) if determinant < 0 and mirror else slice(None)
         points = _apply(matrix, sample["keypoints"])[order]
         moved["keypoints"] = tv_tensors.KeyPoints(points, canvas_size=size)
         moved["visible"] = sample["visible"][order]
@@ -254,6 +265,19 @@ def _resample(pixels: Tensor, matrix: Matrix, size: tuple[int, int], outside: fl
         )
     )
     return result.permute(2, 0, 1).contiguous() if colour else result
+
+
+def _resample_outputs(outputs: Tensor, matrix: Matrix, old: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """A teacher's outputs [K, h, w] for an image of size `old` (H, W), bilinearly at a quarter of `size`."""
+    height, width = (-(-side // TEACHER_STRIDE) for side in size)
+    columns = (torch.arange(width) + 0.5) * size[1] / width - 0.5
+    rows = (torch.arange(height) + 0.5) * size[0] / height - 0.5
+    points = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1).reshape(-1, 2)
+    inverse = np.linalg.inv(matrix).astype(np.float64)
+    places = (_apply(inverse, points) + 0.5) / torch.tensor([old[1], old[0]]) * 2 - 1
+    grid = places.reshape(1, height, width, 2)
+    moved = F.grid_sample(outputs[None], grid, padding_mode="border", align_corners=False)[0]
+    return moved.masked_fill((grid[0].abs() > 1).any(-1), math.nan)
 
 
 def _apply(matrix: Matrix, points: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,18 @@ class Metrics(ABC):
 
 
 class TaskHead(ABC):
-    """Loss, decoding, metrics and drawing for the output of a network."""
+    """Loss, decoding, metrics and drawing for the output of a network.
+
+    Attributes:
+        label: the key of the labels in a sample.
+    """
+
+    label: ClassVar[str]
+
+    def taught(self, batch: Batch) -> Tensor | None:
+        """The teacher's outputs that came with the samples, [N, K, h', w'], NaN where unknown; None without any."""
+        outputs: Tensor | None = batch.get(f"teacher_{self.label}")
+        return outputs
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -19,6 +19,8 @@ from fastnas.tasks.visualise import draw
 class DepthHead(TaskHead):
     """Metres for every pixel."""
 
+    label = "depth"
+
     def __init__(self, task: Depth) -> None:
         self.task = task
 

@@ -21,6 +21,8 @@ STRIDE = 4
 class PoseHead(TaskHead):
     """The place of J joints."""
 
+    label = "keypoints"
+
     def __init__(self, task: Pose) -> None:
         self.task = task
 

@@ -16,6 +16,8 @@ from fastnas.tasks.visualise import draw
 class SegmentationHead(TaskHead):
     """One of K classes for every pixel."""
 
+    label = "mask"
+
     def __init__(self, task: Segmentation) -> None:
         self.task = task
 

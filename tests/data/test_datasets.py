@@ -511,6 +511,57 @@ class TestFolder:
         with pytest.raises(FastnasError, match=r"train.txt: 'only.jpg' must be an image and its label"):
             open_dataset("folder", tmp_path)
 
+    def test_a_teachers_outputs_with_and_without_labels(self, tmp_path: Path):
+        lines = [
+            "train/my photo.jpg\tlabels/train.png\tsoft.npy",
+            "val/my photo.jpg\t-\tsoft.npy",
+            "val/my photo.jpg\tlabels/val.png",
+        ]
+        text(make_folder(tmp_path) / "train.txt", lines)
+        np.save(tmp_path / "soft.npy", np.arange(12, dtype=np.float16).reshape(2, 2, 3))
+        dataset = open_dataset("folder", tmp_path)
+        both, taught, labelled = (dataset[i] for i in range(3))
+        assert dataset.taught
+        assert not open_dataset("folder", tmp_path, "val").taught
+        assert both["teacher_mask"].dtype == torch.float32
+        assert both["teacher_mask"].flatten().tolist() == list(range(12))
+        assert torch.equal(taught["teacher_mask"], both["teacher_mask"])
+        assert (taught["mask"] == 255).all()
+        assert taught["mask"].shape == taught["image"].shape[1:]
+        assert columns(both["mask"]) == columns(labelled["mask"]) == [0, 1, 255]
+        assert "teacher_mask" not in labelled
+        assert check_dataset("folder", tmp_path).ok
+
+    @pytest.mark.parametrize(
+        ("line", "stored", "complaint"),
+        [
+            ("train/my photo.jpg\t-", None, "must be an image and its label, or an image, - and a teacher's outputs"),
+            (
+                "train/my photo.jpg\t-\t-",
+                None,
+                "must be an image and its label, or an image, - and a teacher's outputs",
+            ),
+            ("train/my photo.jpg\t-\tno.npy", None, "teacher's outputs .*no.npy is missing"),
+            (
+                "train/my photo.jpg\t-\tsoft.npy",
+                np.zeros((3, 2, 2)),
+                r"soft.npy have the shape \[3, 2, 2\]: the task needs \[2, h, w\]",
+            ),
+            ("train/my photo.jpg\t-\tsoft.npy", np.zeros((2, 2)), r"soft.npy have the shape \[2, 2\]"),
+            (
+                "train/my photo.jpg\t-\tsoft.npy",
+                np.array([["a"]]),
+                "soft.npy is an array of type <U1: numbers are needed",
+            ),
+        ],
+    )
+    def test_a_teachers_outputs_that_do_not_fit(self, tmp_path: Path, line: str, stored: Any, complaint: str):
+        text(make_folder(tmp_path) / "train.txt", [line])
+        if stored is not None:
+            np.save(tmp_path / "soft.npy", stored)
+        with pytest.raises(FastnasError, match=complaint):
+            open_dataset("folder", tmp_path)[0]
+
 
 class TestMetaSplit:
     def test_parts_are_disjoint_whole_and_repeatable(self, tmp_path: Path):

@@ -241,3 +241,39 @@ def test_what_cannot_be_transformed_is_said():
 
 def _mirror(width: int) -> np.ndarray:
     return np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], dtype=np.float64)
+
+
+def columns_of(label: str) -> dict:
+    """A scene of 128x96 and outputs of a teacher at an eighth of it: the column, and the row, of the image's pixel."""
+    sample = scene(96, 128) if label != "keypoints" else person()
+    height, width = sample["image"].shape[-2:]
+    rows, columns = torch.meshgrid(torch.arange(height // 8), torch.arange(width // 8), indexing="ij")
+    return {**sample, f"teacher_{label}": torch.stack([columns, rows]) * 8 + 3.5}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_teachers_outputs_stay_on_their_pixels(seed):
+    sample = columns_of("mask")
+    torch.manual_seed(seed)
+    moved = train_transform(CLASSES, (96, 128), scale=(0.7, 1.5))(sample)
+    outputs = moved["teacher_mask"]
+    assert outputs.shape == (2, 24, 32)
+    cells = torch.stack(torch.meshgrid(torch.arange(24), torch.arange(32), indexing="ij")[::-1], -1) * 4 + 1.5
+    inside = cells.reshape(-1, 2) @ moved["to_image"][:, :2].T + moved["to_image"][:, 2]
+    places = inside.T.reshape(2, 24, 32)
+    border = torch.tensor([128, 96])[:, None, None]
+    deep = ((places > 4) & (places < border - 5)).all(0)
+    assert deep.any()
+    torch.testing.assert_close(outputs[:, deep], places[:, deep], atol=1e-3, rtol=0)
+    outside = ((places < -0.5) | (places > border - 0.5)).any(0)
+    assert torch.equal(outputs.isnan().all(0), outside)
+
+
+def test_a_teachers_depth_is_divided_by_the_zoom_and_its_joints_exchanged():
+    twice = np.diag([2.0, 2.0, 1.0])
+    sample = {**scene(64, 64), "teacher_depth": torch.full((1, 8, 8), 4.0)}
+    torch.testing.assert_close(warp(sample, twice, (64, 64))["teacher_depth"], torch.full((1, 16, 16), 2.0))
+    joints = {**person(), "teacher_keypoints": torch.arange(6.0)[:, None, None].expand(6, 30, 25).clone()}
+    moved = warp(joints, _mirror(200), (240, 200), BODY.mirror)["teacher_keypoints"]
+    assert moved.shape == (6, 60, 50)
+    assert moved[:, 10, 10].tolist() == [1, 0, 3, 2, 5, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -38,6 +39,21 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     taught = training_loss(HEAD, outputs, BATCH, targets=logits(4.0, side=2), distillation=0.5)
     torch.testing.assert_close(taught, main + 0.5 * torch.tensor(9.0))
     assert training_loss(HEAD, outputs[:1], BATCH, targets=logits(4.0), distillation=0.0) == main
+
+
+def test_pixels_that_the_teacher_does_not_know_have_no_distillation_loss() -> None:
+    outputs = [logits(1.0).requires_grad_()]
+    targets = logits(4.0)
+    targets[0, :, :4] = math.nan
+    targets[1] = math.nan
+    main = HEAD.loss(outputs[0], BATCH)
+    loss = training_loss(HEAD, outputs, BATCH, targets=targets, distillation=0.5)
+    torch.testing.assert_close(loss, main + 0.5 * torch.tensor(9.0))
+    loss.backward()
+    assert outputs[0].grad is not None
+    assert outputs[0].grad.isfinite().all()
+    unknown = torch.full_like(targets, math.nan)
+    assert training_loss(HEAD, outputs, BATCH, targets=unknown, distillation=0.5) == main
 
 
 def test_the_loss_reaches_every_head_but_not_the_teacher() -> None:

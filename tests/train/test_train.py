@@ -25,8 +25,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fastnas.cli import main
+from fastnas.data.base import Subset
 from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
-from fastnas.data.transforms import train_transform
+from fastnas.data.transforms import collate, train_transform
 from fastnas.errors import FastnasError
 from fastnas.files import locked
 from fastnas.models.checkpoint import FILE_NAME, read_header, save_model
@@ -37,6 +38,7 @@ from fastnas.train.loop import STATE, Observer, RunProgress, Trainer, TrainerOpt
 from fastnas.train.recipes import RECIPES
 from fastnas.train.settings import Phase, Recipe, RunSettings, limited
 from fastnas.train.teacher import load_teacher
+from tests.helpers.datasets import make_folder
 
 TINY = replace(
     RECIPES["synthetic"], phases=(Phase(("synthetic",), 2, 1.0, 0.15),), batch=4, crop=(32, 32), val_size=(64, 64)
@@ -240,6 +242,45 @@ def test_data_depends_on_neither_workers_nor_interruption() -> None:
         assert_same([batch["image"] for batch in other], [batch["image"] for batch in reference], rtol=0, atol=0)
     assert_same([b["mask"] for b in batches_of(2, start=4)], [b["mask"] for b in reference[4:]], rtol=0, atol=0)
     assert [batch["name"] for batch in batches_of(0, epoch=1)] != [batch["name"] for batch in reference]
+
+
+def test_samples_without_a_teacher_share_batches_with_those_that_have_one() -> None:
+    plain, taught = (SyntheticScenes("train", "segmentation", (48, 48), count=2) for _ in range(2))
+    taught.taught = True
+    outputs = {"teacher_mask": torch.ones(plain.task.outputs, 6, 6)}
+    scene = SyntheticScenes.__getitem__
+    samples = SeededSamples([plain, Subset(taught, [0], "train")], train_transform(plain.task, (32, 32)), seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            SyntheticScenes, "__getitem__", lambda self, i: {**scene(self, i), **(outputs if self is taught else {})}
+        )
+        batch = collate([samples[0, i] for i in range(3)])
+    assert batch["teacher_mask"].shape == (3, plain.task.outputs, 8, 8)
+    assert batch["teacher_mask"][:2].isnan().all()
+    assert batch["teacher_mask"][2].isfinite().any()
+
+
+def test_several_folders_train_one_network(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make_folder(tmp_path / name)
+    roots = ["--root", f"folder={tmp_path / 'one'}", "--root", f"folder@two={tmp_path / 'two'}"]
+    names = "folder,folder@two,folder@two"
+    options = ["--encoder-weights", "none", "--channels", "4", "--epochs", "1", "--workers", "0", "--aux", "none"]
+    sizes = ["--set", "batch=3", "--set", "crop=32,32"]
+    run = CliRunner().invoke(
+        main, ["train", "arch2", "--data", names, *roots, *options, *sizes, "--out", str(tmp_path / "run")]
+    )
+    assert run.exit_code == 0, run.output
+    settings = RunSettings.load(tmp_path / "run")
+    assert settings.recipe.phases[0].data == ("folder", "folder@two", "folder@two")
+    assert settings.val == "folder"
+    trained = read_header(tmp_path / "run" / FILE_NAME)
+    assert trained["recipe"]["phases"][0]["data"] == names.split(",")
+    missing = CliRunner().invoke(
+        main, ["train", "arch2", "--data", names, *roots[:2], *options, "--out", str(tmp_path / "no")]
+    )
+    assert missing.exit_code == 1
+    assert missing.stderr == "Error: the folder of folder@two is needed: --root folder@two=DIR\n"
 
 
 def test_processes_share_every_batch() -> None:

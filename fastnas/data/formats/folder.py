@@ -27,7 +27,9 @@ DIR/
               or  {"kind": "depth", "minimum": 0.1, "maximum": 80, "unit": 0.001}
                   unit: metres per step of the stored number
   train.txt       lines of an image and its label, both relative to DIR: images/1.jpg labels/1.png
-  val.txt         (names with spaces: put a tab between the two)
+  val.txt         (names with spaces: put tabs between the files)
+                  third column, optional: a teacher's outputs for distillation, images/1.npy, [classes, h, w];
+                  the label of an image that has none is -
 masks: grey or palette PNG of class ids from 0, 255 ignored; depths: 8 or 16 bit PNG, or .npy; 0 is missing""",
     source="your own camera and labelling tool",
 )
@@ -66,9 +68,12 @@ def load(root: Path, split: str, kind: str, mask_map: Mapping[Any, Any] | None =
     pairs = []
     for line in read_lines(listed):
         files = line.split("\t") if "\t" in line else line.split()
-        if len(files) != 2:
-            raise FastnasError(f"{listed}: {line!r} must be an image and its label")
-        pairs.append(FilePair(Path(files[0]).with_suffix("").as_posix(), root / files[0], root / files[1]))
+        if len(files) not in (2, 3) or set(files[1:]) == {"-"}:
+            raise FastnasError(
+                f"{listed}: {line!r} must be an image and its label, or an image, - and a teacher's outputs"
+            )
+        target, teacher = (root / name if name != "-" else None for name in (files[1], [*files, "-"][2]))
+        pairs.append(FilePair(Path(files[0]).with_suffix("").as_posix(), root / files[0], target, teacher))
     if isinstance(task, Segmentation):
         changed = _mask_map(stored_map if mask_map is None else mask_map, task.outputs, described)
         return PairDataset(INFO.name, split, task, pairs, partial(read_ids, table=id_table(task.outputs, changed)))
