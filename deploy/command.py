@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from fastnas import shelf
 from fastnas.console import PlainConsole
 from fastnas.data import default_task
 from fastnas.jetson.options import DLA, RESOLUTION, WORKSPACE, EngineOptions
@@ -18,10 +19,9 @@ from fastnas.options import CHANNELS, DEFAULT_TASK, ENCODER, NETWORK, SEP_REPEAT
 
 if TYPE_CHECKING:
     from fastnas.deploy.export import Exported
-    from fastnas.models.checkpoint import Model
 
 
-@click.command(short_help="Write a network as an optimised, checked ONNX artifact.")
+@click.command(short_help="Write a network as an optimised, checked ONNX artifact.", epilog=shelf.names_help())
 @click.argument("network", metavar="NAME|MODEL|GENOTYPE", type=NETWORK)
 @click.option(
     "--res",
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     help="Output at the decoder's size, at the image's, class ids of that size, or the peaks of pose's heatmaps.",
 )
 @click.option("--fp16", is_flag=True, help="Also a typed fp16 file, checked with exact fp16 arithmetic.")
+@click.option("--compact", is_flag=True, help="Store the fp32 file's weights as fp16: half its size, as fast.")
 @click.option("--int8", is_flag=True, help="Also INT8 files, one for ONNX Runtime and one for TensorRT.")
 @click.option(
     "--calibrate",
@@ -87,6 +88,7 @@ def export(
     layout: str,
     head: Any,
     fp16: bool,
+    compact: bool,
     int8: bool,
     calibrate: Path | None,
     tensorrt: bool,
@@ -99,15 +101,17 @@ def export(
 ) -> None:
     """Write a network as an optimised, checked ONNX artifact.
 
-    NAME is an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline (rflw-mbv2, ...); MODEL is a
-    .safetensors file, whose own header then decides the network; GENOTYPE is its text.
+    NAME is a trained model (street, ...), an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline
+    (rflw-mbv2, ...); MODEL is a .safetensors file, whose own header then decides the network; GENOTYPE is its text.
 
     \b
+    fastnas export street --fp16
     fastnas export arch0 --fp16
     fastnas export model.safetensors --int8 --calibrate images/
     fastnas export model.safetensors --res 352x480 --head labels
     """
-    from fastnas.deploy.export import Options, export
+    from fastnas.deploy.artifacts import export_model, usual_size
+    from fastnas.deploy.export import Options
     from fastnas.models.checkpoint import open_model
 
     if tensorrt and layout == "bytes":
@@ -115,24 +119,14 @@ def export(
     if dla is not None and not tensorrt:
         raise click.UsageError("--dla is for --tensorrt, which builds for it; the ONNX files are the same")
     model = open_model(network, default_task(task), encoder, channels, sep_repeats, encoder_weights)
-    input_size = _input_size(model)
-    resolution = resolution or input_size or (512, 512)
-    options = Options(resolution, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate)
+    resolution = resolution or usual_size(model)
+    options = Options(resolution, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate, compact)
 
     def progress(line: str) -> None:
         if not as_json:
             click.echo(line, err=True)
 
-    result = export(
-        model.network,
-        model.spec,
-        _file_name(name or model.name),
-        out,
-        options,
-        trained=bool(model.recipe),
-        input_size=input_size,
-        progress=progress,
-    )
+    result = export_model(model, out, options, _file_name(name or model.name), progress)
     engine = EngineOptions("tensorrt", workspace_mb=workspace_mb, dla=dla)
     if tensorrt:
         _build_engines(result, resolution, engine, progress)
@@ -144,14 +138,6 @@ def export(
             _print_details(result, resolution, engine)
     if not model.recipe:
         click.echo(f"warning: {model.name} has no trained weights; only its latency means something", err=True)
-
-
-def _input_size(model: Model) -> tuple[int, int] | None:
-    """H, W of the crops that a pose network was validated on, as multiples of 32; None for other networks."""
-    from fastnas.deploy.export import fitting
-
-    size = model.recipe.get("val_size") if model.spec.task.kind == "pose" else None
-    return fitting(size) if size else None
 
 
 def _file_name(name: str) -> str:

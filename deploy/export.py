@@ -26,6 +26,7 @@ from fastnas.deploy.parity import Reference, sample_image
 from fastnas.deploy.precision import int8
 from fastnas.deploy.precision.base import Progress, Variant
 from fastnas.deploy.precision.calibration import read_images
+from fastnas.deploy.precision.compact import Compact
 from fastnas.deploy.precision.fp16 import Fp16
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
@@ -54,6 +55,7 @@ class Options:
         fp16: whether to write the typed fp16 file too.
         int8: whether to write the INT8 files too.
         calibrate: folder of images that INT8 needs; reduced precision is then compared to the network on some of them.
+        compact: whether the float32 file stores its weights as fp16, see `fastnas.deploy.precision.compact`.
     """
 
     resolution: tuple[int, int] = (512, 512)
@@ -62,6 +64,7 @@ class Options:
     fp16: bool = False
     int8: bool = False
     calibrate: Path | None = None
+    compact: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Exported:
         folder: the artifact.
         sidecar: what its `model.json` says.
         effects: of each rewrite of the graph.
-        operators: how many ONNX operators the float32 file has.
+        operators: how many ONNX operators the float32 file has, casts of compact weights included.
         multiply_adds: of the exported graph at the resolution.
         seconds: it took.
     """
@@ -170,7 +173,8 @@ def _variants(graph: Graph, network: Network, options: Options, progress: Progre
     reference = Reference(network, images, options.head, options.layout)
     targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
     model = to_onnx(graph)
-    yield Variant("model.onnx", "fp32", targets, model, reference.require(model))
+    exact = Variant("model.onnx", "fp32", targets, model, reference.require(model))
+    yield Compact(model, reference, targets).build(progress) if options.compact else exact
     calibration: list[Tensor] = []
     if options.calibrate:
         calibration, validation = read_images(options.calibrate, network, options.resolution)

@@ -16,6 +16,7 @@ COPY search search
 COPY train train
 COPY deploy deploy
 COPY jetson jetson
+COPY weights weights
 RUN pip install --no-cache-dir --constraint constraints.txt ".[cpu,ray]"
 
 FROM nvcr.io/nvidia/cuda:13.0.2-base-ubuntu24.04

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from fastnas import shelf
 from fastnas.jetson.files import expand_user
 from fastnas.jetson.options import Parsed
 from fastnas.tasks import TASKS
@@ -16,21 +18,23 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def parse_network(text: str) -> str:
-    """A network's text for `ModelSpec`: `best@RUN` as the genotype of the best candidate so far of a search.
+    """A network's text for `open_model`: a name of the shelf as its model file, and `best@RUN` as a genotype.
 
-    Any other text stays as it is.
+    RUN is the folder of a search, the genotype that of its best candidate so far. Any other text stays as it is.
 
     Raises:
-        FastnasError: RUN is no run folder, or no candidate of it was evaluated yet.
+        FastnasError: RUN is no run folder, no candidate of it was evaluated yet, or a model of the shelf is damaged.
     """
     if not text.startswith("best@"):
-        return text
+        return shelf.resolve(text)
     # By name, for the core imports no room: only a command that is given a run needs the reader of its history.
     history = importlib.import_module("fastnas.search.history")
     return str(history.read_best(text.removeprefix("best@")).candidate.genotype)
 
 
 NETWORK = Parsed("NETWORK", parse_network)
+MODEL = Parsed("MODEL", lambda text: Path(shelf.resolve(text)))
+"""The model file of a name of the shelf; any other path as it is."""
 
 
 def _present(_: click.Context, param: click.Parameter, value: str) -> str:

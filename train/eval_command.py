@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from fastnas import shelf
 from fastnas.errors import FastnasError
 from fastnas.jetson.options import RESOLUTION
-from fastnas.options import ACCELERATOR
+from fastnas.options import ACCELERATOR, MODEL
 
 if TYPE_CHECKING:
     import torch
@@ -61,8 +62,8 @@ def _scales(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ..
     return scales
 
 
-@click.command(name="eval", short_help="Evaluate a trained model.")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.command(name="eval", short_help="Evaluate a trained model.", epilog=shelf.names_help())
+@click.argument("model", metavar="NAME|MODEL|ARTIFACT", type=MODEL)
 @click.option("--data", default="synthetic", show_default=True, help="Dataset, as NAME (its val) or NAME:SPLIT.")
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", help="Of an artifact's file.")
@@ -94,9 +95,11 @@ def evaluate_command(
 ) -> None:
     """Evaluate a trained model: the paper's metrics for its task, and its best and worst images.
 
-    MODEL is a model file, or the folder of an exported artifact, so that what is measured is what is deployed.
+    NAME is a trained model (street, ...), MODEL a model file, and ARTIFACT the folder of an exported one, so that what
+    is measured is what is deployed.
 
     \b
+    fastnas eval street --data camvid --root CamVid
     fastnas eval runs/arch0-camvid/model.safetensors --data camvid --root CamVid
     fastnas eval model.safetensors --data voc --root VOCdevkit --flip --scales 0.5,0.75,1,1.25,1.5
     fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --images predictions

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fastnas import shelf
 from fastnas.errors import FastnasError, import_extra
 from fastnas.models.pretrained import downloaded, torchvision_file
 from fastnas.normalisation import IMAGENET, Normalisation
@@ -25,8 +26,8 @@ def load_teacher(
     """A function from the student's images [N, 3, H, W] to logits [N, K, h, w].
 
     Args:
-        source: `MODEL.safetensors`; `torchvision/NAME` with that library's own weights; or `MODEL.onnx`, whose input is
-            the image with ImageNet's normalisation and whose first output the logits.
+        source: `MODEL.safetensors`, or a name of the shelf; `torchvision/NAME` with that library's own weights; or
+            `MODEL.onnx`, whose input is the image with ImageNet's normalisation and whose first output the logits.
         task: the teacher must have as many outputs.
         device: where the images are.
         size: (H, W) of the training crops, tried on a blank image.
@@ -35,7 +36,7 @@ def load_teacher(
     Raises:
         FastnasError: there is no such teacher, it has another number of outputs, or does not take such images.
     """
-    own = IMAGENET
+    own, source = IMAGENET, shelf.resolve(source)
     if source.endswith(".safetensors"):
         from fastnas.models.checkpoint import load_model
 

@@ -120,10 +120,13 @@ def known_channels(model: onnx.ModelProto) -> Problems:
 
 
 def constant_weights(model: onnx.ModelProto) -> Problems:
-    """Weights and biases of convolutions are initializers, as they are or quantised."""
+    """Weights and biases of convolutions are initializers, as they are, quantised, or cast from fp16.
+
+    TensorRT gets the last as they are: `fastnas.jetson.engine.weights`.
+    """
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] in constants:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Cast") and node.input[0] in constants:
             constants.add(node.output[0])
     for node in model.graph.node:
         if node.op_type in ("Conv", "ConvTranspose") and not set(node.input[1:]) <= constants:

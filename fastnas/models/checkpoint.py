@@ -67,6 +67,7 @@ def save_model(
     *,
     recipe: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
+    half: bool = False,
 ) -> None:
     """Write a model file; the auxiliary heads, which only training needs, stay out.
 
@@ -76,6 +77,7 @@ def save_model(
         spec: goes into the header.
         recipe: how it was trained, as plain values; None for a model that was not.
         metrics: name -> value on the validation set.
+        half: store floating-point weights as fp16, but for those beyond its range; `load_model` makes float32 of them.
 
     Raises:
         FastnasError: the file cannot be written.
@@ -89,6 +91,8 @@ def save_model(
         "metrics": dict(metrics) if metrics is not None else None,
     }
     weights = {key: value.detach() for key, value in network.state_dict().items() if not key.startswith(_AUXILIARY)}
+    if half:
+        weights = {key: _as_half(value) for key, value in weights.items()}
     write_tensors(path, weights, {"fastnas": json.dumps(header)})
 
 
@@ -150,6 +154,14 @@ def open_model(
     spec = ModelSpec(text, task, encoder, channels, sep_repeats)
     network = build_on_meta(spec) if encoder_weights is None else build(spec, encoder_weights)
     return Model(spec.name, spec, network.eval(), {})
+
+
+def _as_half(value: Tensor) -> Tensor:
+    """A floating-point weight as fp16 unless that is infinite; any other as it is."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if half.isfinite().all() else value
 
 
 def model_name(path: Path) -> str:

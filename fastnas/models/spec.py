@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import torch
 
+from fastnas import shelf
 from fastnas.errors import FastnasError
 from fastnas.jetson.checks import CHANNELS, NAME, REPEATS, Fields
 from fastnas.models.baselines import BASELINES, baseline_encoder, make_baseline
@@ -88,7 +89,11 @@ class ModelSpec:
             return Genotype.parse(self.architecture)
         if self.architecture not in ZOO:
             known = ", ".join((*ZOO, *BASELINES))
-            raise FastnasError(f"no architecture {self.architecture!r}; known are {known}, or give a genotype")
+            trained = "".join(f", {name}" for name in shelf.entries())
+            raise FastnasError(
+                f"no architecture {self.architecture!r}; known are {known}, or give a genotype"
+                + (f"; trained models are {trained[2:]}" if trained else "")
+            )
         return ZOO[self.architecture]
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from fastnas import shelf
 from fastnas.console import PlainConsole, printable
 from fastnas.jetson.options import RESOLUTION
 from fastnas.models.cell_plan import Step, collected_sums, plan_cell
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fastnas.models.counts import Counts, PublicCounts
 
 
-@click.command(short_help="Describe, count and draw a network.")
+@click.command(short_help="Describe, count and draw a network.", epilog=shelf.names_help())
 @click.argument("network", metavar="NAME|GENOTYPE|MODEL", type=NETWORK)
 @click.option("--res", "resolution", type=RESOLUTION, default="512", show_default=True, help="Image size to count at.")
 @DEFAULT_TASK
@@ -49,9 +50,9 @@ def show(
 ) -> None:
     """Describe, count and draw a network.
 
-    NAME is an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline (rflw-mbv2, ...); GENOTYPE is its text
-    in the paper's or the public order; MODEL is a .safetensors file, whose own header then decides everything but
-    --res.
+    NAME is a trained model (street, ...), an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline
+    (rflw-mbv2, ...); GENOTYPE is its text in the paper's or the public order; MODEL is a .safetensors file. The header
+    of a model decides everything but --res.
 
     \b
     fastnas show arch0 --res 512

@@ -9,6 +9,7 @@ from fastnas.jetson.engine.build import BuildOrder, make_logger
 from fastnas.jetson.engine.cache import EngineCache
 from fastnas.jetson.engine.cuda import explain, import_cuda, make_current
 from fastnas.jetson.engine.trt_tensors import Tensors
+from fastnas.jetson.engine.weights import plain_graph
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported, import_package
 from fastnas.jetson.options import EngineOptions
 from fastnas.jetson.sidecar import Artifact, ModelFile, Size
@@ -110,7 +111,7 @@ class TensorRTEngine(Engine):
         file, flags, typed = choose_graph(trt, self._artifact, precision, self._size)
         spec = self._artifact.sidecar.input
         order = BuildOrder(
-            onnx=self._artifact.verified_path(file),
+            onnx=plain_graph(self._artifact.verified_path(file), file.sha256),
             engine="",
             input=spec.name,
             shape=spec.shape(self._size),

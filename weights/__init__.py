@@ -1,0 +1,1 @@
+"""The shelf: trained models as NAME.safetensors, and index.json, which describes them; see `fastnas.shelf`."""
