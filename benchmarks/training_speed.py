@@ -69,7 +69,7 @@ def our_loop(
     epoch: Any = trainer._epoch
 
     def run() -> None:
-        epoch(recipe.phases[0], batches, EpochBatches(len(data), recipe.batch, 0))
+        epoch(recipe.phases[0], batches, EpochBatches([len(data)], recipe.batch, 0))
         trainer.progress.step = 0
 
     return run

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -110,18 +110,20 @@ class EpochBatches(Sampler[list[Key]]):
     """The batches of one epoch, shuffled by (seed, epoch), from batch `start` on; a last incomplete batch is left out.
 
     Args:
-        length: samples of the dataset.
+        groups: samples of each group, which are numbered one group after the other. All groups get the same share of
+            the samples of an epoch, in turn: small ones come several times, of large ones some are left out.
         batch: samples of a batch over all processes.
         seed: of the order.
         rank, world: this process takes every `world`-th sample of a batch, from `rank` on.
     """
 
-    def __init__(self, length: int, batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, groups: Sequence[int], batch: int, seed: int, rank: int = 0, world: int = 1) -> None:
         if batch % world:
             raise FastnasError(f"a batch of {batch} cannot be divided among {world} processes")
-        if length < batch:
-            raise FastnasError(f"the training data has {length} samples, fewer than one batch of {batch}: lower batch")
-        self.length, self.batch, self.seed, self.rank, self.world = length, batch, seed, rank, world
+        self.groups, self.length = list(groups), sum(groups)
+        if self.length < batch:
+            raise FastnasError(f"the training data has {self.length} samples, fewer than a batch of {batch}: lower batch")
+        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
         self.epoch, self.start = 0, 0
 
     @property
@@ -133,12 +135,22 @@ class EpochBatches(Sampler[list[Key]]):
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = torch.randperm(
-            self.length, generator=torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
-        ).tolist()
+        order = self._order()
         for step in range(self.start, self.steps):
             indices = order[step * self.batch : (step + 1) * self.batch]
             yield [(self.epoch, index) for index in indices[self.rank :: self.world]]
+
+    def _order(self) -> list[int]:
+        """The samples of the epoch, one of each group in turn."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
+        share = -(-self.length // len(self.groups))
+        columns, first = [], 0
+        for size in self.groups:
+            rounds = [torch.randperm(size, generator=generator) for _ in range(-(-share // size))]
+            columns.append(first + torch.cat(rounds)[:share])
+            first += size
+        order: list[int] = torch.stack(columns, 1).flatten()[: self.length].tolist()
+        return order
 
 
 def train_loader(samples: SeededSamples, batches: EpochBatches, workers: int) -> DataLoader[Tensors]:

@@ -148,7 +148,7 @@ class PairDataset(DenseDataset):
         if not pairs:
             raise FastnasError(f"split {split} of {name} is empty: no image is listed")
         self.name, self.split, self.task, self.pairs, self.read_target = name, split, task, pairs, read_target
-        self._label = "mask" if isinstance(task, Segmentation) else "depth"
+        self._label = task.label
         require_files((pair.image for pair in pairs), "image")
         require_files((pair.target for pair in pairs if pair.target), self._label)
         require_files((pair.teacher for pair in pairs if pair.teacher), "teacher's outputs")
@@ -220,6 +220,12 @@ class PersonAnnotation:
     labelled: Size | None = None
     """(W, H) that the annotation file notes for the image; coordinates are scaled from it."""
 
+    @property
+    def extent(self) -> float:
+        """Square pixels of the box."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
     def fitted(self, size: Size, note: Note) -> PersonAnnotation:
         """The annotation in the coordinates of an image of `size` (W, H), as it is shown.
 
@@ -289,3 +295,21 @@ class PoseDataset(DenseDataset):
     def image_path(self, index: int) -> Path | None:
         """The image file of a sample."""
         return self.people[index].image
+
+
+def largest_people(dataset: DenseDataset) -> DenseDataset:
+    """Of a dataset of people one sample for each image: the person with the largest box. Other datasets as they are."""
+    if isinstance(dataset, Subset):
+        whole = largest_people(dataset.whole)
+        if whole is dataset.whole or not isinstance(whole, Subset):
+            return dataset
+        kept = set(whole.indices)
+        return Subset(dataset.whole, [index for index in dataset.indices if index in kept], dataset.split)
+    if not isinstance(dataset, PoseDataset):
+        return dataset
+    largest: dict[Path, int] = {}
+    for index, person in enumerate(dataset.people):
+        other = largest.setdefault(person.image, index)
+        if person.extent > dataset.people[other].extent:
+            largest[person.image] = index
+    return Subset(dataset, sorted(largest.values()), dataset.split)

@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 
 from fastnas.errors import FastnasError
 from fastnas.normalisation import IMAGENET, Normalisation
-from fastnas.tasks import IGNORE, Pose, Task
+from fastnas.tasks import IGNORE, Multi, Pose, Task
 
 Tensors = dict[str, Any]
 """A `fastnas.data.base.Sample` on its way through the transforms, or a batch of them."""
@@ -47,7 +47,7 @@ def train_transform(
     """The random transform of training samples, to `size` (H, W): see `ScaleCrop` and `PersonCrop`.
 
     Args:
-        task: a pose is cropped around its person, the others anywhere.
+        task: a pose is cropped around its person, the others anywhere, and so is a pose among several tasks.
         size: the crop (segmentation, depth) or the network's input (pose).
         scale: the range of zoom factors, sampled uniformly.
         rotation: largest rotation either way, degrees (pose alone).
@@ -55,12 +55,15 @@ def train_transform(
         normalisation: the encoder's.
     """
     if isinstance(task, Pose):
-        crop: v2.Transform = PersonCrop(task, size, scale=scale, rotation=rotation, mirror=mirror)
-    elif rotation:
+        crop = PersonCrop(task, size, scale=scale, rotation=rotation, mirror=mirror)
+        return v2.Compose([crop, *to_network(normalisation)])
+    if rotation:
         raise FastnasError(f"only pose samples can be rotated: set rotation to 0 for {task.kind}")
-    else:
-        crop = ScaleCrop(size, scale=scale, mirror=mirror)
-    return v2.Compose([crop, *to_network(normalisation)])
+    if isinstance(task, Multi):
+        exchanged = next((each.mirror for each in task.tasks if isinstance(each, Pose)), ())
+        whole = ScaleCrop(size, scale=scale, mirror=mirror, joints=exchanged)
+        return v2.Compose([whole, *to_network(normalisation), FillLabels(task)])
+    return v2.Compose([ScaleCrop(size, scale=scale, mirror=mirror), *to_network(normalisation)])
 
 
 def eval_transform(
@@ -70,19 +73,17 @@ def eval_transform(
     multiple: int = 1,
     normalisation: Normalisation = IMAGENET,
 ) -> v2.Transform:
-    """The fixed transform of evaluation: a pose's person is cropped to `size`, other images are only padded.
+    """The fixed transform of evaluation: a pose's person is cropped to `size`, whole images are only padded.
 
     Args:
         task: what the samples are labelled for.
-        size: the network's input (H, W) for pose.
-        multiple: pad the others right and below until both sides are multiples of this; 512 brings every Pascal VOC
+        size: the crop (H, W) for pose; None for whole images.
+        multiple: pad whole images right and below until both sides are multiples of this; 512 brings every Pascal VOC
             image to 512x512, so that they can share a batch.
         normalisation: the encoder's.
     """
-    if not isinstance(task, Pose):
+    if not isinstance(task, Pose) or size is None:
         return v2.Compose([PadToMultiple(multiple), *to_network(normalisation)])
-    if size is None:
-        raise FastnasError("a pose is evaluated on crops of one size: give it, such as (256, 256)")
     crop = PersonCrop(task, size, scale=(1.0, 1.0), rotation=0.0, mirror=False)
     return v2.Compose([crop, *to_network(normalisation)])
 
@@ -91,12 +92,19 @@ class ScaleCrop(v2.Transform):
     """Zoom by a random factor, mirror at random, and cut out a crop; where the image is smaller, it is padded.
 
     Padding has ImageNet's mean colour, is ignored in masks and missing in depths. Depths are divided by the zoom
-    factor: for a camera of fixed focal length, what appears twice as large stands at half the distance.
+    factor: for a camera of fixed focal length, what appears twice as large stands at half the distance. Mirroring
+    reorders joints by `joints` (`Pose.mirror`).
     """
 
-    def __init__(self, size: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0), mirror: bool = True) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        scale: tuple[float, float] = (0.5, 2.0),
+        mirror: bool = True,
+        joints: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.size, self.scale, self.mirror = size, scale, mirror
+        self.size, self.scale, self.mirror, self.joints = size, scale, mirror, joints
 
     def forward(self, sample: Tensors) -> Tensors:
         """Move all of `sample` by one random matrix."""
@@ -108,7 +116,7 @@ class ScaleCrop(v2.Transform):
         top = round(_uniform(0, zoom * height - out_height))
         to_edges, to_centres = _shift(0.5, 0.5), _shift(-0.5 - left, -0.5 - top)
         flip = _shift(width, 0) @ _stretch(-1, 1) if mirrored else np.eye(3)
-        return warp(sample, to_centres @ _stretch(zoom, zoom) @ flip @ to_edges, self.size)
+        return warp(sample, to_centres @ _stretch(zoom, zoom) @ flip @ to_edges, self.size, self.joints)
 
 
 class PersonCrop(v2.Transform):
@@ -166,6 +174,31 @@ class PadToMultiple(v2.Transform):
         content = sample["image"].shape[-2:]
         height, width = (-(-side // self.multiple) * self.multiple for side in content)
         return {**warp(sample, np.eye(3), (height, width)), "content": torch.tensor(content)}
+
+
+class FillLabels(v2.Transform):
+    """Add the labels that a sample lacks of several tasks, all ignored, so that samples of any of them share a batch.
+
+    What only evaluation needs (box, head size, area) is left out.
+    """
+
+    def __init__(self, task: Multi) -> None:
+        super().__init__()
+        self.labels = {each.label for each in task.tasks}
+        self.joints = next((each.outputs for each in task.tasks if isinstance(each, Pose)), 0)
+
+    def forward(self, sample: Tensors) -> Tensors:
+        """A sample with the same keys whatever its labels were."""
+        size = sample["image"].shape[-2:]
+        filled = {key: value for key, value in sample.items() if key in ("name", "image", "to_image")}
+        if "mask" in self.labels:
+            filled["mask"] = sample.get("mask", torch.full(size, IGNORE, dtype=torch.uint8))
+        if "depth" in self.labels:
+            filled["depth"] = sample.get("depth", torch.zeros(size))
+        if "keypoints" in self.labels:
+            filled["keypoints"] = sample.get("keypoints", torch.zeros(self.joints, 2))
+            filled["visible"] = sample.get("visible", torch.zeros(self.joints, dtype=torch.bool))
+        return filled
 
 
 def warp(sample: Tensors, matrix: Matrix, size: tuple[int, int], mirror: Sequence[int] = ()) -> Tensors:

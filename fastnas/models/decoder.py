@@ -74,7 +74,7 @@ class Decoder(nn.Module):
         repeats: R, repetitions of a separable operation (1 in search, 2 in full training).
         outputs: K.
         aux: kind of the auxiliary heads.
-        head_std: standard deviation of the classifiers' initial weights, `Task.head_std`; None for Xavier's.
+        head_stds: standard deviations of the classifiers' initial weights, `Task.head_stds`; None for Xavier's.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Decoder(nn.Module):
         repeats: int,
         outputs: int,
         aux: Auxiliary = "none",
-        head_std: float | None = None,
+        head_stds: Sequence[tuple[int, float | None]] = (),
     ) -> None:
         super().__init__()
         if len(in_channels) != ENCODER_OUTPUTS:
@@ -106,11 +106,8 @@ class Decoder(nn.Module):
             _auxiliary_head(aux, genotype, channels, repeats, outputs) for _ in blocks if aux != "none"
         )
         self.apply(_initialise)
-        if head_std is not None:
-            for head in (self.classifier, *self.auxiliary):
-                last = head[-1] if isinstance(head, nn.Sequential) else head
-                assert isinstance(last, nn.Conv2d)
-                nn.init.normal_(last.weight, std=head_std)
+        for head in (self.classifier, *self.auxiliary):
+            _reinitialise(head, head_stds)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Features, shallow to deep -> logits [N, K, H, W] at the size of the largest collected sum."""
@@ -148,6 +145,17 @@ def _initialise(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _reinitialise(head: nn.Module, stds: Sequence[tuple[int, float | None]]) -> None:
+    """Normally distributed weights for those outputs of a classifier that have a standard deviation."""
+    last = head[-1] if isinstance(head, nn.Sequential) else head
+    assert isinstance(last, nn.Conv2d)
+    first = 0
+    for count, std in stds:
+        if std is not None:
+            nn.init.normal_(last.weight.detach()[first : first + count], std=std)
+        first += count
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

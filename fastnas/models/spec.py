@@ -129,7 +129,7 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
     encoder = make_encoder(spec.encoder, encoder_weights)
     task = spec.task
     decoder = Decoder(
-        genotype, encoder.channels, spec.channels, spec.sep_repeats, task.outputs, spec.aux, task.head_std
+        genotype, encoder.channels, spec.channels, spec.sep_repeats, task.outputs, spec.aux, task.head_stds
     )
     return Network(encoder, decoder)
 

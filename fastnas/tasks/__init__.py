@@ -1,4 +1,4 @@
-"""The tasks of networks: a class for every pixel, the joints of a person, or the depth of every pixel.
+"""The tasks of networks: a class for every pixel, the joints of a person, the depth of every pixel, or several of them.
 
 A task is a small frozen value. A dataset has one, a model file stores one, and its `kind` selects head, loss, metrics
 and drawing. Nothing here imports torch.
@@ -26,11 +26,23 @@ class _Task:
 
     Attributes:
         kind: its name.
+        label: key of its label in a sample (`fastnas.data.base.Sample`); a multi task has none of its own.
         head_std: standard deviation of the initial weights of classifiers; None for Xavier's.
     """
 
     kind: ClassVar[str]
+    label: ClassVar[str] = ""
     head_std: ClassVar[float | None] = None
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's output."""
+        raise NotImplementedError
+
+    @property
+    def head_stds(self) -> tuple[tuple[int, float | None], ...]:
+        """`head_std` of the output's channels, in their order: how many, and their value."""
+        return ((self.outputs, self.head_std),)
 
     def to_dict(self) -> dict[str, Any]:
         """The task as JSON values, read back by `task_from_dict`."""
@@ -49,6 +61,7 @@ class Segmentation(_Task):
     classes: tuple[str, ...]
     colours: tuple[Colour, ...]
     kind: ClassVar[str] = "segmentation"
+    label: ClassVar[str] = "mask"
 
     def __post_init__(self) -> None:
         checked_names(self.classes, "a segmentation task")
@@ -82,6 +95,7 @@ class Pose(_Task):
     skeleton: tuple[tuple[int, int], ...]
     mirror: tuple[int, ...]
     kind: ClassVar[str] = "pose"
+    label: ClassVar[str] = "keypoints"
     head_std: ClassVar[float | None] = 0.001
     """Heatmaps are nearly empty: outputs that start large take hundreds of steps to unlearn."""
 
@@ -116,6 +130,7 @@ class Depth(_Task):
     minimum: float
     maximum: float
     kind: ClassVar[str] = "depth"
+    label: ClassVar[str] = "depth"
 
     def __post_init__(self) -> None:
         if not 0 < self.minimum < self.maximum < math.inf:
@@ -129,11 +144,62 @@ class Depth(_Task):
         return 1
 
 
-Task = Segmentation | Pose | Depth
+SingleTask = Segmentation | Pose | Depth
 
 TASKS: dict[str, type[Segmentation] | type[Pose] | type[Depth]] = {
     task.kind: task for task in (Segmentation, Pose, Depth)
 }
+
+
+@dataclass(frozen=True)
+class Multi(_Task):
+    """Several tasks of one network, which shares encoder and decoder among them.
+
+    The channels of the network's output are those of the tasks, one task after the other. The pose is that of the
+    largest person in the whole image, not in a crop.
+
+    Attributes:
+        tasks: two or more, each of another kind.
+    """
+
+    tasks: tuple[SingleTask, ...]
+    kind: ClassVar[str] = "multi"
+
+    def __post_init__(self) -> None:
+        kinds = [task.kind for task in self.tasks]
+        if len(kinds) < 2 or len(set(kinds)) < len(kinds):
+            raise FastnasError(f"a multi task needs two or more tasks of different kinds, not {', '.join(kinds) or 0}")
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's output: the sum over the tasks."""
+        return sum(task.outputs for task in self.tasks)
+
+    @property
+    def head_stds(self) -> tuple[tuple[int, float | None], ...]:
+        """Those of the tasks."""
+        return tuple(pair for task in self.tasks for pair in task.head_stds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The task as JSON values, read back by `task_from_dict`."""
+        return {"kind": self.kind, "tasks": [task.to_dict() for task in self.tasks]}
+
+
+Task = SingleTask | Multi
+
+
+def tasks_of(task: Task) -> tuple[SingleTask, ...]:
+    """The single tasks of a task: those of a `Multi`, or it alone."""
+    return task.tasks if isinstance(task, Multi) else (task,)
+
+
+def channels_of(task: Task) -> dict[str, slice]:
+    """Which channels of the network's output belong to which kind of task, in their order."""
+    found, start = {}, 0
+    for each in tasks_of(task):
+        found[each.kind] = slice(start, start + each.outputs)
+        start += each.outputs
+    return found
 
 
 def checked_names(names: Iterable[object], where: object) -> list[str]:
@@ -160,8 +226,10 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
         FastnasError: no such kind, a field too many or too few, or a value that the task refuses.
     """
     kind = values.get("kind") if isinstance(values, Mapping) else None
+    if kind == Multi.kind:
+        return _multi_from_dict(values)
     if not isinstance(kind, str) or kind not in TASKS:
-        raise FastnasError(f"a task needs a kind, one of {', '.join(TASKS)}, not {kind!r}")
+        raise FastnasError(f"a task needs a kind, one of {', '.join((*TASKS, Multi.kind))}, not {kind!r}")
     task, given = TASKS[kind], set(values) - {"kind"}
     names = {field.name for field in fields(task)}
     if given != names:
@@ -170,6 +238,16 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
         return task(**{name: _frozen(values[name]) for name in names})
     except TypeError as error:
         raise FastnasError(f"a {kind} task has a value of the wrong type: {error}") from error
+
+
+def _multi_from_dict(values: Mapping[str, Any]) -> Multi:
+    tasks = values.get("tasks")
+    if set(values) != {"kind", "tasks"} or not isinstance(tasks, (list, tuple)):
+        raise FastnasError("a multi task has a kind and a list of tasks, nothing else")
+    single = [task_from_dict(each) for each in tasks]
+    if any(isinstance(task, Multi) for task in single):
+        raise FastnasError("a multi task cannot hold another multi task")
+    return Multi(tuple(task for task in single if not isinstance(task, Multi)))
 
 
 def _frozen(value: Any) -> Any:

@@ -10,7 +10,7 @@ everything that is computed from a network's output, the logits [N, K, h, w] at 
         metrics.update(network(batch["image"]), batch)
     values = metrics.compute()                           # {"mean_iou": 0.78, ...}
     name, value, higher_is_better = head.score(values)   # the metric that picks the best epoch
-    pixels = head.draw(image, head.decode(logits, size)[0])      # uint8 RGB with a legend
+    pixels = head.draw(image, one_of(head.decode(logits, size), 0))      # uint8 RGB with a legend
 
 Shapes: N batch, K outputs, J joints, H and W the input's sides, h and w the output's.
 """
@@ -29,6 +29,9 @@ from torch import Tensor
 Batch = Mapping[str, Any]
 """What `fastnas.data.transforms.collate` makes; a single sample has the same keys."""
 
+Prediction = Any
+"""A prediction or label: a Tensor; of several tasks the Tensors by kind of task."""
+
 Size = tuple[int, int]
 Pixels = npt.NDArray[np.uint8]
 """A drawing: uint8 RGB [height, width, 3]."""
@@ -45,7 +48,7 @@ class Score(NamedTuple):
 class Metrics(ABC):
     """Metrics of a task, accumulated over batches; independent of the order and size of the batches."""
 
-    def __init__(self, decode: Callable[[Tensor, Size], Tensor]) -> None:
+    def __init__(self, decode: Callable[[Tensor, Size], Prediction]) -> None:
         self.decode = decode
 
     def update(self, logits: Tensor, batch: Batch) -> None:
@@ -54,7 +57,7 @@ class Metrics(ABC):
         self.add(self.decode(logits, (height, width)), batch)
 
     @abstractmethod
-    def add(self, prediction: Tensor, batch: Batch) -> None:
+    def add(self, prediction: Prediction, batch: Batch) -> None:
         """Accumulate the predictions of `TaskHead.decode` for `batch`."""
 
     @abstractmethod
@@ -85,15 +88,16 @@ class TaskHead(ABC):
         """The scalar loss of logits [N, K, h, w], float32. Where nothing is labelled it is 0, with gradients of 0."""
 
     @abstractmethod
-    def decode(self, logits: Tensor, size: Size) -> Tensor:
+    def decode(self, logits: Tensor, size: Size) -> Prediction:
         """The prediction for inputs of `size`.
 
         Returns:
-            Class ids int64 [N, H, W], metres float32 [N, H, W], or joints float32 [N, J, 3] (x, y, confidence).
+            Class ids int64 [N, H, W], metres float32 [N, H, W], joints float32 [N, J, 3] (x, y, confidence), or a dict
+            of these by kind of task.
         """
 
     @abstractmethod
-    def truth(self, sample: Batch) -> Tensor:
+    def truth(self, sample: Batch) -> Prediction:
         """The label of a sample, in the form of one prediction of `decode`, for `draw`."""
 
     def mirror(self, logits: Tensor) -> Tensor:
@@ -109,8 +113,15 @@ class TaskHead(ABC):
         """The metric of `Metrics.compute` that ranks models."""
 
     @abstractmethod
-    def draw(self, image: Tensor, prediction: Tensor) -> Pixels:
+    def draw(self, image: Tensor, prediction: Prediction) -> Pixels:
         """A prediction or label drawn on its image, uint8 RGB [3, H, W]; the result has a legend."""
+
+
+def one_of(prediction: Prediction, index: int) -> Prediction:
+    """The prediction for one image of a batch."""
+    if isinstance(prediction, Mapping):
+        return {kind: value[index] for kind, value in prediction.items()}
+    return prediction[index]
 
 
 def flip_test(network: Callable[[Tensor], Tensor], images: Tensor, head: TaskHead) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from fastnas.jetson.inference import draw as drawing
-from fastnas.tasks import Task
+from fastnas.tasks import Task, tasks_of
 
 if TYPE_CHECKING:
     from fastnas.tasks.base import Pixels
@@ -18,12 +19,13 @@ MIN_SIDE = 480
 """Smaller images are enlarged until their longer side has this many pixels, so that legends are readable."""
 
 
-def draw(image: Tensor, prediction: Tensor, task: Task) -> Pixels:
+def draw(image: Tensor, prediction: Tensor | Mapping[str, Tensor], task: Task) -> Pixels:
     """A prediction or label of one image, drawn on it or beside it.
 
     Args:
         image: uint8 RGB [3, H, W].
-        prediction: class ids [H, W], metres [H, W], or joints [J, 3] of (x, y, score) in pixels of the image.
+        prediction: class ids [H, W], metres [H, W], or joints [J, 3] of (x, y, score) in pixels of the image; several
+            of them by kind of task.
         task: that the prediction is of.
 
     Returns:
@@ -32,8 +34,11 @@ def draw(image: Tensor, prediction: Tensor, task: Task) -> Pixels:
     frame = np.ascontiguousarray(image.cpu().numpy().astype(np.uint8)[::-1].transpose(1, 2, 0))  # B, G, R
     zoom = max(-(-MIN_SIDE // max(frame.shape)), 1)
     frame = np.asarray(cv2.resize(frame, None, fx=zoom, fy=zoom), np.uint8)
-    array: Any = prediction.cpu().numpy().astype(np.uint8 if task.kind == "segmentation" else np.float32)
-    if task.kind == "pose":
-        array[:, :2] = (array[:, :2] + 0.5) * zoom - 0.5
-    drawn = drawing.draw(frame, {task.kind: task.to_dict()}, **{task.kind: array})
+    found = {task.kind: prediction} if isinstance(prediction, Tensor) else prediction
+    arrays: dict[str, Any] = {}
+    for kind, value in found.items():
+        arrays[kind] = value.cpu().numpy().astype(np.uint8 if kind == "segmentation" else np.float32)
+        if kind == "pose":
+            arrays[kind][:, :2] = (arrays[kind][:, :2] + 0.5) * zoom - 0.5
+    drawn = drawing.draw(frame, {each.kind: each.to_dict() for each in tasks_of(task)}, **arrays)
     return np.ascontiguousarray(drawn[..., ::-1])

@@ -113,7 +113,7 @@ class Evaluator:
                 how.sep_repeats,
                 self.images.task.outputs,
                 "cell" if how.auxiliary else "none",
-                self.images.task.head_std,
+                self.images.task.head_stds,
             ).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             with _timed(result.seconds, "stage1"):
                 notify("stage 1")
@@ -155,7 +155,7 @@ class Evaluator:
         scale = (how.scale_low, how.scale_high)
         crop = train_crop(task, how.stage2_crop, how.stage2_short_side, scale, self.encoder.normalisation)
         samples = SeededSamples([self.images.train], crop, derived_seed(seed, 2))
-        batches = EpochBatches(len(samples), min(how.stage2_batch, len(samples)), derived_seed(seed, 3))
+        batches = EpochBatches([len(samples)], min(how.stage2_batch, len(samples)), derived_seed(seed, 3))
         network.train()
         for epoch in range(how.stage2_epochs):
             batches.epoch = epoch

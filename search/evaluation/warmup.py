@@ -71,7 +71,7 @@ def _train(
     scale = (how.scale_low, how.scale_high)
     crop = train_crop(images.task, how.stage1_crop, how.stage1_short_side, scale, encoder.normalisation)
     samples = SeededSamples([images.train], crop, settings.seed)
-    batches = EpochBatches(len(samples), min(BATCH, len(samples)), settings.seed)
+    batches = EpochBatches([len(samples)], min(BATCH, len(samples)), settings.seed)
     network.train()
     done = 0
     while done < STEPS:

@@ -231,7 +231,7 @@ def test_loader_processes_name_the_damaged_file(tmp_path: Path, workers: int):
     photo.write_bytes(photo.read_bytes()[:-200])
     dataset = open_dataset("folder", root)
     loaders = [
-        train_loader(SeededSamples([dataset], eval_transform(dataset.task), 0), EpochBatches(1, 1, 0), workers),
+        train_loader(SeededSamples([dataset], eval_transform(dataset.task), 0), EpochBatches([1], 1, 0), workers),
         eval_loader(dataset, eval_transform(dataset.task), 1, workers),
     ]
     for loader in loaders:

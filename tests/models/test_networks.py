@@ -45,10 +45,11 @@ def features(height: int, width: int, batch: int = 2, channels: tuple[int, ...] 
 
 @pytest.mark.parametrize("aux", ["clf", "cell"])
 def test_heads_of_heatmaps_start_near_zero(aux: str) -> None:
-    decoder = Decoder(ZOO["arch0"], CHANNELS, 8, 1, 16, aux, head_std=0.001).train()  # type: ignore[arg-type]
+    decoder = Decoder(ZOO["arch0"], CHANNELS, 8, 1, 16, aux, ((2, None), (14, 0.001))).train()  # type: ignore[arg-type]
     outputs = decoder(features(64, 64))
     assert len(outputs) == 4
-    assert all(output.abs().max() < 0.3 for output in outputs)
+    assert all(output[:, 2:].abs().max() < 0.3 for output in outputs)
+    assert all(output[:, :2].abs().max() > 0.3 for output in outputs)
 
 
 @pytest.mark.parametrize("size", [(45, 60), (13, 17), (1, 1)])

@@ -229,7 +229,7 @@ def test_an_empty_split(tmp_path: Path) -> None:
 def batches_of(workers: int, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1) -> list[dict[str, Any]]:
     scenes = SyntheticScenes("train", "segmentation", (48, 48), count=13)
     samples = SeededSamples([scenes, scenes], train_transform(scenes.task, (32, 32)), seed=5)
-    order = EpochBatches(len(samples), 4, 5, rank, world)
+    order = EpochBatches([len(samples)], 4, 5, rank, world)
     order.epoch, order.start = epoch, start
     return [dict(batch) for batch in train_loader(samples, order, workers)]
 
