@@ -65,7 +65,7 @@ def our_loop(
     data = SyntheticScenes(size=(64, 64), count=recipe.batch * len(batches))
     options = TrainerOptions(workers=0, channels_last=layout)
     folder = Path(tempfile.mkdtemp())
-    trainer = Trainer(fabric, spec, build(spec), recipe, lambda _: data, data, folder, options=options)
+    trainer = Trainer(fabric, spec, build(spec), recipe, lambda _: data, [data], folder, options=options)
     epoch: Any = trainer._epoch
 
     def run() -> None:

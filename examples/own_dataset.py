@@ -53,7 +53,7 @@ def main() -> None:
     fabric = Fabric(accelerator="cpu")
     train, val = Discs("train", 160), Discs("val", 16)
     trainer = Trainer(
-        fabric, spec, fastnas.build(spec), recipe, lambda name: train, val, folder,
+        fabric, spec, fastnas.build(spec), recipe, lambda name: train, [val], folder,
         options=TrainerOptions(workers=0, eval_every=4),
     )  # fmt: skip
     for row in trainer.run().rows:

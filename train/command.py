@@ -31,6 +31,7 @@ from fastnas.options import (
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from fastnas.data import DataName
     from fastnas.models.decoder import Auxiliary
     from fastnas.train.settings import Recipe, RunSettings
 
@@ -53,9 +54,11 @@ class Request:
     val: str | None
 
     @property
-    def dataset(self) -> str:
-        """The first dataset's name, without a split."""
-        return self.data.partition(",")[0].partition(":")[0]
+    def names(self) -> list[DataName]:
+        """The names of the datasets."""
+        from fastnas.data import DataName
+
+        return [DataName.parse(text) for text in self.data.split(",")]
 
     def settings(self, **others: Any) -> RunSettings:
         """The settings of the run.
@@ -66,35 +69,43 @@ class Request:
         Raises:
             FastnasError: the dataset cannot be opened; or the recipe is unknown, for another task, or refuses a value.
         """
-        from fastnas.data import open_dataset
+        from fastnas.data import DataName
         from fastnas.models.baselines import BASELINES
         from fastnas.models.spec import ModelSpec
+        from fastnas.tasks import join_tasks
         from fastnas.train.settings import RunSettings
 
         roots = dict(self._root(text) for text in self.roots)
-        val = self.val or self.dataset
-        name, _, split = val.partition(":")
-        task = open_dataset(name.partition("@")[0], roots.get(name), split or "val", self.task).task
+        val = self.val or self._first_of_each_task(roots)
+        task = join_tasks(DataName.parse(text).open(roots, "val", self.task).task for text in val.split(","))
         aux = self.aux or ("none" if self.architecture in BASELINES else "cell")
         model = ModelSpec(self.architecture, task, self.encoder, self.channels, self.sep_repeats, aux)
         return RunSettings(model, self._recipe(task.kind), roots, val, **others)
+
+    def _first_of_each_task(self, roots: dict[str, str]) -> str:
+        """The first dataset of each task, without its split: what is evaluated by default."""
+        found: dict[str, str] = {}
+        for name in self.names:
+            kind = name.open(roots, "train", self.task).task.kind if len(self.names) > 1 else ""
+            found.setdefault(kind, name.without_split)
+        return ",".join(found.values())
 
     def _root(self, text: str) -> tuple[str, str]:
         """`NAME[@LABEL]=DIR` or `DIR` as the dataset's name and its folder."""
         from fastnas.data import NAMES
 
-        name, equals, folder = text.partition("=")
-        named = equals and name.partition("@")[0] in NAMES
-        return (name, absolute(folder)) if named else (self.dataset, absolute(text))
+        key, equals, folder = text.partition("=")
+        named = equals and key.partition("@")[0] in NAMES
+        return (key, absolute(folder)) if named else (self.names[0].key, absolute(text))
 
     def _recipe(self, kind: str) -> Recipe:
         """The recipe for a kind of task, with its changes."""
         from fastnas.config import changed, override
         from fastnas.train.recipes import RECIPES, USUAL
 
-        name = self.recipe_name or USUAL.get((self.dataset.partition("@")[0], kind))
+        name = self.recipe_name or USUAL.get((self.names[0].name, kind), "trio" if kind == "multi" else None)
         if name not in RECIPES:
-            wrong = f"no recipe {name!r}" if name else f"{self.dataset} has no recipe of its own for {kind}"
+            wrong = f"no recipe {name!r}" if name else f"{self.names[0].name} has no recipe of its own for {kind}"
             raise FastnasError(f"{wrong}; there are {', '.join(RECIPES)}")
         several = len(RECIPES[name].phases) > 1
         if self.epochs is not None and several:
@@ -105,9 +116,9 @@ class Request:
         recipe = override(RECIPES[name], (*self.assignments, *length))
         if recipe.task != kind:
             raise FastnasError(f"recipe {name} is for {recipe.task}, but {self.data} is opened for {kind}")
-        own = recipe.phases[0].data[0]
-        if not several and self.data not in (own, own.partition(":")[0]):
-            recipe = changed(recipe, {"phases.0.data": tuple(self.data.split(","))})
+        own, given = recipe.phases[0].data, tuple(self.data.split(","))
+        if not several and given not in (own, tuple(text.partition(":")[0] for text in own)):
+            recipe = changed(recipe, {"phases.0.data": given})
         return recipe
 
 
@@ -191,7 +202,7 @@ def _devices(text: str) -> int | str:
     default="",
     help="Knowledge distillation from MODEL.safetensors, MODEL.onnx or torchvision/NAME.",
 )
-@click.option("--val", metavar="NAME[:SPLIT]", help="Evaluate on another dataset or split.")
+@click.option("--val", metavar="NAME[:SPLIT],...", help="Evaluate on other datasets or splits.")
 @click.option(
     "--limit", type=click.IntRange(0), default=0, help="Samples of each training dataset, evenly spread; 0 for all."
 )
@@ -266,7 +277,7 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, as_js
             raise click.UsageError("Missing argument 'ARCHITECTURE', such as arch0")
         request = Request(architecture, **_taken(Request, options))
         settings = request.settings(**options)
-        folder = out or Path("runs") / f"{settings.model.name}-{request.data.partition(',')[0]}"
+        folder = out or Path("runs") / f"{settings.model.name}-{request.names[0].key}"
         if (folder / STATE).exists():
             raise FastnasError(
                 f"{folder} already holds a run: continue it with --resume {folder}, or give another --out"
@@ -279,6 +290,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
     import torch
 
     from fastnas.console import PlainConsole
+    from fastnas.data import DataName
     from fastnas.files import locked
     from fastnas.models.checkpoint import FILE_NAME
     from fastnas.models.spec import build
@@ -331,6 +343,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
         rows = [for_json(row) for row in trainer.progress.rows]
         click.echo(json.dumps({"model": str(model), "score": score, "best": best, "epochs": rows}))
     console.print(f"best {score} {best:.4f}: {model}")
-    root = settings.roots.get(settings.val.partition(":")[0])
-    words = ["fastnas", "eval", str(model), "--data", settings.val, *(("--root", root) if root else ())]
-    console.print(f"next: {shlex.join(words)}", soft_wrap=True)
+    for name in settings.val.split(","):
+        root = settings.roots.get(DataName.parse(name).key)
+        words = ["fastnas", "eval", str(model), "--data", name, *(("--root", root) if root else ())]
+        console.print(f"next: {shlex.join(words)}", soft_wrap=True)

@@ -33,7 +33,7 @@ POSE_BATCH = 16
 def evaluate(
     predict: Predictor,
     dataset: DenseDataset,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     device: torch.device,
     *,
     normalisation: Normalisation = IMAGENET,
@@ -41,22 +41,24 @@ def evaluate(
     rank: int = 0,
     world: int = 1,
     watch: Callable[[Batch, Tensor], None] | None = None,
+    metrics: Metrics | None = None,
 ) -> Metrics:
     """The task's metrics over a dataset.
 
     Args:
         predict: what is evaluated.
         dataset: with labels.
-        size: input (H, W) of people's crops; other images keep theirs.
+        size: input (H, W) of people's crops; None for whole images, which keep their sizes.
         device: where the predictor takes its images.
         normalisation: in which it takes them.
         workers: loader processes.
         rank, world: count every `world`-th sample from `rank` on, to be merged with the other processes' metrics.
         watch: called with each batch and its logits, on the device.
+        metrics: continues with these, of the network's task; None begins with those of the dataset's.
     """
-    batch_size = POSE_BATCH if isinstance(dataset.task, Pose) else 1
+    batch_size = POSE_BATCH if isinstance(dataset.task, Pose) and size is not None else 1
     transform = eval_transform(dataset.task, size, multiple=MULTIPLE, normalisation=normalisation)
-    metrics = head_for(dataset.task).metrics()
+    metrics = metrics or head_for(dataset.task).metrics()
     with torch.inference_mode():
         for batch in eval_loader(dataset, transform, batch_size, workers, rank, world):
             moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from fastnas.data import DenseDataset
 from fastnas.data.transforms import Tensors, collate, worker_init
 from fastnas.errors import FastnasError
-from fastnas.tasks.registry import head_for
+from fastnas.tasks import Task, tasks_of
 
 Key = tuple[int, int]
 
@@ -30,7 +30,7 @@ def derived_seed(*parts: int) -> int:
 
 
 class SeededSamples(Dataset[Tensors]):
-    """Samples of one or several datasets of one task, each transformed with its own seed; keys are (epoch, index).
+    """Samples of one or several datasets, each transformed with its own seed; keys are (epoch, index).
 
     Where some samples come with a teacher's outputs, those without get unknown ones (NaN), so that they share batches.
     """
@@ -39,10 +39,8 @@ class SeededSamples(Dataset[Tensors]):
         self.dataset: Dataset[Any] = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
         self.transform, self.seed = transform, seed
         self.length = sum(len(dataset) for dataset in datasets)
-        head = head_for(datasets[0].task)
-        self.unknown: Tensors = {}
-        if any(dataset.taught for dataset in datasets):
-            self.unknown = {f"teacher_{head.label}": torch.full((datasets[0].task.outputs, 1, 1), math.nan)}
+        taught = {dataset.task for dataset in datasets if dataset.taught}
+        self.unknown = {f"teacher_{task.label}": torch.full((task.outputs, 1, 1), math.nan) for task in taught}
 
     def __len__(self) -> int:
         return self.length
@@ -53,6 +51,22 @@ class SeededSamples(Dataset[Tensors]):
             torch.manual_seed(derived_seed(self.seed, epoch, index))
             sample: Tensors = self.transform({**self.unknown, **self.dataset[index]})
         return sample
+
+
+def by_task(datasets: Iterable[DenseDataset], task: Task) -> list[list[DenseDataset]]:
+    """The training datasets of a network, in a list for each of its tasks that any of them has labels for.
+
+    Raises:
+        FastnasError: one has labels for another task.
+    """
+    found: dict[Task, list[DenseDataset]] = {each: [] for each in tasks_of(task)}
+    for dataset in datasets:
+        own = dataset.task
+        if own not in found:
+            has = f"{dataset.name} has the task {own.kind} with {own.outputs} outputs"
+            raise FastnasError(f"{has}, but the model has {task.kind} with {task.outputs} outputs")
+        found[own].append(dataset)
+    return [group for group in found.values() if group]
 
 
 class _Failure(str):
@@ -122,7 +136,9 @@ class EpochBatches(Sampler[list[Key]]):
             raise FastnasError(f"a batch of {batch} cannot be divided among {world} processes")
         self.groups, self.length = list(groups), sum(groups)
         if self.length < batch:
-            raise FastnasError(f"the training data has {self.length} samples, fewer than a batch of {batch}: lower batch")
+            raise FastnasError(
+                f"the training data has {self.length} samples, fewer than one batch of {batch}: lower batch"
+            )
         self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
         self.epoch, self.start = 0, 0
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -29,10 +29,11 @@ from fastnas.models.checkpoint import FILE_NAME, save_model
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 from fastnas.storing import write_state
+from fastnas.tasks import Multi
 from fastnas.tasks.base import Batch, Score, TaskHead
 from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import Predictor, evaluate
-from fastnas.train.loaders import EpochBatches, SeededSamples, derived_seed, train_loader
+from fastnas.train.loaders import EpochBatches, SeededSamples, by_task, derived_seed, train_loader
 from fastnas.train.objective import (
     WeightUpdate,
     freeze_batch_norm,
@@ -113,7 +114,7 @@ class Trainer:
         network: built from `spec`.
         recipe: how it is trained.
         data: opens a training dataset by its name in the recipe's phases.
-        val: what is evaluated.
+        val: what is evaluated: one or more datasets, whose metrics are joined.
         folder: of the run.
 
     Raises:
@@ -127,7 +128,7 @@ class Trainer:
         network: Network,
         recipe: Recipe,
         data: Callable[[str], DenseDataset],
-        val: DenseDataset,
+        val: Sequence[DenseDataset],
         folder: Path,
         *,
         options: TrainerOptions = TrainerOptions(),
@@ -136,7 +137,9 @@ class Trainer:
     ) -> None:
         self.fabric, self.spec, self.recipe, self.data, self.val = fabric, spec, recipe, data, val
         self.folder, self.options, self.teacher, self.observer = folder, options, teacher, observer or Observer()
-        self.head: TaskHead = head_for(spec.task)
+        self.head: TaskHead = head_for(spec.task, recipe.weights)
+        # Several tasks are evaluated on whole images, also the pose.
+        self.val_size = None if isinstance(spec.task, Multi) else recipe.val_size
         self.progress = RunProgress()
         if options.channels_last:
             network = network.to(memory_format=torch.channels_last)
@@ -258,11 +261,13 @@ class Trainer:
                 logits: Tensor = network(images)
             return logits
 
-        metrics = evaluate(
-            predict, self.val, self.recipe.val_size, fabric.device,
-            normalisation=self.raw.encoder.normalisation,
-            workers=self.options.workers, rank=fabric.global_rank, world=fabric.world_size,
-        )  # fmt: skip
+        metrics = self.head.metrics()
+        for dataset in self.val:
+            evaluate(
+                predict, dataset, self.val_size, fabric.device,
+                normalisation=self.raw.encoder.normalisation, metrics=metrics,
+                workers=self.options.workers, rank=fabric.global_rank, world=fabric.world_size,
+            )  # fmt: skip
         if fabric.world_size > 1:
             shares: list[Any] = [None] * fabric.world_size
             torch.distributed.all_gather_object(shares, metrics)
@@ -318,18 +323,14 @@ class Trainer:
 
     def _loader(self, phase: Phase) -> tuple[DataLoader[Any], EpochBatches]:
         recipe, options, fabric = self.recipe, self.options, self.fabric
-        parts = [self.data(name) for name in phase.data]
-        task = self.spec.task
-        for part in parts:
-            if part.task != task:
-                has = f"{part.name} has the task {part.task.kind} with {part.task.outputs} outputs"
-                raise FastnasError(f"{has}, but the model has {task.kind} with {task.outputs} outputs")
+        groups = by_task(map(self.data, phase.data), self.spec.task)
         transform = train_transform(
-            task, recipe.crop, scale=recipe.scale, rotation=recipe.rotation, mirror=recipe.mirror,
+            self.spec.task, recipe.crop, scale=recipe.scale, rotation=recipe.rotation, mirror=recipe.mirror,
             normalisation=self.raw.encoder.normalisation,
         )  # fmt: skip
-        samples = SeededSamples(parts, transform, options.seed)
-        batches = EpochBatches(len(samples), recipe.batch, options.seed, fabric.global_rank, fabric.world_size)
+        samples = SeededSamples([dataset for group in groups for dataset in group], transform, options.seed)
+        sizes = [sum(map(len, group)) for group in groups]
+        batches = EpochBatches(sizes, recipe.batch, options.seed, fabric.global_rank, fabric.world_size)
         return train_loader(samples, batches, options.workers), batches
 
 

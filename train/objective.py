@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -44,7 +43,7 @@ def training_loss(
         batch: the labels.
         auxiliary_weight: of the loss of each auxiliary head.
         targets: a teacher's logits [N, K, h', w'], brought to h x w; NaN where it has none.
-        distillation: weight of the mean squared difference between logits and targets, over those that are known.
+        distillation: weight of `TaskHead.distillation`.
     """
     logits, *auxiliary = outputs
     loss = head.loss(logits, batch)
@@ -52,9 +51,7 @@ def training_loss(
         loss = loss + auxiliary_weight * head.loss(other, batch)
     if targets is not None and distillation:
         targets = F.interpolate(targets.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
-        known = targets.isfinite()
-        error = torch.where(known, logits.float() - targets, 0.0)
-        loss = loss + distillation * error.square().sum() / known.sum().clamp(min=1)
+        loss = loss + distillation * head.distillation(logits, targets)
     return loss
 
 

@@ -58,6 +58,22 @@ _SYNTHETIC = Recipe(
     val_size=(128, 128),
 )
 
+_ALL = ("segmentation=synthetic", "depth=synthetic", "pose=synthetic")
+
+# Ours, for several tasks: crops of the size of a camera's frames, in which people stand at any size.
+_TRIO = Recipe(
+    name="trio",
+    task="multi",
+    phases=(Phase(_ALL, 60, 1.0, 0.15),),
+    encoder=Optimiser("sgd", 1e-2, clip=3.0),
+    decoder=Optimiser("adam", 3e-3, clip=3.0),
+    schedule="poly",
+    batch=12,
+    crop=(288, 384),
+    scale=(0.7, 1.6),
+    polyak=0.98,
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -138,9 +154,11 @@ RECIPES: dict[str, Recipe] = {
             rotation=30.0,
             polyak=0.98,
         ),
+        _TRIO,
         _SYNTHETIC,
         replace(_SYNTHETIC, name="synthetic-depth", task="depth"),
         replace(_SYNTHETIC, name="synthetic-pose", task="pose"),
+        replace(_SYNTHETIC, name="synthetic-trio", task="multi", phases=(replace(_SYNTHETIC.phases[0], data=_ALL),)),
     )
 }
 """Name -> recipe."""
@@ -158,5 +176,6 @@ USUAL: dict[tuple[str, str], str] = {
     ("synthetic", "segmentation"): "synthetic",
     ("synthetic", "depth"): "synthetic-depth",
     ("synthetic", "pose"): "synthetic-pose",
+    ("synthetic", "multi"): "synthetic-trio",
 }
 """The recipe for a dataset and kind of task when none is named."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from fastnas.data.transforms import denormalise, eval_transform
 from fastnas.events import EventWriter
 from fastnas.jetson.files import atomic_path
 from fastnas.normalisation import IMAGENET, Normalisation
-from fastnas.tasks.base import Pixels, TaskHead
+from fastnas.tasks.base import Batch, Pixels, Prediction, TaskHead, one_of
 from fastnas.train.loop import Observer, Row, RunProgress, Trainer
 
 SAMPLES = 4
@@ -37,10 +37,12 @@ class RunLog(Observer):
         self.folder, self.console, self.head = folder, console, trainer.head
         self.epochs, self.rows = trainer.recipe.epochs, list(trainer.progress.rows)
         self.writer = EventWriter(folder)
-        val, self.normalisation = trainer.val, trainer.raw.encoder.normalisation
-        transform = eval_transform(val.task, trainer.recipe.val_size, multiple=32, normalisation=self.normalisation)
-        chosen = np.linspace(0, len(val) - 1, min(SAMPLES, len(val))).astype(int).tolist()
-        self.samples = [transform(val[i]) for i in chosen]
+        self.normalisation = trainer.raw.encoder.normalisation
+        self.samples: list[Batch] = []
+        for val in trainer.val:
+            transform = eval_transform(val.task, trainer.val_size, multiple=32, normalisation=self.normalisation)
+            count = min(-(-SAMPLES // len(trainer.val)), len(val))
+            self.samples += [transform(val[i]) for i in np.linspace(0, len(val) - 1, count).astype(int).tolist()]
         text = TextColumn("{task.description}", markup=False)
         columns = (text, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         # Time left is estimated from the last ten minutes, so that evaluations count too.
@@ -105,11 +107,20 @@ def truth_and_prediction(
     """
     image = denormalise(sample["image"], normalisation)
     height, width = image.shape[-2:]
-    truth, prediction = head.truth(sample), head.decode(logits, (height, width))[0]
+    truth, prediction = head.truth(sample), one_of(head.decode(logits, (height, width)), 0)
     if "content" in sample:
-        height, width = sample["content"].tolist()
-        image, truth, prediction = (each[..., :height, :width] for each in (image, truth, prediction))
+        image, truth, prediction = (
+            _cut(each, image.shape[-2:], sample["content"]) for each in (image, truth, prediction)
+        )
     return head.draw(image, truth), head.draw(image, prediction)
+
+
+def _cut(prediction: Prediction, padded: Sequence[int], content: Tensor) -> Prediction:
+    """What is of an image's `padded` size (H, W) without the padding; joints as they are."""
+    if isinstance(prediction, Mapping):
+        return {kind: _cut(value, padded, content) for kind, value in prediction.items()}
+    height, width = content.tolist()
+    return prediction[..., :height, :width] if prediction.shape[-2:] == padded else prediction
 
 
 def tile(columns: list[tuple[Any, ...]]) -> Image.Image:

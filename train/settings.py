@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastnas.config import REQUIRED, SettingError, Settings, setting
-from fastnas.data import DenseDataset, open_dataset
-from fastnas.data.base import Subset
-from fastnas.errors import FastnasError
+from fastnas.data import DataName, DenseDataset
+from fastnas.data.base import Subset, largest_people
 from fastnas.models.spec import ModelSpec
+from fastnas.tasks import TASKS, Multi
+from fastnas.tasks.multi import LOSS_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Phase(Settings):
     data: tuple[str, ...] = setting(
         REQUIRED,
         "Datasets that are joined: NAME is its split train, NAME:SPLIT another (voc:trainaug is VOC with the masks of "
-        "SBD); NAME@LABEL is the one in the root of that label. One that is named twice counts twice.",
+        "SBD); NAME@LABEL is the one in the root of that label, KIND=NAME its labels for a kind of task. One that is "
+        "named twice counts twice; of several tasks, each gets the same share of every batch.",
     )
     epochs: int = setting(REQUIRED, "Passes over the data.", 1)
     lr_factor: float = setting(1.0, "Factor of both learning rates.", 0)
@@ -50,7 +52,7 @@ class Recipe(Settings):
     """Everything that decides a training run except the network, the data's folders and the seed."""
 
     name: str = setting(REQUIRED, "Name, as --recipe takes it.")
-    task: Literal["segmentation", "pose", "depth"] = setting(REQUIRED, "Kind of task it is for.")
+    task: Literal["segmentation", "pose", "depth", "multi"] = setting(REQUIRED, "Kind of task it is for.")
     phases: tuple[Phase, ...] = setting(REQUIRED, "Phases of the training, in their order.")
     encoder: Optimiser = setting(REQUIRED, "How the encoder is updated.")
     decoder: Optimiser = setting(REQUIRED, "How the decoder is updated.")
@@ -73,6 +75,11 @@ class Recipe(Settings):
         below=1,
     )
     distillation: float = setting(0.3, "Weight of the distillation loss, where a teacher is given.", 0)
+    loss_weights: tuple[float, float, float] = setting(
+        tuple(LOSS_WEIGHTS[kind] for kind in TASKS),
+        f"Several tasks: weights of the losses of {', '.join(TASKS)}, where there are these.",
+        0,
+    )
     val_size: tuple[int, int] = setting((256, 256), "Pose: height and width of the network's input in validation.", 1)
 
     def __post_init__(self) -> None:
@@ -83,6 +90,11 @@ class Recipe(Settings):
             raise SettingError("scale", f"must be two rising numbers, not {list(self.scale)}")
         if self.schedule == "poly" and 0 < self.horizon < self.epochs:
             raise SettingError("horizon", f"must be 0 or >= the {self.epochs} epochs of the run, not {self.horizon}")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of the losses by kind of task."""
+        return dict(zip(TASKS, self.loss_weights, strict=True))
 
     @property
     def epochs(self) -> int:
@@ -114,7 +126,9 @@ class RunSettings(Settings):
     model: ModelSpec = setting(REQUIRED, "The network.")
     recipe: Recipe = setting(REQUIRED, "How it is trained.")
     roots: dict[str, str] = setting(REQUIRED, "Folder of each dataset, by NAME or NAME@LABEL.")
-    val: str = setting(REQUIRED, "Dataset that is evaluated: NAME is its split val, NAME:SPLIT another.")
+    val: str = setting(
+        REQUIRED, "Datasets that are evaluated, with commas between: NAME is its split val, NAME:SPLIT another."
+    )
     encoder_weights: str = setting(REQUIRED, "imagenet, a file, or none.")
     teacher: str = setting("", "MODEL.safetensors, MODEL.onnx or torchvision/NAME; empty for no distillation.")
     seed: int = setting(0, "Seed of the weights, the order of the data, and the transforms.", 0, 2**32 - 1)
@@ -128,17 +142,15 @@ class RunSettings(Settings):
         """A training dataset by its name in the recipe's phases."""
         return self._open(name, "train", self.limit)
 
-    def open_val(self) -> DenseDataset:
-        """The dataset that is evaluated."""
-        return self._open(self.val, "val", self.val_limit)
+    def open_val(self) -> list[DenseDataset]:
+        """The datasets that are evaluated."""
+        return [self._open(name, "val", self.val_limit) for name in self.val.split(",")]
 
-    def _open(self, name: str, default: str, limit: int) -> DenseDataset:
-        name, _, split = name.partition(":")
-        reader, label, _ = name.partition("@")
-        if label and name not in self.roots:
-            raise FastnasError(f"the folder of {name} is needed: --root {name}=DIR")
-        dataset = open_dataset(reader, self.roots.get(name), split or default, self.model.task.kind)
-        return limited(dataset, limit)
+    def _open(self, name: str, split: str, limit: int) -> DenseDataset:
+        several = isinstance(self.model.task, Multi)
+        dataset = DataName.parse(name).open(self.roots, split, None if several else self.model.task.kind)
+        # Of an image with several people only the largest one's joints are what a network of several tasks predicts.
+        return limited(largest_people(dataset) if several else dataset, limit)
 
 
 def limited(dataset: DenseDataset, limit: int) -> DenseDataset:

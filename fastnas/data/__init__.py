@@ -9,18 +9,21 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastnas.errors import FastnasError
 from fastnas.jetson.files import expand_user
+from fastnas.tasks import TASKS
 
 if TYPE_CHECKING:
     from fastnas.data.base import DenseDataset, Sample
     from fastnas.data.info import DatasetInfo
     from fastnas.tasks import Task
 
-__all__ = ["NAMES", "DenseDataset", "Sample", "default_task", "describe", "open_dataset"]
+__all__ = ["NAMES", "DataName", "DenseDataset", "Sample", "default_task", "describe", "open_dataset"]
 
 FORMATS = ("voc", "coco", "cityscapes", "camvid", "nyud", "mpii", "keypoints", "folder")
 NAMES = ("synthetic", *FORMATS)
@@ -69,6 +72,56 @@ def open_dataset(
     _require_options(name, load, {"root": folder, "split": split, "kind": kind, **options})
     dataset: DenseDataset = load(folder, split, kind, **options)
     return dataset
+
+
+@dataclass(frozen=True)
+class DataName:
+    """A dataset as commands and recipes name it: `[KIND=]NAME[@LABEL][:SPLIT]`.
+
+    Attributes:
+        kind: of the task whose labels are read; empty for that of the network or of the dataset.
+        name: one of `NAMES`.
+        key: `NAME[@LABEL]`, the name of its folder: a label tells several datasets of one name apart.
+        split: empty for that which a command takes by default.
+    """
+
+    kind: str
+    name: str
+    key: str
+    split: str
+
+    @classmethod
+    def parse(cls, text: str) -> DataName:
+        """The name in a text.
+
+        Raises:
+            FastnasError: a kind of task that does not exist.
+        """
+        kind, equals, rest = text.rpartition("=")
+        key, _, split = rest.partition(":")
+        if equals and kind not in TASKS:
+            raise FastnasError(f"{text}: there is no task {kind!r}; there are {', '.join(TASKS)}")
+        return cls(kind, key.partition("@")[0], key, split)
+
+    @property
+    def without_split(self) -> str:
+        """The name as text, but for the split."""
+        return f"{self.kind}={self.key}" if self.kind else self.key
+
+    def open(self, roots: Mapping[str, str], split: str, kind: str | None = None) -> DenseDataset:
+        """Open the dataset.
+
+        Args:
+            roots: folders by key.
+            split: where the name has none.
+            kind: where the name has none; None for the dataset's default.
+
+        Raises:
+            FastnasError: the folder of a label is not given; or as `open_dataset`.
+        """
+        if self.key not in roots and self.key != self.name:
+            raise FastnasError(f"the folder of {self.key} is needed: --root {self.key}=DIR")
+        return open_dataset(self.name, roots.get(self.key), self.split or split, self.kind or kind)
 
 
 def describe(name: str) -> DatasetInfo:

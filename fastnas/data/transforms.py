@@ -190,7 +190,8 @@ class FillLabels(v2.Transform):
     def forward(self, sample: Tensors) -> Tensors:
         """A sample with the same keys whatever its labels were."""
         size = sample["image"].shape[-2:]
-        filled = {key: value for key, value in sample.items() if key in ("name", "image", "to_image")}
+        kept = ("name", "image", "to_image", *(f"teacher_{label}" for label in self.labels))
+        filled = {key: sample[key] for key in kept if key in sample}
         if "mask" in self.labels:
             filled["mask"] = sample.get("mask", torch.full(size, IGNORE, dtype=torch.uint8))
         if "depth" in self.labels:

@@ -193,6 +193,16 @@ def tasks_of(task: Task) -> tuple[SingleTask, ...]:
     return task.tasks if isinstance(task, Multi) else (task,)
 
 
+def join_tasks(tasks: Iterable[Task]) -> Task:
+    """The task of a network that is to do all of `tasks`: of each kind the first, in the order of `TASKS`."""
+    found: dict[str, SingleTask] = {}
+    for task in tasks:
+        for single in tasks_of(task):
+            found.setdefault(single.kind, single)
+    ordered = tuple(found[kind] for kind in TASKS if kind in found)
+    return ordered[0] if len(ordered) == 1 else Multi(ordered)
+
+
 def channels_of(task: Task) -> dict[str, slice]:
     """Which channels of the network's output belong to which kind of task, in their order."""
     found, start = {}, 0

@@ -19,12 +19,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fastnas.tasks import Task
 
 Batch = Mapping[str, Any]
 """What `fastnas.data.transforms.collate` makes; a single sample has the same keys."""
@@ -73,15 +76,24 @@ class TaskHead(ABC):
     """Loss, decoding, metrics and drawing for the output of a network.
 
     Attributes:
-        label: the key of the labels in a sample.
+        task: what the network predicts.
     """
 
-    label: ClassVar[str]
+    task: Task
 
     def taught(self, batch: Batch) -> Tensor | None:
         """The teacher's outputs that came with the samples, [N, K, h', w'], NaN where unknown; None without any."""
-        outputs: Tensor | None = batch.get(f"teacher_{self.label}")
+        outputs: Tensor | None = batch.get(f"teacher_{self.task.label}")
         return outputs
+
+    def distillation(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean squared difference between logits and a teacher's, both [N, K, h, w], over those that are not NaN.
+
+        0, with gradients of 0, where all are NaN.
+        """
+        known = targets.isfinite()
+        error = torch.where(known, logits.float() - targets, 0.0)
+        return error.square().sum() / known.sum().clamp(min=1)
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -19,7 +19,7 @@ from fastnas.tasks.visualise import draw
 class DepthHead(TaskHead):
     """Metres for every pixel."""
 
-    label = "depth"
+    task: Depth
 
     def __init__(self, task: Depth) -> None:
         self.task = task

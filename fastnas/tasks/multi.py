@@ -1,15 +1,14 @@
 """Several tasks of one network: each has its own channels of the output, its own loss, decoding and metrics.
 
-One network with one encoder, one decoder and a classifier for each task, trained on datasets that have labels for one of
-the tasks each, is that of Nekrasov et al., "Real-time joint semantic segmentation and depth estimation using asymmetric
-annotations", 2019.
+Nekrasov et al., "Real-time joint semantic segmentation and depth estimation using asymmetric annotations", 2019, share
+encoder and decoder among tasks and train them on data that have the labels of one task each.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +38,8 @@ class MultiHead(TaskHead):
         weights: kind of a task -> weight of its loss.
     """
 
+    task: Multi
+
     def __init__(self, task: Multi, heads: Sequence[TaskHead], weights: Mapping[str, float]) -> None:
         self.task, self.weights = task, weights
         channels = channels_of(task)
@@ -49,6 +50,23 @@ class MultiHead(TaskHead):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The weighted sum of the tasks' losses, each the mean over what is labelled for it in the batch."""
         losses = [self.weights[kind] * part.head.loss(logits[:, part.channels], batch) for kind, part in self._items()]
+        return torch.stack(losses).sum()
+
+    def taught(self, batch: Batch) -> Tensor | None:
+        """The teachers' outputs for all channels; NaN for a task that the samples have none of."""
+        found = [part.head.taught(batch) for _, part in self._items()]
+        known = next((outputs for outputs in found if outputs is not None), None)
+        if known is None:
+            return None
+        planes = [known.new_full((len(known), task.outputs, *known.shape[2:]), math.nan) for task in self.task.tasks]
+        return torch.cat([plane if own is None else own for own, plane in zip(found, planes, strict=True)], 1)
+
+    def distillation(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The weighted sum of the tasks' mean squared differences."""
+        losses = [
+            self.weights[kind] * part.head.distillation(logits[:, part.channels], targets[:, part.channels])
+            for kind, part in self._items()
+        ]
         return torch.stack(losses).sum()
 
     def decode(self, logits: Tensor, size: Size) -> dict[str, Tensor]:
@@ -69,17 +87,11 @@ class MultiHead(TaskHead):
 
     def score(self, values: Mapping[str, float]) -> Score:
         """The mean over the tasks of mean IoU, delta1 and the share of joints (or AP): all of them from 0 to 1."""
-        shares = [self._share(kind, part, values) for kind, part in self._items()]
-        return Score("mean_score", math.fsum(shares) / len(shares), True)
+        return Score("mean_score", values["mean_score"], True)
 
     def draw(self, image: Tensor, prediction: Mapping[str, Tensor]) -> Pixels:
         """Classes and skeleton over the image, depth beside it; of those tasks that the prediction has."""
         return draw(image, prediction, self.task)
-
-    def _share(self, kind: str, part: Part, values: Mapping[str, float]) -> float:
-        own = {key.partition("/")[2]: value for key, value in values.items() if key.startswith(f"{kind}/")}
-        # RMSE has no upper bound; delta1 is the share of pixels whose depth is right within a quarter.
-        return own["delta1"] if kind == "depth" else part.head.score(own).value
 
     def _items(self) -> list[tuple[str, Part]]:
         return list(self.parts.items())
@@ -109,10 +121,15 @@ class MultiMetrics(Metrics):
             metrics.merge(other.parts[kind])
 
     def compute(self) -> dict[str, float]:
-        """Every metric of every task, such as `segmentation/mean_iou` and `depth/delta1`."""
-        return {
-            f"{kind}/{name}": value for kind, metrics in self.parts.items() for name, value in metrics.compute().items()
-        }
+        """Every metric of every task, such as `segmentation/mean_iou` and `depth/delta1`, and `mean_score`."""
+        metrics: dict[str, float] = {}
+        scores = []
+        for kind, part in self.parts.items():
+            values = part.compute()
+            metrics |= {f"{kind}/{name}": value for name, value in values.items()}
+            # RMSE has no upper bound; delta1 is the share of pixels whose depth is right within a quarter.
+            scores.append(values["delta1"] if kind == "depth" else self.head.parts[kind].head.score(values).value)
+        return {"mean_score": math.fsum(scores) / len(scores), **metrics}
 
     def _labelled(self, batch: Batch) -> list[tuple[str, Metrics]]:
         return [(kind, each) for kind, each in self.parts.items() if self.head.parts[kind].task.label in batch]

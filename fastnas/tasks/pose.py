@@ -21,7 +21,7 @@ STRIDE = 4
 class PoseHead(TaskHead):
     """The place of J joints."""
 
-    label = "keypoints"
+    task: Pose
 
     def __init__(self, task: Pose) -> None:
         self.task = task

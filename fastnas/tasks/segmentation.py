@@ -16,7 +16,7 @@ from fastnas.tasks.visualise import draw
 class SegmentationHead(TaskHead):
     """One of K classes for every pixel."""
 
-    label = "mask"
+    task: Segmentation
 
     def __init__(self, task: Segmentation) -> None:
         self.task = task

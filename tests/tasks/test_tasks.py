@@ -25,7 +25,7 @@ def test_a_task_survives_json(task: Task, outputs: int):
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({}, "one of segmentation, pose, depth, not None"),
+        ({}, "one of segmentation, pose, depth, multi, not None"),
         ({"kind": "flow"}, "not 'flow'"),
         ({"kind": ["depth"]}, "a task needs a kind"),
         ([], "a task needs a kind"),

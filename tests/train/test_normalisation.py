@@ -90,7 +90,7 @@ def test_training_evaluation_and_log_use_it(tmp_path: Path) -> None:
     recipe = changed(RECIPES["synthetic"], {"batch": 4, "crop": (32, 32), "phases.0.epochs": 1})
     trainer = Trainer(
         Fabric(accelerator="cpu"), spec(), build(spec()), recipe,
-        lambda _: SyntheticScenes("train", size=(64, 64), count=8), SyntheticScenes("val", size=(64, 64), count=2),
+        lambda _: SyntheticScenes("train", size=(64, 64), count=8), [SyntheticScenes("val", size=(64, 64), count=2)],
         tmp_path, options=TrainerOptions(workers=0),
     )  # fmt: skip
     trainer.observer = log = RunLog(tmp_path, Console(quiet=True), trainer)

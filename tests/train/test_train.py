@@ -60,7 +60,7 @@ def make(folder: Path, recipe: Recipe = TINY, task: str = "segmentation", **opti
         return SyntheticScenes("train", task, (64, 64), count=8, seed=1 if name == "other" else 0)
 
     return Trainer(
-        Fabric(accelerator="cpu"), spec, build(spec), recipe, data, SyntheticScenes("val", task, (64, 64), 2), folder,
+        Fabric(accelerator="cpu"), spec, build(spec), recipe, data, [SyntheticScenes("val", task, (64, 64), 2)], folder,
         options=TrainerOptions(**{"workers": 0, **options}), **settings,
     )  # fmt: skip
 
@@ -481,7 +481,7 @@ def test_data_of_another_task_is_refused(tmp_path: Path) -> None:
     spec = ModelSpec("arch2", TASKS["depth"], channels=4)
     scenes = SyntheticScenes(size=(64, 64), count=8)
     with pytest.raises(FastnasError, match=r"synthetic has the task segmentation .* but the model has depth"):
-        Trainer(Fabric(accelerator="cpu"), spec, build(spec), TINY, lambda _: scenes, scenes, tmp_path)
+        Trainer(Fabric(accelerator="cpu"), spec, build(spec), TINY, lambda _: scenes, [scenes], tmp_path)
 
 
 # -- teachers ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from fastnas.data.formats.voc import colour_map
 from fastnas.data.info import DatasetInfo
 from fastnas.data.readers import id_table, read_depth, read_ids, read_json, read_lines
 from fastnas.errors import FastnasError
-from fastnas.tasks import IGNORE, Pose, Segmentation, task_from_dict
+from fastnas.tasks import IGNORE, Depth, Segmentation, task_from_dict
 
 INFO = DatasetInfo(
     name="folder",
@@ -61,7 +61,7 @@ def load(root: Path, split: str, kind: str, mask_map: Mapping[Any, Any] | None =
         task = task_from_dict(values)
     except FastnasError as error:
         raise FastnasError(f"{described}: {error}") from error
-    if isinstance(task, Pose):
+    if not isinstance(task, Segmentation | Depth):
         raise FastnasError(f"{described}: a folder holds masks or depths; for {task.kind} open the dataset keypoints")
 
     listed = INFO.find(root / f"{split}.txt")

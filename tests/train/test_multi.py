@@ -1,0 +1,164 @@
+"""One network for several tasks, trained on datasets that have the labels of one task each."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from lightning_fabric import Fabric
+from PIL import Image
+
+from fastnas.cli import main
+from fastnas.data import DataName, open_dataset
+from fastnas.data.base import DenseDataset, Sample, Subset, largest_people
+from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
+from fastnas.data.transforms import collate, train_transform
+from fastnas.errors import FastnasError
+from fastnas.models.checkpoint import FILE_NAME, load_model
+from fastnas.models.spec import ModelSpec, build
+from fastnas.tasks import Multi
+from fastnas.train.loaders import EpochBatches
+from fastnas.train.loop import Trainer, TrainerOptions
+from fastnas.train.recipes import RECIPES
+from fastnas.train.settings import Phase, RunSettings
+
+TASK = Multi((TASKS["segmentation"], TASKS["pose"], TASKS["depth"]))  # type: ignore[arg-type]
+ALL = ("segmentation=synthetic", "depth=synthetic", "pose=synthetic")
+TINY = ["arch2", "--encoder-weights", "none", "--channels", "4", "--limit", "8", "--val-limit", "2", "--set", "batch=6",
+        "--set", "crop=64,64", "--accelerator", "cpu", "--workers", "0"]  # fmt: skip
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_names_of_datasets() -> None:
+    assert DataName.parse("nyud") == DataName("", "nyud", "nyud", "")
+    assert DataName.parse("segmentation=folder@people:val") == DataName(
+        "segmentation", "folder", "folder@people", "val"
+    )
+    assert DataName.parse("pose=coco:train").without_split == "pose=coco"
+    with pytest.raises(FastnasError, match="flow=nyud: there is no task 'flow'; there are segmentation, pose, depth"):
+        DataName.parse("flow=nyud")
+
+
+def test_tasks_get_the_same_share_of_every_batch() -> None:
+    batches = EpochBatches([10, 2, 6], 6, seed=3)
+    epoch = [[index for _, index in batch] for batch in batches]
+    assert len(epoch) == batches.steps == 3
+    for batch in epoch:
+        assert Counter(0 if index < 10 else 1 if index < 12 else 2 for index in batch) == {0: 2, 1: 2, 2: 2}
+    seen = Counter(index for batch in epoch for index in batch)
+    assert {seen[index] for index in (10, 11)} == {3}  # every small group comes whole before it comes again
+    assert {seen[index] for index in range(12, 18)} == {1}
+    batches.start = 1
+    assert [[index for _, index in batch] for batch in batches] == epoch[1:]
+    batches.start, batches.epoch = 0, 1
+    assert [[index for _, index in batch] for batch in batches] != epoch
+    shares = [list(EpochBatches([10, 2, 6], 6, 3, rank, 2)) for rank in (0, 1)]
+    assert [sorted(index for part in parts for _, index in part) for parts in zip(*shares, strict=True)] == [
+        sorted(batch) for batch in epoch
+    ]
+
+
+class Kept(DenseDataset):
+    """The samples of a dataset, rendered once."""
+
+    def __init__(self, dataset: DenseDataset) -> None:
+        self.name, self.split, self.task = dataset.name, dataset.split, dataset.task
+        self.samples = [dataset[i] for i in range(len(dataset))]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+
+def test_every_task_learns_at_once(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    recipe = replace(RECIPES["synthetic-trio"], phases=(Phase(ALL, 10),), batch=6, crop=(64, 64), polyak=0.5)
+    spec = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
+    data = {name: Kept(SyntheticScenes("train", name.partition("=")[0], (64, 64), count=8)) for name in ALL}
+    val = [Kept(SyntheticScenes("val", kind, (64, 64), count=2)) for kind in TASKS]
+    trainer = Trainer(
+        Fabric(accelerator="cpu"), spec, build(spec), recipe, lambda name: data[name], val, tmp_path,
+        options=TrainerOptions(workers=0, eval_every=10),
+    )  # fmt: skip
+    transform = train_transform(TASK, (64, 64), scale=(1.0, 1.0), mirror=False)
+    batches = {kind: collate([transform(sample) for sample in data[f"{kind}=synthetic"].samples]) for kind in TASKS}
+
+    def losses() -> dict[str, float]:
+        with torch.no_grad():
+            network = trainer.evaluated.train()
+            return {
+                kind: float(trainer.head.loss(network(batch["image"])[0], batch)) for kind, batch in batches.items()
+            }
+
+    before = losses()
+    (row,) = trainer.run().rows
+    after = losses()
+    assert all(after[kind] < 0.8 * before[kind] for kind in TASKS), (before, after)
+    assert {key.partition("/")[0] for key in row} == {"epoch", "loss", "seconds", "mean_score", *TASKS}
+    model = load_model(tmp_path / FILE_NAME)
+    assert (model.spec.task, model.network(torch.zeros(1, 3, 64, 64)).shape[1]) == (TASK, TASK.outputs)
+
+
+def test_the_command_collects_the_tasks_of_its_datasets(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    made = run("train", *TINY, "--data", ",".join(ALL), "--epochs", "1", "--out", str(folder), "--json")
+    assert made.exit_code == 0, made.output
+    settings = RunSettings.load(folder)
+    assert settings.model.task == TASK
+    assert (settings.recipe.name, settings.recipe.phases[0].data, settings.val) == (
+        "synthetic-trio",
+        ALL,
+        ",".join(ALL),
+    )
+    result = json.loads(made.stdout)
+    assert result["score"] == "mean_score"
+    assert 0 <= result["epochs"][0]["segmentation/mean_iou"] <= 1
+    assert [line.split("--data ")[1] for line in made.stderr.splitlines() if line.startswith("next")] == list(ALL)
+    assert len(list((folder / "images").iterdir())) == 1
+    resumed = run("train", "--resume", str(folder))
+    assert resumed.exit_code == 0, resumed.output
+
+
+def test_a_dataset_of_no_task_of_the_network_is_refused(tmp_path: Path) -> None:
+    other = ["--data", "segmentation=synthetic,depth=synthetic", "--val", "segmentation=synthetic,pose=synthetic"]
+    made = run("train", *TINY, *other, "--recipe", "synthetic-trio", "--out", str(tmp_path))
+    assert made.exit_code == 1
+    assert "has the task depth with 1 outputs, but the model has multi with 27 outputs" in made.stderr
+    wrong = run("train", *TINY, "--data", "flow=synthetic", "--out", str(tmp_path / "b"))
+    assert (wrong.exit_code, "there is no task 'flow'" in wrong.stderr) == (1, True)
+
+
+def test_of_every_image_the_largest_person(tmp_path: Path) -> None:
+    people = [(1, 10, 10), (1, 40, 30), (2, 5, 5), (1, 20, 20), (2, 4, 4)]
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "1.png")
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "2.png")
+    content: dict[str, Any] = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in (1, 2)],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["head"], "skeleton": []}],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": 1, "keypoints": [5, 5, 2], "bbox": [0, 0, width, height]}
+            for i, (image, width, height) in enumerate(people)
+        ],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    dataset = open_dataset("keypoints", tmp_path, "train")
+    assert [largest_people(dataset)[i]["name"] for i in range(2)] == ["1-1", "2-2"]
+    assert len(largest_people(dataset)) == 2
+    # A part of the people that lacks the largest of an image has none of that image.
+    part = largest_people(Subset(dataset, [0, 2, 3], "train"))
+    assert [part[i]["name"] for i in range(len(part))] == ["2-2"]
+    scenes = SyntheticScenes("train", "depth", count=3)
+    assert largest_people(scenes) is scenes
+    assert len(largest_people(Subset(scenes, [0, 1], "train"))) == 2
