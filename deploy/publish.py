@@ -11,8 +11,6 @@ sidecar go into the device half. docs/models.md is written by hand.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import click
@@ -71,12 +69,7 @@ def publish_artifact(model: Model, size: tuple[int, int]) -> Path:
     Raises:
         FastnasError: it cannot be exported.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        made = export_model(model, Path(temporary), Options(fitting(size), compact=True))
-        target = Path(device_shelf.folder()) / model.name
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(made.folder, target)
-    return target
+    return export_model(model, Path(device_shelf.folder()), Options(fitting(size), compact=True)).folder
 
 
 @click.command()

@@ -5,7 +5,7 @@ from typing import List, Optional, Tuple
 
 import click
 
-from fastnas.jetson import __version__
+from fastnas.jetson import __version__, shelf
 from fastnas.jetson.camera.command import camera
 from fastnas.jetson.errors import CommandGroup
 from fastnas.jetson.options import HOST, RESOLUTION, SWEEP, EngineOptions, engine_options
@@ -29,8 +29,8 @@ def _log(line: str) -> None:
     click.echo(line, err=True)
 
 
-@main.command("jetson-bench", short_help="Measure latency, here or on a board over SSH.")
-@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...", type=click.Path())
+@main.command("jetson-bench", short_help="Measure latency, here or on a board over SSH.", epilog=shelf.names_help())
+@click.argument("artifacts", nargs=-1, metavar="[NAME|ARTIFACT]...", type=click.Path())
 @click.option("--res", type=RESOLUTION, default="512", show_default=True, help="Input size of the networks.")
 @click.option("--sweep", type=SWEEP, help="Square sizes instead, such as 128:1024:128.")
 @click.option(
@@ -87,8 +87,8 @@ def jetson_bench(
 ) -> None:
     """Measure latency: 100 passes with every stage timed, mean and std as in the paper's Table 1, and percentiles.
 
-    Without ARTIFACT every one under artifacts/ is measured. The exit code is 3 if a result is flagged as unreliable,
-    for the reasons that are printed, and 4 after a regression.
+    NAME is a trained network, ARTIFACT the folder of an exported one; without any, all under artifacts/ are measured.
+    The exit code is 3 if a result is flagged as unreliable, for the reasons that are printed, and 4 after a regression.
     """
     from fastnas.jetson.bench import report, run
     from fastnas.jetson.bench.measure import Settings

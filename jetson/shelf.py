@@ -36,6 +36,11 @@ def available() -> List[str]:
     return [name for name in NAMES if name in there]
 
 
+def names_help() -> str:
+    """The names that there are, as the end of a command's help."""
+    return "Trained networks by name: " + ", ".join(available() or ["none"])
+
+
 def default() -> str:
     """The name of what runs where nothing is asked for.
 
@@ -68,7 +73,7 @@ def open_artifact(text: str, log: Callable[[str], None] = lambda line: None) -> 
         raise JetsonError(_absent(text, on_host=artifacts is not None))
     if not os.path.exists(text) and os.path.basename(text) == text:
         there = ", ".join(available()) or "none"
-        raise JetsonError("no artifact {0!r}: there is no such folder, and of networks by name {1}".format(text, there))
+        raise JetsonError("{} is no artifact: there is no such folder; networks by name are: {}".format(text, there))
     return sidecar.load(text)
 
 

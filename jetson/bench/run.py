@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from fastnas.jetson import sidecar
+from fastnas.jetson import shelf, sidecar
 from fastnas.jetson.bench.clocks import pinned_clocks
 from fastnas.jetson.bench.measure import Settings, Workload, measure
 from fastnas.jetson.bench.report import make_report
@@ -26,13 +26,15 @@ GENERATED_SIZE = (480, 640)
 
 
 def find_artifacts(paths: Sequence[str], log: Log) -> List[Artifact]:
-    """The artifacts at `paths`; without any, those under `artifacts/`, exported there first on a host that can.
+    """The artifacts at `paths`, or of these names.
+
+    Without any they are those under `artifacts/`, exported there first on a host that can.
 
     Raises:
         JetsonError: there is none.
     """
     if paths:
-        return [sidecar.load(path) for path in paths]
+        return [shelf.open_artifact(path, log) for path in paths]
     found = sidecar.find("artifacts")
     if not found and importlib.util.find_spec("torch") and importlib.util.find_spec("fastnas.deploy"):
         for name in EXPORTED_ON_THE_SPOT:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional,
 
 import click
 
+from fastnas.jetson import shelf
 from fastnas.jetson.options import RESOLUTION, EngineOptions, Size, engine_options
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ What --source takes:
   test://                  a moving test pattern"""
 
 
-@click.command(epilog=SOURCES, short_help="Show live segmentation, depth or pose of a camera.")
-@click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...", type=click.Path())
+@click.command(
+    epilog=SOURCES + "\n\n" + shelf.names_help(), short_help="Show live segmentation, depth or pose of a camera."
+)
+@click.argument("artifacts", nargs=-1, metavar="[NAME|ARTIFACT]...", type=click.Path())
 @click.option("--source", default="/dev/video0", show_default=True, help="Where the frames come from; see below.")
 @click.option("--mode", default="1280x720@30", show_default=True, help="What to ask a camera for: WIDTHxHEIGHT@FPS.")
 @click.option("--loop", is_flag=True, help="Play a file again and again.")
@@ -82,10 +85,12 @@ def camera(
 ) -> None:
     """Show live segmentation, depth or pose of a camera.
 
-    Several artifacts, one of each task, run on the same frames. Frames that come while the networks are busy are
-    dropped, so that the page does not lag. It is at http://localhost:8080; Ctrl-C ends.
+    NAME is a trained network, ARTIFACT the folder of an exported one; on a host a model file, too, which is exported
+    once into the cache. Without any it is trio, or street.
+
+    Several, one of each task, run on the same frames. Frames that come while the networks are busy are dropped, so
+    that the page does not lag. It is at http://localhost:8080; Ctrl-C ends.
     """
-    from fastnas.jetson import sidecar
     from fastnas.jetson.camera.controls import Controls
     from fastnas.jetson.camera.pipeline import Pipeline
     from fastnas.jetson.camera.recorder import Captures, Recording
@@ -101,7 +106,8 @@ def camera(
     if not (web or window or out is not None):
         raise click.UsageError("--no-web without --window or --out would show nothing")
     options = InferenceOptions(res, pose_res, precision, engine, parse_box(box) if box is not None else None)
-    found = by_task([sidecar.load(path) for path in artifacts])
+    opened = [shelf.open_artifact(text, lambda line: click.echo(line, err=True)) for text in artifacts]
+    found = by_task(opened or [shelf.open_artifact(shelf.default())])
     place, wanted = parse_address(source), parse_mode(mode)
     if place.live and (loop or every_frame):
         raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(place))

@@ -3,9 +3,13 @@
 import os
 import shutil
 
+import cv2
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fastnas.jetson import shelf
+from fastnas.jetson.commands import main
 from fastnas.jetson.errors import JetsonError
 from tests.helpers.jetson_toys import toy_artifacts
 
@@ -53,7 +57,9 @@ def test_a_name_that_is_not_here_names_the_export_on_a_host_and_the_copy(board):
 
 
 def test_another_word_lists_the_names(board):
-    with pytest.raises(JetsonError, match="no artifact 'strete': there is no such folder.* by name street"):
+    with pytest.raises(
+        JetsonError, match="strete is no artifact: there is no such folder; networks by name are: street"
+    ):
         shelf.open_artifact("strete")
     with pytest.raises(JetsonError, match="is no artifact: it has no model.json"):
         shelf.open_artifact(os.path.join("artifacts", "strete"))
@@ -63,3 +69,40 @@ def test_without_any_the_default_says_what_to_give(board):
     shutil.rmtree(str(board / "street"))
     with pytest.raises(JetsonError, match="give the folder of an artifact"):
         shelf.default()
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+def frames(folder, count):
+    os.makedirs(str(folder))
+    for number in range(count):
+        cv2.imwrite(os.path.join(str(folder), "{}.png".format(number)), np.full((48, 64, 3), 9 * number, np.uint8))
+    return str(folder)
+
+
+@pytest.mark.parametrize("words", [(), ("street",)], ids=["no artifact", "a name"])
+def test_the_camera_runs_by_name_or_without_one(board, tmp_path, words):
+    source = frames(tmp_path / "frames", 3)
+    options = ("--source", source, "--every-frame", "--no-web", "--out", "seen.avi", "--engine", "onnxruntime")
+    done = run("camera", *words + options)
+    assert done.exit_code == 0, done.output
+    assert "segmentation: toy-segmentation at" in done.output
+    assert "3 frames shown" in done.output
+    assert os.path.isfile("seen.avi")
+
+
+def test_the_benchmark_takes_a_name(board):
+    options = ("--res", "64", "--passes", "2", "--rounds", "1", "--engine", "onnxruntime", "--json")
+    done = run("jetson-bench", "street", *options)
+    assert done.exit_code in (0, 3), done.output
+    assert '"toy-segmentation"' in done.output
+
+
+@pytest.mark.parametrize("command", ["camera", "jetson-bench"])
+def test_a_command_says_what_is_wrong_with_a_name(board, command):
+    done = run(command, "rooms")
+    assert done.exit_code == 1
+    assert "export it on a host: fastnas export rooms" in done.output
+    assert done.output.count("\n") == 1
