@@ -101,7 +101,7 @@ def camera(
     from fastnas.jetson.camera.web.server import Server
     from fastnas.jetson.camera.window import Window
     from fastnas.jetson.inference.draw import draw
-    from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task
+    from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, tasks_of
 
     if not (web or window or out is not None):
         raise click.UsageError("--no-web without --window or --out would show nothing")
@@ -112,8 +112,7 @@ def camera(
     if place.live and (loop or every_frame):
         raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(place))
     name = " + ".join(artifact.sidecar.name for artifact in found.values())
-    tasks = {kind: artifact.sidecar.task for kind, artifact in found.items()}
-    statistics, controls = Statistics(), Controls(list(found), alpha)
+    tasks, statistics, controls = tasks_of(found), Statistics(), Controls(list(found), alpha)
 
     def say(line: str) -> None:
         statistics.message = line

@@ -14,12 +14,14 @@ import glob
 import os
 import re
 import time
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.system.opencv import import_cv2
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 
 FOLDER_FPS = 5.0
 """Frame rate of a folder of images."""
@@ -132,18 +134,25 @@ def parse_address(text: str) -> Address:
     raise JetsonError("no camera, stream or file {!r}; fastnas camera --help lists the kinds of source".format(text))
 
 
+def files_of(folder: str, suffixes: Tuple[str, ...]) -> List[str]:
+    """The files directly in a folder whose names end so, in the order of their names.
+
+    Hidden files are left out: other systems leave ._NAME.jpg beside NAME.jpg.
+    """
+    names = sorted(n for n in os.listdir(folder) if n.lower().endswith(suffixes) and not n.startswith("."))
+    return [os.path.join(folder, name) for name in names]
+
+
 class Folder(Source):
     """The images of a folder."""
 
     def __init__(self, folder: str) -> None:
         super().__init__("the images of {}".format(folder), FOLDER_FPS)
         self._cv2 = import_cv2()
-        suffixes = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
-        # Hidden files are no images: other systems leave ._NAME.jpg beside NAME.jpg.
-        names = sorted(n for n in os.listdir(folder) if n.lower().endswith(suffixes) and not n.startswith("."))
-        if not names:
-            raise JetsonError("{} has no image ({})".format(folder, ", ".join(suffixes)))
-        self._paths: Iterator[str] = iter([os.path.join(folder, name) for name in names])
+        paths = files_of(folder, IMAGE_SUFFIXES)
+        if not paths:
+            raise JetsonError("{} has no image ({})".format(folder, ", ".join(IMAGE_SUFFIXES)))
+        self._paths: Iterator[str] = iter(paths)
 
     def read(self) -> Optional[np.ndarray]:
         """See `Source.read`."""

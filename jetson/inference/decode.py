@@ -5,9 +5,11 @@ Training, evaluation, the camera and the exported `peaks` all decode heatmaps as
 Shapes: N batch, K classes, J joints, h and w the output's height and width.
 """
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 import numpy as np
+
+from fastnas.jetson.system.opencv import import_cv2
 
 if TYPE_CHECKING:
     from fastnas.jetson.sidecar import Output
@@ -24,10 +26,15 @@ FLATTEST = 1e-3
 """Least curvature of a peak, as a share of the Gaussian's: rounding errors would move flatter ones."""
 
 
-def decoder_for(output: "Output") -> Decoder:
-    """The function that reads an output array: `labels`, `joints` or `metres`, as the sidecar's `decode` says."""
+def decoder_for(output: "Output", size: Optional[Tuple[int, int]] = None) -> Decoder:
+    """The function that reads an output array: `labels`, `joints` or `metres`, as the sidecar's `decode` says.
+
+    Args:
+        output: of the sidecar.
+        size: (H, W) of the class ids, see `labels`.
+    """
     if output.decode in ("logits", "labels"):
-        return labels
+        return lambda array: labels(array, size)
     if output.decode == "heatmaps":
         return lambda array: joints(array, output.stride)[0]
     if output.decode == "peaks":
@@ -35,8 +42,18 @@ def decoder_for(output: "Output") -> Decoder:
     return metres
 
 
-def labels(array: np.ndarray) -> np.ndarray:
-    """Class ids, uint8 [h, w], of logits [1, K, h, w] or of class ids [1, h, w]."""
+def labels(array: np.ndarray, size: Optional[Tuple[int, int]] = None) -> np.ndarray:
+    """Class ids, uint8 [h, w], of logits [1, K, h, w] or of class ids [1, h, w].
+
+    Args:
+        array: what the network gives.
+        size: (H, W) to which logits are interpolated first, as evaluation does; None is their own, which is faster.
+    """
+    if array.ndim == 4 and size is not None:
+        logits = np.ascontiguousarray(array[0].transpose(1, 2, 0))
+        cv2 = import_cv2()
+        large = cv2.resize(logits, size[::-1], interpolation=cv2.INTER_LINEAR)
+        return large.reshape(size + (-1,)).argmax(2).astype(np.uint8)
     ids = array[0].argmax(0) if array.ndim == 4 else array[0]
     return ids.astype(np.uint8)
 

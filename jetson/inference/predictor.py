@@ -33,6 +33,7 @@ class InferenceOptions(NamedTuple):
         precision: `fp32`, `fp16` or `int8`; None is fp16 in TensorRT where it needs no file or has one, else fp32.
         engine: the runtime, and how it runs them.
         box: of the person of a pose network, at first.
+        fine: give class ids at the size of the network's input, as evaluation does, not at that of its output.
     """
 
     size: Optional[Size] = None
@@ -40,6 +41,7 @@ class InferenceOptions(NamedTuple):
     precision: Optional[str] = None
     engine: EngineOptions = EngineOptions()
     box: Optional[Box] = None
+    fine: bool = False
 
 
 DEFAULTS = InferenceOptions()
@@ -61,6 +63,11 @@ def by_task(artifacts: Sequence[Artifact]) -> Dict[str, Artifact]:
     return found
 
 
+def tasks_of(artifacts: Dict[str, Artifact]) -> Dict[str, Dict[str, Any]]:
+    """What `draw` needs to know: the tasks by kind, as the sidecars have them."""
+    return {kind: artifact.sidecar.task for kind, artifact in artifacts.items()}
+
+
 def input_size(artifact: Artifact, asked: Optional[Size], frame: Size) -> Size:
     """The input (H, W) of a network for frames of size (H, W).
 
@@ -79,11 +86,11 @@ def input_size(artifact: Artifact, asked: Optional[Size], frame: Size) -> Size:
 class TaskPredictor:
     """One artifact, opened in this thread for an input of `size` (H, W)."""
 
-    def __init__(self, artifact: Artifact, size: Size, engine: Engine) -> None:
+    def __init__(self, artifact: Artifact, size: Size, engine: Engine, fine: bool = False) -> None:
         self.size = size
         self.engine = engine
         self._prepare = Preprocessor(artifact.sidecar.input, size)
-        self._decode = decoder_for(artifact.sidecar.output)
+        self._decode = decoder_for(artifact.sidecar.output, size if fine else None)
 
     def __call__(self, frame: np.ndarray) -> Any:
         """Class ids, metres or joints of a frame (see `decode`), copied from the engine's memory."""
@@ -120,7 +127,7 @@ class Predictor:
                 precision = options.precision or default_precision(artifact, engine)
                 size = input_size(artifact, asked, frame)
                 self._predictors[kind] = TaskPredictor(
-                    artifact, size, open_engine(artifact, size, precision, options.engine, progress)
+                    artifact, size, open_engine(artifact, size, precision, options.engine, progress), options.fine
                 )
                 progress("{}: {} at {}x{}, {} in {}".format(kind, spec.name, *size + (precision, engine)))
                 if kind == "segmentation":
@@ -148,6 +155,14 @@ class Predictor:
             assert predictor.engine.stages is not None
             milliseconds += predictor.engine.stages.inference
         return Predictions(milliseconds=milliseconds, **found)
+
+    def reset(self, box: Optional[Box] = None) -> None:
+        """Forget the person that was tracked: the next frame is of another scene.
+
+        Args:
+            box: of the person in it; None is the whole frame.
+        """
+        self._tracker = PersonTracker(box)
 
     def __enter__(self) -> "Predictor":
         return self

@@ -57,9 +57,7 @@ def test_a_name_that_is_not_here_names_the_export_on_a_host_and_the_copy(board):
 
 
 def test_another_word_lists_the_names(board):
-    with pytest.raises(
-        JetsonError, match="strete is no artifact: there is no such folder; networks by name are: street"
-    ):
+    with pytest.raises(JetsonError, match="strete is no artifact: .*; networks by name are: street"):
         shelf.open_artifact("strete")
     with pytest.raises(JetsonError, match="is no artifact: it has no model.json"):
         shelf.open_artifact(os.path.join("artifacts", "strete"))

@@ -53,6 +53,20 @@ def gaussian(x, y, stride, size):
     return np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * decode.SIGMA**2)).astype(np.float32)
 
 
+@pytest.mark.parametrize("classes", [1, 3, 21])
+def test_fine_labels_are_the_highest_of_interpolated_logits(classes):
+    """Between two cells whose logits cross, the edge is where the line between their centres crosses."""
+    logits = np.random.RandomState(0).randn(1, classes, 5, 7).astype(np.float32)
+    found = decode.labels(logits, (20, 28))
+    assert (found.shape, found.dtype) == ((20, 28), np.uint8)
+    planes = logits[0].transpose(1, 2, 0)
+    y, x = np.clip((np.arange(20) + 0.5) / 4 - 0.5, 0, 4), np.clip((np.arange(28) + 0.5) / 4 - 0.5, 0, 6)
+    above, left = np.minimum(y.astype(int), 3)[:, None], np.minimum(x.astype(int), 5)
+    down, right = (y[:, None] - above)[..., None], (x - left)[:, None]
+    rows = [planes[row, left] * (1 - right) + planes[row, left + 1] * right for row in (above, above + 1)]
+    np.testing.assert_array_equal(found, (rows[0] * (1 - down) + rows[1] * down).argmax(2))
+
+
 @pytest.mark.parametrize("stride", [2, 4, 8, 16])
 def test_gaussians_are_found_between_cells(stride):
     random = np.random.RandomState(0)
