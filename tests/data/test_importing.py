@@ -18,12 +18,14 @@ from PIL import Image
 
 from fastnas.cli import main
 from fastnas.data import open_dataset
+from fastnas.data.importing import FORMATS
 from fastnas.data.importing.convert import Summary, import_dataset
 from fastnas.data.importing.formats.masks import guess_classes
 from fastnas.data.importing.layout import OutputNames
 from fastnas.data.importing.near_duplicates import Frame, choose_validation, difference_hash, group_frames
 from fastnas.data.shapes import Bitmap, Outline, Runs, Shape
 from fastnas.errors import FastnasError
+from fastnas.models.checkpoint import FILE_NAME, load_model
 from fastnas.tasks import Pose, Segmentation
 from tests.helpers import exports
 from tests.helpers.exports import CLASSES, NAMES, TRAIN, VAL, H, W, dump, photo, save, text
@@ -808,16 +810,30 @@ def test_show_draws_the_labels_and_names_its_file(tmp_path: Path, monkeypatch: p
     assert "must end in .png" in result.output
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["supervisely", "keypoints"])
-def test_three_commands_from_an_export_to_a_network(name: str, tmp_path: Path) -> None:
-    (exports.MAKE | {"keypoints": exports.make_keypoints})[name](tmp_path / "source")
-    out, run = str(tmp_path / "out"), str(tmp_path / "run")
-    small = ["--epochs", "1", "--workers", "0", "--channels", "8", "--encoder-weights", "none", "--out", run]
+def export_of(name: str, root: Path) -> tuple[Path, list[str]]:
+    """The folder that a tool wrote, and the options which its import needs."""
+    makers = exports.MAKE | {"coco-keypoints": exports.make_keypoints, "colours": exports.make_colours}
+    makers[name](root / "source")
+    if name != "colours":
+        return root / "source", []
+    return root / "source", ["--colours", str(exports.colour_table(root / "colours.txt"))]
+
+
+def test_every_format_has_an_export() -> None:
+    assert {*exports.MAKE, "coco-keypoints", "colours"} == {*FORMATS, "roboflow-coco", "yolo-cvat"}
+
+
+@pytest.mark.parametrize("name", [*exports.MAKE, "coco-keypoints", "colours"])
+def test_three_commands_from_an_export_to_a_trained_network(name: str, tmp_path: Path) -> None:
+    source, options = export_of(name, tmp_path)
+    out, run = str(tmp_path / "out"), tmp_path / "run"
+    small = ["--epochs", "1", "--workers", "0", "--channels", "8", "--encoder-weights", "none", "--out", str(run)]
     small += ["--set", "batch=2", "--set", "crop=64,64"]
-    result = CliRunner().invoke(main, ["data", "import", str(tmp_path / "source"), "--out", out, "--json"])
+    result = CliRunner().invoke(main, ["data", "import", str(source), "--out", out, *options, "--json"])
     assert result.exit_code == 0, result.output
     for command, more in zip(json.loads(result.stdout)["next"], ([], small), strict=True):
         result = CliRunner().invoke(main, [*shlex.split(command)[1:], *more])
         assert result.exit_code == 0, result.output
-    assert (tmp_path / "run/model.safetensors").is_file()
+    model = load_model(run / FILE_NAME)
+    assert model.spec.task == open_dataset("keypoints" if name == "coco-keypoints" else "folder", out).task
+    assert model.metrics
