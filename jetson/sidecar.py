@@ -21,6 +21,7 @@ from fastnas.jetson import checks
 from fastnas.jetson.checks import Fields
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import recover, sha256_of, write_text
+from fastnas.jetson.onnx_file import require_own_weights
 
 FORMAT = 1
 FILE_NAME = "model.json"
@@ -173,10 +174,11 @@ class Artifact(NamedTuple):
         return os.path.join(self.folder, file.path)
 
     def verified_path(self, file: ModelFile) -> str:
-        """Where a file is, after its length and checksum were found to be the sidecar's.
+        """Where a file is, after its length and checksum were found to be the sidecar's, and all weights to be in it.
 
         Raises:
-            JetsonError: it is missing, leads out of the folder by a link, or was changed after the export.
+            JetsonError: it is missing, leads out of the folder by a link, was changed after the export, or names
+                another file.
         """
         path = self.path(file)
         checks.require_inside(path, self.folder)
@@ -188,6 +190,7 @@ class Artifact(NamedTuple):
                     path, FILE_NAME
                 )
             )
+        require_own_weights(path)
         return path
 
 
@@ -323,8 +326,11 @@ def _model_file(values: Any, where: str) -> ModelFile:
     sha = fields.take("sha256", str)
     if len(sha) != 64 or set(sha) - set("0123456789abcdef"):
         raise fields.error("sha256", "must be 64 lower-case hexadecimal digits")
+    path = fields.take_name("path")
+    if not path.endswith(".onnx"):  # engines take other formats by their suffix
+        raise fields.error("path", "must end in .onnx, not {}".format(checks.describe(path)))
     return ModelFile(
-        path=fields.take_name("path"),
+        path=path,
         precision=fields.take("precision", str, PRECISIONS),
         targets=targets,
         sha256=sha,

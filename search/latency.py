@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from fastnas.errors import FastnasError, MissingPackage, first_line, import_extra, raise_if_interrupted
+from fastnas.jetson import checks
+from fastnas.jetson.checks import Fields
 from fastnas.jetson.errors import ConnectionLost
 from fastnas.jetson.files import atomic_path
 from fastnas.jetson.options import parse_host
@@ -43,8 +45,8 @@ def latency(spec: ModelSpec, limits: LimitSettings, cache: Path) -> float:
 
     Raises:
         CandidateFailed: this network cannot be exported, or does not run.
-        FastnasError: no network can be measured: the board cannot be reached, its address is malformed, or ONNX Runtime
-            is not installed.
+        FastnasError: no network can be measured: the board cannot be reached, its address is malformed, ONNX Runtime
+            is not installed, or the stored latency is damaged.
     """
     size = (limits.resolution, limits.resolution)
     host = None if limits.latency_host is None else split_host(limits.latency_host)
@@ -52,7 +54,7 @@ def latency(spec: ModelSpec, limits: LimitSettings, cache: Path) -> float:
     key = hashlib.sha256(json.dumps([spec.to_dict(), size, where], sort_keys=True).encode()).hexdigest()[:24]
     path = cache / "latency" / f"{key}.json"
     if path.is_file():
-        return float(json.loads(path.read_text())["milliseconds"])
+        return _stored(path)
     with _failures_named():
         if host:
             milliseconds = _on_board(host, spec, size, limits.latency_precision, cache)
@@ -60,6 +62,20 @@ def latency(spec: ModelSpec, limits: LimitSettings, cache: Path) -> float:
             milliseconds = _on_this_machine(spec, size)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"milliseconds": milliseconds, "architecture": spec.architecture}))
+    return milliseconds
+
+
+def _stored(path: Path) -> float:
+    """The milliseconds that an earlier measurement left.
+
+    Raises:
+        FastnasError: the file is damaged.
+    """
+    try:
+        fields = Fields(checks.read_json(str(path), checks.RECORD_BYTES), str(path))
+        milliseconds: float = fields.take("milliseconds", float, within=checks.POSITIVE_STATISTIC)
+    except FastnasError as error:
+        raise FastnasError(f"a stored latency is damaged: {error}; remove that file") from error
     return milliseconds
 
 

@@ -21,7 +21,7 @@ from fastnas.normalisation import IMAGENET, Normalisation
 from fastnas.tasks import Pose
 from fastnas.tasks.base import Batch, Metrics, TaskHead, flip_test, upsample
 from fastnas.tasks.registry import head_for
-from fastnas.train.loaders import eval_loader
+from fastnas.train.loaders import eval_loader, killed_loaders_named
 
 Predictor = Callable[[Tensor], Tensor]
 MULTIPLE = 32
@@ -30,6 +30,7 @@ POSE_BATCH = 16
 """Crops of people, which are of one size, are evaluated in batches; other images one by one."""
 
 
+@killed_loaders_named()
 def evaluate(
     predict: Predictor,
     dataset: DenseDataset,
@@ -55,6 +56,9 @@ def evaluate(
         rank, world: count every `world`-th sample from `rank` on, to be merged with the other processes' metrics.
         watch: called with each batch and its logits, on the device.
         metrics: continues with these, of the network's task; None begins with those of the dataset's.
+
+    Raises:
+        FastnasError: a sample cannot be read, or a loader process was killed.
     """
     batch_size = POSE_BATCH if isinstance(dataset.task, Pose) and size is not None else 1
     transform = eval_transform(dataset.task, size, multiple=MULTIPLE, normalisation=normalisation)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -118,6 +120,34 @@ class _Loader(DataLoader[Tensors]):
             if isinstance(batch, _Failure):
                 raise FastnasError(batch)
             yield batch
+
+
+@contextmanager
+def killed_loaders_named() -> Iterator[None]:
+    """Name the cause where a loader process is killed, in all code that runs while there are some.
+
+    PyTorch raises its error wherever the main process is at that moment, not only where it waits for a batch.
+
+    Raises:
+        FastnasError: a loader process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        messages: list[str] = []
+        cause: BaseException | None = error
+        while cause is not None:
+            messages.append(str(cause))
+            cause = cause.__cause__ or cause.__context__
+        if not messages[0].startswith("DataLoader worker"):
+            raise
+        found = re.search(r"killed by signal: (.+?)\.", " ".join(messages))
+        how = "ended" if found is None else f"was killed ({found[1]})"
+        if how == "was killed (Bus error)":
+            advice = "for lack of shared memory: take --workers 0, or start the container with a larger --shm-size"
+        else:
+            advice = "most often for lack of memory: lower --workers or the batch"
+        raise FastnasError(f"a data loader process {how}, {advice}") from error
 
 
 class EpochBatches(Sampler[list[Key]]):

@@ -33,7 +33,14 @@ from fastnas.tasks import Multi
 from fastnas.tasks.base import Batch, Score, TaskHead
 from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import Predictor, evaluate
-from fastnas.train.loaders import EpochBatches, SeededSamples, by_task, derived_seed, train_loader
+from fastnas.train.loaders import (
+    EpochBatches,
+    SeededSamples,
+    by_task,
+    derived_seed,
+    killed_loaders_named,
+    train_loader,
+)
 from fastnas.train.objective import (
     WeightUpdate,
     freeze_batch_norm,
@@ -153,12 +160,13 @@ class Trainer:
 
     # -- the run ------------------------------------------------------------------------------------------------------
 
+    @killed_loaders_named()
     def run(self) -> RunProgress:
         """Train to the end of the recipe from wherever the run is.
 
         Raises:
-            FastnasError: the loss or a weight is NaN or infinite, or the state cannot be written; the last saved state
-                is kept.
+            FastnasError: the loss or a weight is NaN or infinite, a sample cannot be read, a loader process was killed,
+                or the state cannot be written; the last saved state is kept.
         """
         progress = self.progress
         while progress.epoch < self.recipe.epochs:

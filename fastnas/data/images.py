@@ -5,6 +5,7 @@ Labels are in the frame that is shown, so every size is that after the EXIF orie
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,6 +100,11 @@ def opened(path: Path, subject: str | None = None) -> Iterator[Image.Image]:
         raise
     except FileNotFoundError as error:
         raise FastnasError(f"{subject} is missing") from error
+    except Image.DecompressionBombError as error:
+        pixels, limit = re.findall(r"\d+", str(error))[:2]
+        raise FastnasError(
+            f"{subject} has {pixels} pixels: an image may have at most {limit}, cut it into tiles"
+        ) from error
     except Exception as error:  # PIL lets every kind of error out for damaged files
         raise FastnasError(f"{subject} is not an image, or is damaged: {first_line(error)}") from error
 

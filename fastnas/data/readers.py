@@ -32,18 +32,23 @@ def id_table(classes: int, changed: Iterable[tuple[int, int]] = ()) -> IdTable:
 
 
 def read_ids(path: Path, table: IdTable) -> npt.NDArray[np.uint8]:
-    """The class ids of a one-channel image (grey or palette), uint8 [H, W].
+    """The class ids of a one-channel image (grey of any depth, or palette), uint8 [H, W].
 
     Raises:
         FastnasError: a damaged or coloured image, or an id that `table` does not know.
     """
     with opened(path, f"mask {path}") as image:
         require_lossless(image, f"mask {path}", "class ids")
-        if image.mode not in ("L", "P", "1"):
+        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
             raise FastnasError(
-                f"mask {path} has pixels of mode {image.mode}: class ids need a grey or palette image of 8 bits"
+                f"mask {path} has pixels of mode {image.mode}: class ids need one channel, grey or of a palette; "
+                "fastnas data import reads masks in colours, and ids stored in three equal channels"
             )
         ids = np.array(upright(image))
+    if ids.max(initial=0) > IGNORE or ids.min(initial=0) < 0:
+        raise FastnasError(
+            f"mask {path} has numbers from {ids.min()} to {ids.max()}: class ids reach from 0 to {IGNORE}"
+        )
     return checked_ids(ids.astype(np.uint8, copy=False), table, path)
 
 

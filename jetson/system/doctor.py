@@ -5,7 +5,6 @@ Nothing large is imported: torch's version is read from the name of its installe
 
 import glob
 import grp
-import json
 import os
 import platform
 import re
@@ -14,7 +13,8 @@ import sys
 from importlib.util import find_spec
 from typing import Dict, List
 
-from fastnas.jetson.errors import ADD_SWAP, FastnasError
+from fastnas.jetson.checks import Fields, parse_json
+from fastnas.jetson.errors import ADD_SWAP, FastnasError, JetsonError
 from fastnas.jetson.files import cache_root
 from fastnas.jetson.system.cuda import check_cuda
 from fastnas.jetson.system.findings import (
@@ -184,11 +184,12 @@ def check_docker(machine: Machine) -> Findings:
     if shutil.which("docker") is None:
         yield Finding(OK, "docker", "is not installed; only the images need it", "sudo apt-get install docker.io")
         return
-    settings = read_text(os.path.join(machine.root, "etc/docker/daemon.json")) or "{}"
+    where = "/etc/docker/daemon.json"
+    settings = read_text(os.path.join(machine.root, where[1:])) or "{}"
     try:
-        nvidia = "nvidia" in json.loads(settings).get("runtimes", {})
-    except ValueError:
-        yield Finding(FAIL, "docker", "/etc/docker/daemon.json is not valid JSON")
+        nvidia = "nvidia" in (Fields(parse_json(settings, where), where).take("runtimes", dict, optional=True) or {})
+    except JetsonError as error:
+        yield Finding(FAIL, "docker", str(error), "python3 -m json.tool " + where)
         return
     seen = "with NVIDIA's runtime" if nvidia else "without NVIDIA's runtime: containers will not see the GPU"
     fix = "sudo apt-get install nvidia-container-toolkit && sudo nvidia-ctk runtime configure"

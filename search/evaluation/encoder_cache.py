@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fastnas.data.base import DenseDataset
 from fastnas.data.transforms import Tensors, collate
-from fastnas.errors import FastnasError
+from fastnas.errors import FastnasError, first_line
 from fastnas.jetson.files import atomic_folder, recover
 from fastnas.models.encoder import Encoder
 from fastnas.storing import write_tensors
@@ -136,9 +136,9 @@ def load_features(folder: Path) -> Features:
         teacher = _mapped(folder / "teacher.npy") if about["teacher"] else None
         height, width = about["image_size"]
         return Features(maps, load_file(folder / "labels.safetensors"), teacher, (height, width))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # NumPy and safetensors let many kinds of errors out for damaged files
         raise FastnasError(
-            f"the stored encoder outputs in {folder} are damaged ({error}): remove that folder"
+            f"the stored encoder outputs in {folder} are damaged ({first_line(error)}): remove that folder"
         ) from error
 
 

@@ -28,7 +28,14 @@ from fastnas.search.evaluation.encoder_cache import CPU, Features
 from fastnas.search.evaluation.reward import reward
 from fastnas.search.settings import EvaluationSettings
 from fastnas.tasks.registry import head_for
-from fastnas.train.loaders import EpochBatches, SeededSamples, derived_seed, eval_loader, train_loader
+from fastnas.train.loaders import (
+    EpochBatches,
+    SeededSamples,
+    derived_seed,
+    eval_loader,
+    killed_loaders_named,
+    train_loader,
+)
 from fastnas.train.objective import NotFinite, WeightUpdate, require_finite_loss, training_loss
 
 VALIDATION_BATCH = 32
@@ -101,10 +108,11 @@ class Evaluator:
 
         Raises:
             CandidateFailed: it ran out of memory, its loss is NaN or infinite, or PyTorch cannot compute it.
-            FastnasError: the GPU failed, or nothing in meta-val can be measured; no other candidate would do better.
+            FastnasError: the GPU failed, a loader process was killed, or nothing in meta-val can be measured; no other
+                candidate would do better.
         """
         result, how = Evaluation(), self.settings
-        with _failures_named(), torch.random.fork_rng(devices=_cuda(self.device)):
+        with _failures_named(), killed_loaders_named(), torch.random.fork_rng(devices=_cuda(self.device)):
             torch.manual_seed(derived_seed(seed, 0))
             decoder = Decoder(
                 genotype,

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import multiprocessing
+import os
+import re
+import signal
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -24,7 +30,7 @@ from fastnas.errors import FastnasError
 from fastnas.tasks import Depth, Pose, Segmentation
 from fastnas.tasks.joint_names import mirrored, words
 from fastnas.tasks.pose_metrics import sigma, torso_length
-from fastnas.train.loaders import EpochBatches, SeededSamples, eval_loader, train_loader
+from fastnas.train.loaders import EpochBatches, SeededSamples, eval_loader, killed_loaders_named, train_loader
 from tests.helpers.datasets import (
     H,
     W,
@@ -223,6 +229,25 @@ def test_an_image_that_is_too_wide_is_one_line_everywhere(tmp_path: Path):
     assert str(error.value) == expected
 
 
+def test_an_image_of_too_many_pixels_is_one_line(tmp_path: Path):
+    path = tmp_path / "a.png"
+    png = bytearray(pixels_of_png(1, 1))
+    png[16:24] = struct.pack(">II", 20_000, 18_000)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    path.write_bytes(png)
+    expected = f"{path} has 360000000 pixels: an image may have at most 178956970, cut it into tiles"
+    for read in (read_image, read_size):
+        with pytest.raises(FastnasError) as error:
+            read(path)
+        assert str(error.value) == expected
+
+
+def pixels_of_png(width: int, height: int) -> bytes:
+    content = io.BytesIO()
+    Image.new("L", (width, height)).save(content, format="PNG")
+    return content.getvalue()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader_processes_name_the_damaged_file(tmp_path: Path, workers: int):
     root = make_folder(tmp_path)
@@ -240,6 +265,69 @@ def test_loader_processes_name_the_damaged_file(tmp_path: Path, workers: int):
         assert str(error.value).startswith(f"{photo} is not an image, or is damaged: image file is truncated")
         assert "\n" not in str(error.value)
         assert "Traceback" not in str(error.value)
+
+
+def kill_loaders(path: Path) -> torch.Tensor:
+    """In place of `read_image`: a loader process is killed, as the kernel does it for lack of memory."""
+    if torch.utils.data.get_worker_info() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read_image(path)
+
+
+KILLED = "a data loader process was killed (Killed), most often for lack of memory: lower --workers or the batch"
+
+
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_a_killed_loader_process_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str):
+    root = make_folder(tmp_path / "data")
+    text(root / "train.txt", ["train/my photo.jpg\tlabels/train.png"] * 2)
+    how = ["--data", "folder", "--root", str(root), "--workers", "1", "--accelerator", "cpu"]
+    small = ["--encoder-weights", "none", "--channels", "8", "--set", "batch=2", "--set", "crop=32,32"]
+    words = ["train", "arch2", *small, "--epochs", "1", "--out", str(tmp_path / "run"), *how]
+    if command == "eval":
+        assert CliRunner().invoke(main, words).exit_code == 0
+        words = ["eval", str(tmp_path / "run/model.safetensors"), *how]
+    monkeypatch.setattr("fastnas.data.base.read_image", kill_loaders)
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.strip().splitlines()[-1] == f"Error: {KILLED}"
+    assert "Traceback" not in result.output
+
+
+def test_a_loader_process_may_be_killed_at_any_time(tmp_path: Path):
+    dataset = open_dataset("folder", make_folder(tmp_path))
+    loader = train_loader(SeededSamples([dataset] * 8, eval_transform(dataset.task), 0), EpochBatches(8, 1, 0), 1)
+    before = set(multiprocessing.active_children())
+
+    @killed_loaders_named()
+    def use() -> None:
+        for _ in loader:
+            (process,) = set(multiprocessing.active_children()) - before
+            process.kill()
+            time.sleep(60)  # PyTorch's error is raised here
+
+    with pytest.raises(FastnasError, match=re.escape(KILLED)):
+        use()
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed. ", KILLED),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are",
+            "a data loader process was killed (Bus error), for lack of shared memory: take --workers 0, or start the "
+            "container with a larger --shm-size",
+        ),
+        ("DataLoader worker (pid(s) 7) exited unexpectedly", KILLED.replace("was killed (Killed)", "ended")),
+    ],
+)
+def test_what_pytorch_says_of_loader_processes_is_one_line(message: str, line: str):
+    with pytest.raises(FastnasError) as error, killed_loaders_named():
+        raise RuntimeError(message)
+    assert str(error.value) == line
+    with pytest.raises(RuntimeError, match="sizes differ"), killed_loaders_named():
+        raise RuntimeError("sizes differ")
 
 
 # Masks
@@ -298,6 +386,36 @@ def test_ignored_and_unused_classes_are_said(tmp_path: Path):
     assert report.warnings[1].startswith("60% of the pixels are ignored (255) in 1 decoded masks; if 255 is a class")
     root = folder_of_masks(tmp_path, [stripes(255)])
     assert train_report("folder", root).problems[0].startswith("every pixel is ignored (255) in 1 decoded masks")
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I;16", np.uint16), ("I", np.int32)])
+def test_ids_may_have_16_or_32_bits(tmp_path: Path, mode: str, kind: type):
+    root = folder_of_masks(tmp_path, [stripes(0, 1)])
+    path = root / "0-mask.tif"
+    text(root / "train.txt", ["0.jpg 0-mask.tif"])
+    for values, line in (
+        ([0, 1], ""),
+        ([0, 2], "has class ids out of range: 2"),
+        ([0, 256], "has numbers from 0 to 256: class ids reach from 0 to 255"),
+        ([-1, 1], "has numbers from "),
+    ):
+        Image.fromarray(np.repeat(np.array([values]).astype(kind), 4, axis=0)).save(path)
+        with Image.open(path) as stored:
+            assert stored.mode == mode
+        problems = train_report("folder", root).problems
+        if line:
+            assert f"mask {path} {line}" in problems[0]
+        else:
+            assert problems == []
+            assert open_dataset("folder", root)[0]["mask"][0].tolist() == values
+
+
+def test_ids_in_three_channels_are_refused_with_the_way_out(tmp_path: Path):
+    root = folder_of_masks(tmp_path, [stripes(0, 1).convert("RGB")])
+    assert train_report("folder", root).problems == [
+        f"mask {root / '0-mask.png'} has pixels of mode RGB: class ids need one channel, grey or of a palette; fastnas "
+        "data import reads masks in colours, and ids stored in three equal channels"
+    ]
 
 
 @pytest.mark.parametrize(("suffix", "format_name"), [("jpg", "JPEG"), ("webp", "WEBP")])

@@ -193,6 +193,24 @@ def test_docker_settings(board, monkeypatch):
         assert [finding.status for finding in doctor.check_docker(board("tx2", **{settings: text}))] == [status]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{", "cannot read /etc/docker/daemon.json: Expecting property name"),
+        ("[" * 100000, "cannot read /etc/docker/daemon.json: it is nested more than 32 levels deep"),
+        ("[]", "/etc/docker/daemon.json must be an object, not []"),
+        ('{"runtimes": 5}', "/etc/docker/daemon.json.runtimes must be an object, not 5"),
+        ('{"runtimes": ["nvidia"]}', "/etc/docker/daemon.json.runtimes must be an object, not ['nvidia']"),
+        ("\0\1\xff", "cannot read /etc/docker/daemon.json: Expecting value"),
+    ],
+)
+def test_damaged_docker_settings(board, monkeypatch, text, line):
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/" + name)
+    (found,) = doctor.check_docker(board("tx2", **{"etc/docker/daemon.json": text}))
+    assert (found.status, found.fix) == ("fail", "python3 -m json.tool /etc/docker/daemon.json")
+    assert found.seen.startswith(line)
+
+
 def test_the_command_prints_and_exits_with_what_it_found():
     done = CliRunner().invoke(main, ["doctor", "--json"])
     sections = json.loads(done.output)

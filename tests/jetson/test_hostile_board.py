@@ -143,7 +143,7 @@ def board(tmp_path, monkeypatch):
 def artifact(tmp_path):
     folder = tmp_path / "toy"
     folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"a graph")
+    (folder / "model.onnx").write_bytes(b"\x1a\x07a graph")  # the name of a version, in protobuf
     file = sidecar.describe_file(str(folder), "model.onnx", "fp32", ("onnxruntime",))
     task = {"kind": "depth", "minimum": 0.5, "maximum": 10.0}
     image = sidecar.Input("image", "NCHW", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))

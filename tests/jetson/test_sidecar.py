@@ -27,13 +27,13 @@ def segmentation(**changes):
 
 @pytest.fixture
 def artifact(tmp_path):
-    """A valid artifact, its files holding anything."""
+    """A valid artifact, its files holding no graph."""
     files = []
     for name, precision, targets in [
         ("model.onnx", "fp32", ("onnxruntime", "tensorrt")),
         ("model.fp16.onnx", "fp16", ("tensorrt",)),
     ]:
-        (tmp_path / name).write_bytes(name.encode() * 10)
+        (tmp_path / name).write_bytes(b"\x1a" + bytes([len(name)]) + name.encode())  # the producer's version
         files.append(sidecar.describe_file(str(tmp_path), name, precision, targets))
     sidecar.save(str(tmp_path), segmentation(files=tuple(files)))
     return sidecar.load(str(tmp_path))
@@ -207,6 +207,7 @@ SKELETON = {"kind": "pose", "joints": ["a", "b"], "mirror": [1, 0]}
         (["files", 0, "path"], "a/model.onnx", r"files\[0\].path must be a name"),
         (["files", 0, "path"], "..", r"files\[0\].path must be a name"),
         (["files", 0, "path"], "c:\\x", r"files\[0\].path must be a name"),
+        (["files", 0, "path"], "model.ort", r"files\[0\].path must end in .onnx, not 'model.ort'"),
         (["files", 0, "bytes"], 2**31, r"files\[0\].bytes must be a whole number from 0 to 2147483647"),
         (["files", 0, "bytes"], -1, r"files\[0\].bytes must be a whole number from 0"),
         (["files", 0, "bytes"], 10**400, r"files\[0\].bytes must be a whole number from 0"),

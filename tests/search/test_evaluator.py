@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,10 +120,24 @@ def test_a_random_encoder_is_that_of_the_seed(cache: Path, evaluator: Evaluator)
     assert change(evaluator.encoder, other.encoder) > 0
 
 
-def test_damaged_features_are_named(tmp_path: Path) -> None:
-    (tmp_path / "about.json").write_text('{"outputs": 4}')
-    with pytest.raises(FastnasError, match="are damaged"):
-        load_features(tmp_path)
+@pytest.mark.parametrize("name", ["about.json", "labels.safetensors", "output0.npy"])
+@pytest.mark.parametrize("content", ["", "[]", "5", "{", '{"outputs": 4}', "half", "long header", "pickle"])
+def test_damaged_features_are_named(content: str, name: str, cache: Path, evaluator: Evaluator, tmp_path: Path) -> None:
+    whole = next(cache.rglob("about.json")).parent
+    folder = tmp_path / "features"
+    shutil.copytree(whole, folder)
+    load_features(folder)
+    path = folder / name
+    whole_file = path.read_bytes()
+    special = {
+        "half": whole_file[: len(whole_file) // 2],
+        "long header": (2**62).to_bytes(8, "little") + whole_file,
+        "pickle": pickle.dumps([1]),
+    }
+    path.write_bytes(special.get(content, content.encode()))
+    with pytest.raises(FastnasError, match=r"the stored encoder outputs in .* are damaged \(.+\): remove") as error:
+        load_features(folder)
+    assert "\n" not in str(error.value)
 
 
 def test_an_evaluation_is_a_pure_function(evaluator: Evaluator) -> None:

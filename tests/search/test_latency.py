@@ -35,6 +35,29 @@ def test_it_is_measured_once_per_network_and_size(tmp_path: Path, monkeypatch: p
     assert latency(dataclasses.replace(SPEC, channels=32), SMALL, tmp_path) == -1.0
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "cannot read .*json: Expecting value"),
+        ('{"milliseconds": 1', "cannot read .*json: Expecting ',' delimiter"),
+        ("{}", "milliseconds is missing"),
+        ("5", "must be an object, not 5"),
+        ('{"milliseconds": NaN}', "it holds NaN, which is no JSON"),
+        ('{"milliseconds": "5"}', "milliseconds must be a number, not '5'"),
+        ('{"milliseconds": -1}', "milliseconds must be a number from 1e-06"),
+        ('{"milliseconds": null}', "milliseconds must be a number, not None"),
+        ("[" * 100000, "nested more than 32 levels deep"),
+    ],
+)
+def test_a_damaged_measurement_is_named(text: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_on_this_machine", lambda *_: 1.0)
+    latency(SPEC, SMALL, tmp_path)
+    (path,) = (tmp_path / "latency").iterdir()
+    path.write_text(text)
+    with pytest.raises(FastnasError, match=f"a stored latency is damaged: .*{line}.*; remove that file"):
+        latency(SPEC, SMALL, tmp_path)
+
+
 @NEEDED
 def test_a_board_measures_what_it_is_sent(server: Any, tmp_path: Path) -> None:
     """The board has only ONNX Runtime, which takes fp32; a second network replaces the first one there."""
