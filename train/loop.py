@@ -33,14 +33,7 @@ from fastnas.tasks import Multi
 from fastnas.tasks.base import Batch, Score, TaskHead
 from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import Predictor, evaluate
-from fastnas.train.loaders import (
-    EpochBatches,
-    SeededSamples,
-    by_task,
-    derived_seed,
-    killed_loaders_named,
-    train_loader,
-)
+from fastnas.train.loaders import EpochBatches, SeededSamples, by_task, derived_seed, killed_loaders_named, train_loader
 from fastnas.train.objective import (
     WeightUpdate,
     freeze_batch_norm,

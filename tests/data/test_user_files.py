@@ -296,7 +296,7 @@ def test_a_killed_loader_process_is_one_line(tmp_path: Path, monkeypatch: pytest
 
 def test_a_loader_process_may_be_killed_at_any_time(tmp_path: Path):
     dataset = open_dataset("folder", make_folder(tmp_path))
-    loader = train_loader(SeededSamples([dataset] * 8, eval_transform(dataset.task), 0), EpochBatches(8, 1, 0), 1)
+    loader = train_loader(SeededSamples([dataset] * 8, eval_transform(dataset.task), 0), EpochBatches([8], 1, 0), 1)
     before = set(multiprocessing.active_children())
 
     @killed_loaders_named()
