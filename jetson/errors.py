@@ -153,7 +153,11 @@ def import_package(name: str, advice: str) -> Any:
 
 @contextmanager
 def _counted_interrupts() -> Iterator[None]:
-    """Remember every Ctrl-C within the context, which raises KeyboardInterrupt as always."""
+    """Remember every Ctrl-C within the context, which raises KeyboardInterrupt as always.
+
+    Where Python drops what is raised, as in a weak reference's callback while a module is imported, it is raised again
+    a moment later (from Python 3.8 on).
+    """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -163,11 +167,28 @@ def _counted_interrupts() -> Iterator[None]:
         _interrupts.append(number)
         raise KeyboardInterrupt
 
+    def again() -> None:
+        if _interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def dropped(what: Any) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            timer = threading.Timer(0.05, again)
+            timer.daemon = True
+            timer.start()
+        elif hook:
+            hook(what)
+
+    hook = getattr(sys, "unraisablehook", None)
+    if hook:
+        sys.unraisablehook = dropped  # novm: Python 3.8
     signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if hook:
+            sys.unraisablehook = hook  # novm
         del _interrupts[:]
 
 

@@ -146,6 +146,26 @@ def test_an_interrupt_without_a_trace_in_the_error_is_one(monkeypatch, error):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.skipif(sys.version_info < (3, 8), reason="Python 3.8 lets us see what is dropped")
+def test_an_interrupt_that_python_drops_is_raised_again(monkeypatch, capfd):
+    class Dropping:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)  # never: what is raised here goes nowhere
+
+    def examine(machine):
+        Dropping()
+        time.sleep(10)
+        return {}
+
+    monkeypatch.setattr("fastnas.jetson.system.doctor.examine", examine)
+    hook = sys.unraisablehook
+    done = run("doctor")
+    assert (done.exit_code, done.output.strip()) == (130, "Interrupted.")
+    assert sys.unraisablehook is hook
+    assert capfd.readouterr().err == ""
+
+
 def test_an_interrupt_that_an_import_loses_is_raised_after_it(monkeypatch):
     def load(name):
         try:
