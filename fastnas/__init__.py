@@ -4,6 +4,8 @@ The names below are the public API; each is imported when it is first used.
 
     import fastnas
 
+    street = fastnas.load("street")  # a trained network: street("image.jpg").segmentation
+
     genotype = fastnas.Genotype.parse("[[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]")
     data = fastnas.open_dataset("synthetic")
     network = fastnas.build(fastnas.ModelSpec(str(genotype), data.task))
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastnas.data import open_dataset
     from fastnas.errors import FastnasError
+    from fastnas.jetson.inference.model import load
     from fastnas.models.checkpoint import Model, load_model, save_model
     from fastnas.models.counts import Counts, count
     from fastnas.models.decoder import Decoder
@@ -48,6 +51,7 @@ __all__ = [
     "add_operation",
     "build",
     "count",
+    "load",
     "load_model",
     "make_encoder",
     "open_dataset",
@@ -61,6 +65,7 @@ _HOMES = {
     "fastnas.models.decoder": ("Decoder",),
     "fastnas.models.encoder": ("Encoder", "add_encoder", "make_encoder"),
     "fastnas.errors": ("FastnasError",),
+    "fastnas.jetson.inference.model": ("load",),
     "fastnas.models.genotype": ("Genotype",),
     "fastnas.models.spec": ("ModelSpec", "build"),
     "fastnas.models.network": ("Network",),

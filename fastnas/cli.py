@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "data": Entry("fastnas.data.command:data", "Check, show and import datasets."),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
     "camera": Entry("fastnas.jetson.camera.command:camera", "Show live segmentation, depth or pose of a camera."),
+    "predict": Entry("fastnas.jetson.predict.command:predict", "Predict images, videos and streams into files."),
     "doctor": Entry("fastnas.jetson.commands:doctor", "Check this machine, and name the command for each problem."),
     "demo": Entry("fastnas.demo.command:demo", "Run everything that is here, end to end, in minutes."),
 }

@@ -4,4 +4,16 @@ It imports nothing of fastnas outside this folder, so that `pip install ./jetson
 `fastnas` is a namespace package that holds only this folder; on a host it is the full package.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastnas.jetson.inference.model import Model
+
 __version__ = "0.1.0"
+
+
+def load(*names: str, **options: Any) -> "Model":
+    """Networks by name, for images: `load("street")("image.jpg")`; see `fastnas.jetson.inference.model.load`."""
+    from fastnas.jetson.inference import model  # here, for the package itself stays light
+
+    return model.load(*names, **options)

@@ -9,6 +9,7 @@ from fastnas.jetson import __version__, shelf
 from fastnas.jetson.camera.command import camera
 from fastnas.jetson.errors import CommandGroup
 from fastnas.jetson.options import HOST, RESOLUTION, SWEEP, EngineOptions, engine_options
+from fastnas.jetson.predict.command import predict
 
 UNRELIABLE = 3
 REGRESSED = 4
@@ -22,6 +23,7 @@ def main(debug: bool) -> None:
 
 
 main.add_command(camera)
+main.add_command(predict)
 
 
 def _log(line: str) -> None:

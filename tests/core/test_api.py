@@ -11,7 +11,7 @@ import fastnas
 
 NAMES = [
     "ZOO", "Counts", "Decoder", "Depth", "Encoder", "FastnasError", "Genotype", "Model", "ModelSpec", "Network",
-    "Pose", "Segmentation", "add_encoder", "add_operation", "build", "count", "load_model", "make_encoder",
+    "Pose", "Segmentation", "add_encoder", "add_operation", "build", "count", "load", "load_model", "make_encoder",
     "open_dataset", "save_model",
 ]  # fmt: skip
 

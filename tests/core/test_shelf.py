@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 from safetensors.torch import load_file
 
+import fastnas
 from fastnas import shelf
 from fastnas.cli import main
 from fastnas.data import open_dataset
@@ -146,6 +149,26 @@ def test_export_takes_a_name(small: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     made = json.loads(result.stdout)["sidecar"]
     assert (made["name"], made["trained"]) == ("street", True)
+
+
+def test_predict_and_load_export_a_name_and_a_model_file_once(small: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (160, 120), (90, 20, 200)).save(tmp_path / "wall.jpg")
+    words = (str(tmp_path / "wall.jpg"), "--engine", "onnxruntime", "--out")
+    first = run("predict", "rooms", *words, str(tmp_path / "one"))
+    assert first.exit_code == 0, first.output
+    assert "exporting rooms once" in first.stderr
+    second = run("predict", str(small / "rooms.safetensors"), *words, str(tmp_path / "two"))
+    assert second.exit_code == 0, second.output
+    assert "exporting" not in second.stderr
+    depths = [np.asarray(Image.open(tmp_path / folder / "depth" / "wall.png")) for folder in ("one", "two")]
+    np.testing.assert_array_equal(*depths)
+    with fastnas.load("rooms", "street", engine="onnxruntime") as model, Image.open(tmp_path / "wall.jpg") as image:
+        result = model(image)
+    assert result.depth is not None
+    assert result.segmentation is not None
+    known = result.depth > 0
+    np.testing.assert_array_equal(np.where(known, np.rint(result.depth * 1000).clip(1, 65535), 0), depths[0])
+    assert result.segmentation.shape == (120, 160)
 
 
 def test_the_models_that_come_with_fastnas_are_whole_and_small() -> None:

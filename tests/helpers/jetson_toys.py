@@ -5,10 +5,11 @@
 
 import os
 import sys
+from typing import Any, Dict
 
 from fastnas.jetson import sidecar
 
-TASKS = {
+TASKS: Dict[str, Dict[str, Any]] = {
     "segmentation": {
         "kind": "segmentation",
         "classes": ["sky", "road", "tree"],

@@ -3,7 +3,6 @@
 import os
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -11,7 +10,10 @@ from click.testing import CliRunner
 from fastnas.jetson import shelf
 from fastnas.jetson.commands import main
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.system.opencv import import_cv2
 from tests.helpers.jetson_toys import toy_artifacts
+
+cv2 = import_cv2()
 
 
 @pytest.fixture(scope="module")

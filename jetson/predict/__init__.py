@@ -1,0 +1,1 @@
+"""`fastnas predict`: images, videos and streams to files with results."""
