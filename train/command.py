@@ -27,12 +27,12 @@ from fastnas.options import (
     keep_settings,
     set_option,
 )
+from fastnas.shelf import SUFFIX
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
     from fastnas.data import DataName
     from fastnas.models.decoder import Auxiliary
+    from fastnas.train.processes import Machine
     from fastnas.train.settings import Recipe, RunSettings
 
 
@@ -122,36 +122,6 @@ class Request:
         return recipe
 
 
-@dataclass(frozen=True)
-class Machine:
-    """The options that say how this machine carries out a run, so that a resumed run may have others."""
-
-    workers: int
-    accelerator: str
-    devices: int | str
-    nodes: int
-    save_every: float
-    channels_last: bool
-    compile: bool
-
-    def fabric(self, precision: str) -> Fabric:
-        """Lightning Fabric on this machine, launched."""
-        from lightning_fabric import Fabric
-        from lightning_fabric.strategies.ddp import DDPStrategy
-
-        precisions: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-        fabric = Fabric(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.nodes,
-            # A genotype may leave out encoder outputs, so that some weights get no gradient.
-            strategy="auto" if (self.devices, self.nodes) == (1, 1) else DDPStrategy(find_unused_parameters=True),
-            precision=precisions[precision],
-        )
-        fabric.launch()
-        return fabric
-
-
 def _taken(kind: type, options: dict[str, Any]) -> dict[str, Any]:
     """The options that are fields of a dataclass, removed from all."""
     return {entry.name: options.pop(entry.name) for entry in fields(kind) if entry.name in options}
@@ -201,6 +171,13 @@ def _devices(text: str) -> int | str:
     metavar="MODEL",
     default="",
     help="Knowledge distillation from MODEL.safetensors, MODEL.onnx or torchvision/NAME.",
+)
+@click.option(
+    "--init",
+    type=FILE,
+    metavar="NAME|MODEL",
+    default="",
+    help="Fine-tune a trained model: begin with its weights, and with its network unless another is given.",
 )
 @click.option("--val", metavar="NAME[:SPLIT],...", help="Evaluate on other datasets or splits.")
 @click.option(
@@ -263,9 +240,12 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, as_js
     fastnas train arch0 --data camvid --root CamVid
     fastnas train arch2 --data voc --root voc=VOCdevkit --root coco=COCO --devices 4 --precision bf16
     fastnas train arch2 --data camvid,folder@idd --root CamVid --root folder@idd=IDD
+    fastnas train --init street --data folder --root MINE
     fastnas train --resume runs/arch0-camvid
     """
+    from fastnas.train.initialise import completed
     from fastnas.train.loop import STATE
+    from fastnas.train.processes import Machine
     from fastnas.train.settings import RunSettings
 
     machine = Machine(**_taken(Machine, options))
@@ -273,6 +253,10 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, as_js
         keep_settings((*vars(machine), "resume", "as_json"))
         folder, settings = resume, RunSettings.load(resume)
     else:
+        if options["init"]:
+            architecture, options = completed(architecture, options)
+        if architecture is not None and architecture.endswith(SUFFIX):
+            raise click.UsageError(f"{architecture} is a model file: fine-tune it with --init {architecture}")
         if architecture is None:
             raise click.UsageError("Missing argument 'ARCHITECTURE', such as arch0")
         request = Request(architecture, **_taken(Request, options))
@@ -295,6 +279,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
     from fastnas.models.checkpoint import FILE_NAME
     from fastnas.models.spec import build
     from fastnas.train.evaluate import for_json
+    from fastnas.train.initialise import initialise
     from fastnas.train.loop import Trainer, TrainerOptions
     from fastnas.train.processes import in_first_process
     from fastnas.train.run_log import RunLog
@@ -309,6 +294,8 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
             held.callback(torch.distributed.destroy_process_group)
         in_first_process(fabric, lambda: held.enter_context(locked(folder, "training")))
         network = build(settings.model, "none" if resumed else settings.encoder_weights)
+        if settings.init and not resumed:
+            console.print(initialise(network, settings.model, settings.init))
         val = settings.open_val()
         teacher = None
         if settings.teacher:

@@ -130,6 +130,7 @@ class RunSettings(Settings):
         REQUIRED, "Datasets that are evaluated, with commas between: NAME is its split val, NAME:SPLIT another."
     )
     encoder_weights: str = setting(REQUIRED, "imagenet, a file, or none.")
+    init: str = setting("", "Model whose weights the run begins with: a name, or MODEL.safetensors; empty for none.")
     teacher: str = setting("", "MODEL.safetensors, MODEL.onnx or torchvision/NAME; empty for no distillation.")
     seed: int = setting(0, "Seed of the weights, the order of the data, and the transforms.", 0, 2**32 - 1)
     limit: int = setting(0, "Samples of each training dataset, evenly spread; 0 for all.", 0)
