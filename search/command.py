@@ -195,9 +195,12 @@ def search(
     from fastnas.search.history import Run, best_record
     from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views
     from fastnas.search.report.page import training_command, write_report
+    from fastnas.train.allocator import keep_freed_memory
 
     cuda = accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if cuda else "cpu")
+    if not cuda:
+        keep_freed_memory()
     if resume is not None:
         keep_settings(CHANGEABLE)
         run = Run.resume(resume)

@@ -278,6 +278,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
     from fastnas.files import locked
     from fastnas.models.checkpoint import FILE_NAME
     from fastnas.models.spec import build
+    from fastnas.train.allocator import keep_freed_memory
     from fastnas.train.evaluate import for_json
     from fastnas.train.initialise import initialise
     from fastnas.train.loop import Trainer, TrainerOptions
@@ -286,6 +287,8 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
     from fastnas.train.teacher import load_teacher
 
     recipe, fabric = settings.recipe, machine.fabric(settings.precision)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     fabric.seed_everything(settings.seed, verbose=False)
     console = PlainConsole(stderr=as_json, quiet=not fabric.is_global_zero)
     with ExitStack() as held:
