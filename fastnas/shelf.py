@@ -65,8 +65,18 @@ def entries() -> dict[str, Entry]:
     Raises:
         FastnasError: the index cannot be read.
     """
-    path = folder() / INDEX
-    return {name: _entry(name, values, path) for name, values in read_json(str(path), SETTINGS_BYTES).items()}
+    path = str(folder() / INDEX)
+    return parse(read_json(path, SETTINGS_BYTES), path)
+
+
+def parse(values: Any, where: str) -> dict[str, Entry]:
+    """The entries of an index; `where` names it in error messages.
+
+    Raises:
+        FastnasError: it is none.
+    """
+    listed = Fields(values, where).values
+    return {name: _entry(name, each, f"{where}: {name}") for name, each in listed.items()}
 
 
 def find(name: str) -> Path | None:
@@ -104,10 +114,10 @@ def names_help() -> str:
     return "\n".join(["\b", "Trained models by name:", *lines]) if lines else ""
 
 
-def _entry(name: str, values: Any, path: Path) -> Entry:
-    fields = Fields(values, f"{path}: {name}")
+def _entry(name: str, values: Any, where: str) -> Entry:
+    fields = Fields(values, where)
     height, width = fields.take_list("input_size", int, count=2, each=SIDE)
-    metrics = Fields(fields.take("metrics", dict), f"{path}: {name}: metrics")
+    metrics = Fields(fields.take("metrics", dict), f"{where}: metrics")
     return Entry(
         name=name,
         sha256=fields.take("sha256", str),

@@ -47,7 +47,7 @@ class Records:
         self._images: Dict[str, Record] = {}
         self._videos: Dict[str, Record] = {}
         self._frames: Dict[str, List[Record]] = {}
-        self._file = open(self.path, "a+", encoding="utf-8")
+        self._file = open(self.path, "a+b")
         try:
             self._lock()
             self._read(json.loads(json.dumps(dict(header, format=FORMAT))), replace)
@@ -62,8 +62,7 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Write a record."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        self._write(record)
         self._take(record)
 
     def frames(self) -> List[Record]:
@@ -88,9 +87,9 @@ class Records:
     def _read(self, header: Record, replace: bool) -> None:
         """Take the records that are there, or begin anew."""
         self._file.seek(0)
-        text = self._file.read()
-        whole = text[: text.rfind("\n") + 1]  # a kill may have cut off the last line
-        lines = whole.splitlines()
+        data = self._file.read()
+        whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut off the last line
+        lines = whole.split(b"\n")[:-1]
         found = Fields(parse_json(lines[0], self.path), self.path).values if lines else header
         if found != header and not replace:
             changed = sorted(key for key in set(header) | set(found) if header.get(key) != found.get(key))
@@ -100,11 +99,14 @@ class Records:
             self._take(_checked(line, "{}, line {}".format(self.path, number)))
         if replace:
             self._remove()
-            lines, whole = [], ""
-        self._file.truncate(len(whole.encode()))
-        if not lines:
-            self._file.write(json.dumps(header) + "\n")
-            self._file.flush()
+            whole = b""
+        self._file.truncate(len(whole))
+        if not whole:
+            self._write(header)
+
+    def _write(self, record: Record) -> None:
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
 
     def _take(self, record: Record) -> None:
         name = record["name"]
@@ -128,14 +130,16 @@ class Records:
         self._images, self._videos, self._frames = {}, {}, {}
 
 
-def _checked(line: str, where: str) -> Record:
+def _checked(line: bytes, where: str) -> Record:
     """A record, after what is read of it was checked.
 
     Raises:
         JetsonError: it is damaged; `where` names it.
     """
     fields = Fields(parse_json(line, where), where)
-    fields.take("name", str)
+    name = fields.take("name", str)
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise fields.error("name", "leads out of the folder")
     if "started" not in fields.values and "frames" not in fields.values:
         fields.take_list("size", int, count=2, each=SIDE)
         fields.take("video", str, optional=True)

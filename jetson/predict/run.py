@@ -181,7 +181,7 @@ class Run:
             Person(
                 str(record.get("source", record["name"])),
                 (record["size"][0], record["size"][1]),
-                np.array(record["pose"] or [], np.float32).reshape(-1, 3),
+                np.array(record.get("pose") or [], np.float32).reshape(-1, 3),
             )
             for record in self._records.frames()
         ]

@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fastnas import shelf
 from fastnas.config import override
+from fastnas.deploy.precision.compact import compact
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
 from fastnas.jetson.camera import sources
+from fastnas.jetson.engine.weights import expand
 from fastnas.jetson.options import RESOLUTION, SWEEP
+from fastnas.jetson.predict.records import Records
 from fastnas.models.checkpoint import load_model, save_model
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build
@@ -147,6 +152,37 @@ def test_a_damaged_history(data: st.DataObject, tmp_path_factory: pytest.TempPat
     line = (record.to_json() + "\n").encode()
     (folder / "history.jsonl").write_bytes(data.draw(damaged(line + line)))
     or_ours(lambda: read_best(folder))
+
+
+@FILES
+@given(data=st.data())
+def test_a_damaged_compact_graph(data: st.DataObject, artifact: Path) -> None:
+    whole = compact(onnx.load(artifact / "model.onnx")).SerializeToString()
+    assert len(expand(whole)) > len(whole)
+    or_ours(lambda: expand(data.draw(damaged(whole))))
+
+
+@FILES
+@given(data=st.data())
+def test_damaged_records_of_predictions(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder, header = str(tmp_path_factory.mktemp("out")), {"network": "street"}
+    record = {"name": "ride/000000", "video": "ride", "size": [720, 1280], "ms": 22.0, "pose": [[311.5, 60.25, 0.91]]}
+    with Records(folder, header, replace=False) as records:
+        for each in ({"name": "ride", "started": True}, record, {"name": "ride", "frames": 1, "stamp": [5, 17]}):
+            records.add(each)
+        path = Path(records.path)
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    found = or_ours(lambda: Records(folder, header, replace=data.draw(st.booleans())))
+    if found is not None:
+        with found:
+            assert all(len(each["size"]) == 2 for each in found.frames())
+            found.finished("ride", "ride.mp4", [5, 17])
+
+
+@FILES
+@given(st.dictionaries(st.text(max_size=8), JSON, max_size=3) | JSON)
+def test_an_index_of_anything(value: Any) -> None:
+    or_ours(lambda: shelf.parse(value, "index.json"))
 
 
 @pytest.fixture(scope="module")
