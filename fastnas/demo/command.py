@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 def demo(out: Path, minutes: float) -> None:
     """Run everything that is here, end to end, in minutes.
 
-    Counts and draws the networks of the paper's Table 1; then searches a network on generated scenes, trains it for
-    segmentation, depth and pose, exports and benchmarks it, runs it on a clip, and writes the page index.html. Every
-    step is a command that is printed first; finished ones are kept: after Ctrl-C, run the demo again to continue.
+    Counts and draws the networks of the paper's Table 1, and shows what trained networks find in a photo; then searches
+    a network on generated scenes, trains it for segmentation, depth and pose, exports and benchmarks it, runs it on a
+    clip, and writes the page index.html. Every step is a command that is printed first; finished ones are kept: after
+    Ctrl-C, run the demo again to continue.
     """
     from fastnas.console import PlainConsole
     from fastnas.demo.page import write_page
-    from fastnas.demo.scenes import write_clip, write_images
-    from fastnas.demo.stages import Sizes, plan, run
+    from fastnas.demo.scenes import write_clip, write_images, write_photo
+    from fastnas.demo.stages import PHOTO, Sizes, plan, run
     from fastnas.files import locked
 
     console, sizes = PlainConsole(), Sizes.of(minutes)
@@ -47,6 +48,7 @@ def demo(out: Path, minutes: float) -> None:
         with console.status("writing images and a clip of generated scenes"):
             write_images(out / "calibration", sizes.calibration)
             write_clip(out / "clip.mp4", sizes.frames)
+            write_photo(out / PHOTO)
         run(plan(out, sizes), console)
         page = write_page(out)
     console.print(f"\nAll results on one page: {page}", soft_wrap=True)

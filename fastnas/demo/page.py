@@ -15,8 +15,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup, escape
 
-from fastnas import __version__
-from fastnas.demo.stages import TASKS
+from fastnas import __version__, shelf
+from fastnas.demo.stages import PHOTO, PHOTOGRAPHED, TASKS, trained_output
 from fastnas.errors import FastnasError
 from fastnas.jetson.files import atomic_path
 from fastnas.models.genotype import Genotype
@@ -84,6 +84,7 @@ def write_page(out: Path) -> Path:
     page = template.render(
         show=numbers.show,
         value=numbers.value,
+        trained=_trained(out),
         tasks=TASKS,
         metrics={task: {key: METRICS[task][key] for key in METRICS[task] if key in evaluated[task]} for task in TASKS},
         genotype=str(best),
@@ -100,6 +101,17 @@ def write_page(out: Path) -> Path:
     with atomic_path(out / "index.html") as temporary:
         temporary.write_text(page)
     return out / "index.html"
+
+
+def _trained(out: Path) -> dict[str, tuple[str, str]]:
+    """What the trained networks find in the photo: name -> what it predicts, and the drawing."""
+    entries = shelf.entries()
+    photo = Path(PHOTO).stem
+    return {
+        name: (entries[name].about, _image(out / "trained" / name / "overlays" / f"{photo}.jpg"))
+        for name in PHOTOGRAPHED
+        if trained_output(out, name).exists() and name in entries
+    }
 
 
 def _predictions(out: Path, task: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Generated scenes as files, for the commands of the demo: calibration images and a video clip."""
+"""Images as files, for the commands of the demo: calibration images and a clip of generated scenes, and a photo."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def write_clip(path: Path, frames: int) -> None:
     if not part.exists():
         raise FastnasError(f"cannot write {path}: this OpenCV has no writer for mp4 files; fastnas doctor says more")
     os.replace(part, path)
+
+
+def write_photo(path: Path) -> None:
+    """Write the portrait of Grace Hopper (U.S. Navy, public domain) that Matplotlib carries."""
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data("grace_hopper.jpg") as photo, atomic_path(path) as temporary:
+        temporary.write_bytes(photo.read())
 
 
 def _bgr(scenes: SyntheticScenes, index: int) -> npt.NDArray[np.uint8]:

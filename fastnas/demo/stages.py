@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastnas import shelf
 from fastnas.errors import FastnasError
 from fastnas.jetson.files import atomic_path
 from fastnas.models.checkpoint import FILE_NAME
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TASKS = ("segmentation", "depth", "pose")
+PHOTO = "photo.jpg"
+"""The file in the demo's folder that the trained networks are shown on."""
+PHOTOGRAPHED = ("trio", "objects", "people", "pose")
+"""The trained networks that have something to find in it, a portrait."""
 UNRELIABLE = 3
 """The exit code of a benchmark that flags rows as unreliable; the page says so too."""
 
@@ -116,9 +121,18 @@ def plan(out: Path, sizes: Sizes) -> list[Stage]:
     def fixed(*arguments: str | Path) -> Callable[[], Sequence[str | Path]]:
         return lambda: arguments
 
+    photo = out / PHOTO
+    trained = [
+        Stage(
+            f"predict with the trained network {name}", 8, trained_output(out, name),
+            fixed("predict", name, photo, "--out", out / "trained" / name, "--replace", "--json"), prints=True,
+        )
+        for name in PHOTOGRAPHED if name in shelf.entries()
+    ]  # fmt: skip
     training = 10 + sizes.samples * sizes.epochs / 28
     found = artifacts / "segmentation"
     stages = [
+        *trained,
         Stage("search for a network", sizes.search_seconds + 40, run / "report.html", search),
         Stage("report the search", 8, out / "search.json", fixed("report", run, "--json"), prints=True),
     ]
@@ -148,6 +162,11 @@ def plan(out: Path, sizes: Sizes) -> list[Stage]:
         Stage("benchmark over resolutions", 12, out / "sweep.svg", sweep, accepted=(0, UNRELIABLE)),
         Stage("run the camera on a clip", 20, out / "camera.mp4", camera),
     ]
+
+
+def trained_output(out: Path, name: str) -> Path:
+    """What `fastnas predict` printed about the photo, by a trained network."""
+    return out / f"trained-{name}.json"
 
 
 def run(stages: Sequence[Stage], console: Console) -> None:
