@@ -72,6 +72,13 @@ def publish_artifact(model: Model, size: tuple[int, int]) -> Path:
     return export_model(model, Path(device_shelf.folder()), Options(fitting(size), compact=True)).folder
 
 
+def row(entry: shelf.Entry) -> str:
+    """The row of the table in docs/models.md."""
+    metrics = ", ".join(f"{name} {value:g}" for name, value in entry.metrics.items())
+    size = "{}x{}".format(*entry.input_size)
+    return f"| `{entry.name}` | {entry.about} | {entry.data} | {metrics} | {size} | {entry.bytes / 1e6:.1f} MB |"
+
+
 @click.command()
 @click.argument("name")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -85,7 +92,7 @@ def main(
 ) -> None:
     """Put a trained model on the shelf."""
     entry = publish(name, model, about, data, size, metrics)
-    click.echo(f"{shelf.folder() / entry.file}: {entry.bytes / 1e6:.1f} MB, {entry.metrics}")
+    click.echo(f"{shelf.folder() / entry.file}, for the table in docs/models.md:\n{row(entry)}")
     if artifact:
         click.echo(publish_artifact(load_model(shelf.folder() / entry.file), size))
 

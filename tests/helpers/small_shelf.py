@@ -26,14 +26,14 @@ def write_model(path: Path, task: Segmentation | Depth = STREET) -> Path:
     return path
 
 
-def make_shelf(folder: Path) -> Path:
+def make_shelf(folder: Path, street: Segmentation = STREET) -> Path:
     """Publish `street`, which gets an artifact, and `rooms`, which gets none; for `use_shelf`."""
     for name in ("weights", "artifacts"):
         (folder / name).mkdir()
     (folder / "weights" / "index.json").write_text("{}")
     with pytest.MonkeyPatch.context() as monkeypatch:
         _patch(folder, monkeypatch)
-        trained = write_model(folder / "runs" / "street" / FILE_NAME)
+        trained = write_model(folder / "runs" / "street" / FILE_NAME, street)
         publish.publish("street", trained, "Streets.", "CamVid", SIZE, ("mean_iou", "pixel_accuracy"))
         publish.publish_artifact(load_model(folder / "weights" / "street.safetensors"), SIZE)
         publish.publish("rooms", write_model(folder / "rooms.safetensors", ROOMS), "Rooms.", "NYUD", SIZE, ("rmse",))

@@ -157,11 +157,18 @@ def test_the_device_half_installs_and_passes_its_tests_on_python_3_6(old_python,
     shutil.copytree(JETSON, tmp_path / "jetson", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
     environment = dict(os.environ, LANG="C.UTF-8", FASTNAS_TOYS=str(tmp_path / "toys"))
     environment.pop("PYTHONPATH", None)
+    if not (tmp_path / "jetson" / "artifacts" / "street").exists():
+        write_toy(tmp_path / "jetson" / "artifacts", name="street")
     install = [old_python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", "./jetson"]
     subprocess.run(install, cwd=tmp_path, check=True, env=environment)
     for kind in TASKS:
         write_toy(tmp_path / "toys", kind)
     script = Path(old_python).with_name("fastnas")
+    networks = "import fastnas.jetson, fastnas.jetson.shelf as s; s.open_artifact('street'); print(s.available())"
+    shown = subprocess.run(
+        [old_python, "-c", networks], cwd=str(tmp_path / "toys"), stdout=subprocess.PIPE, check=True, env=environment
+    )
+    assert "'street'" in shown.stdout.decode()
     shown = subprocess.run([str(script), "--version"], stdout=subprocess.PIPE, check=True, env=environment)
     assert shown.stdout.decode().startswith("fastnas 0.")
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import click
 import pytest
 
+from fastnas import shelf
 from fastnas.cli import main
+from fastnas.deploy.publish import row
 from fastnas.options import NETWORK
 from tests.helpers.commands import options
 from tests.helpers.pages import PAGES, ROOT, blocks
+from tests.helpers.small_shelf import make_shelf, use_shelf
 
 PLACEHOLDERS = {"COMMAND", "ARTIFACT", "..."}
 OTHERS = {"--object-store-memory"}
@@ -98,7 +101,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_options_that_are_named_exist(page: Path) -> None:
     known = {name for each in options().values() for names in each for name in names.split("/")}
     known |= {name for param in main.params for name in param.opts}
-    scripts = "".join(path.read_text() for path in (*ROOT.glob("benchmarks/*.py"), ROOT / "docker" / "run.sh"))
+    others = (*ROOT.glob("benchmarks/*.py"), ROOT / "docker" / "run.sh", ROOT / "deploy" / "publish.py")
+    scripts = "".join(path.read_text() for path in others)
     for option in set(re.findall(r"`(--[a-z][\w-]*)", page.read_text())):
         assert option in known | OTHERS or option in scripts, option
 
@@ -110,8 +114,28 @@ SNIPPETS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small models in place of those that come with fastnas."""
+    return make_shelf(tmp_path_factory.mktemp("shelf"))
+
+
 @pytest.mark.parametrize("code", SNIPPETS)
-def test_a_snippet_runs(code: str, tmp_path: Path) -> None:
+def test_a_snippet_runs(code: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On generated scenes where it names real images; a training is made ready, but not run."""
+    use_shelf(trained, tmp_path / "shelf", monkeypatch)
     here = code.replace('"voc", "~/data"', '"synthetic"').replace("trainer.run()", "")
     exec(compile(here, "snippet", "exec"), {"folder": tmp_path})
+
+
+def test_every_trained_model_has_its_row_and_its_section() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [row(entry) for entry in shelf.entries().values()]
+    headings = re.findall(r"^## `(\w+)`$", page, re.MULTILINE)
+    assert headings == list(shelf.entries())
+
+
+def test_the_row_of_a_model() -> None:
+    entry = shelf.Entry("street", "0" * 64, 4_930_000, "Streets.", "CamVid", {"mean_iou": 0.7123}, (360, 480))
+    assert row(entry) == "| `street` | Streets. | CamVid | mean_iou 0.7123 | 360x480 | 4.9 MB |"

@@ -11,6 +11,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -19,9 +21,11 @@ from fastnas.data import open_dataset
 from fastnas.jetson.commands import UNRELIABLE
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
+from fastnas.tasks import Segmentation
 from fastnas.train.recipes import RECIPES
 from tests.helpers.datasets import MAKE, ids, image, make_camvid, make_sbd
 from tests.helpers.pages import PAGES, blocks
+from tests.helpers.small_shelf import make_shelf, use_shelf
 
 NOT_HERE = {"results.md", "reliability.md"}
 """The first names the commands that gave its figures; those of the second are made of its tests."""
@@ -42,6 +46,7 @@ QUICKER = {
     "eval": "--limit 1 --workers 0",
     "export": "--res 64",
     "jetson-bench": "--res 64 --passes 2",
+    "predict": "--res 64 --frames 2 --mode 64x64",
     "camera": "--source pictures --res 64 --address 127.0.0.1 --port 0",
 }
 
@@ -71,7 +76,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "runs" / "mine").mkdir(parents=True)
     save_model(home / "runs" / "mine" / "model.safetensors", build(spec), spec, recipe={}, metrics={})
     run(["export", "arch0", "--res", "64", "--out", str(home / "artifacts")])
+    camera_clip(home / "ride.mp4")
     return home
+
+
+@pytest.fixture(scope="module")
+def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small models in place of those that come with fastnas; the pages name `street` and `rooms`."""
+    street = open_dataset("camvid", home / "data" / "CamVid", "val").task
+    assert isinstance(street, Segmentation)
+    return make_shelf(tmp_path_factory.mktemp("shelf"), street)
+
+
+def camera_clip(path: Path) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (96, 64))
+    for number in range(3):
+        writer.write(np.full((64, 96, 3), 80 * number, np.uint8))
+    writer.release()
 
 
 def add_pictures_to_train_on(data: Path) -> None:
@@ -97,6 +118,8 @@ def quicker(words: list[str]) -> list[str]:
     added = shlex.split(QUICKER.get(words[0], ""))
     if "--resume" in words:
         return words
+    if "--init" in words:
+        added = added[2:]  # it excludes --encoder-weights
     if words[0] == "train":
         recipe = RECIPES["voc" if "voc" in words else "synthetic"]  # `--epochs` would not shorten several phases
         added += [word for number in range(len(recipe.phases)) for word in ("--set", f"phases.{number}.epochs=1")]
@@ -105,8 +128,11 @@ def quicker(words: list[str]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.name)
-def test_a_page_can_be_followed(page: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_can_be_followed(
+    page: Path, home: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    use_shelf(trained, tmp_path / ".shelf", monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for words in commands(page):
