@@ -4,15 +4,12 @@ On a board CUDA comes with the system; on a host the driver does, and the runtim
 """
 
 import ctypes
-import ctypes.util
-import glob
-import os
 import shutil
-import sys
 from typing import Any, Optional
 
 from fastnas.jetson.errors import raise_if_interrupted
 from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, check, version_of
+from fastnas.jetson.system.libraries import load_library, runtime_paths, spell_version
 from fastnas.jetson.system.machine import Machine
 
 IN_CONTAINER = "start the container with docker/run.sh, or with --runtime nvidia"
@@ -28,13 +25,15 @@ def check_cuda(machine: Machine) -> Findings:
 
 def _check_driver(machine: Machine) -> Any:
     """Findings about libcuda; returns the CUDA version that it knows, or None."""
-    library = _load("libcuda.so.1")
+    library = load_library("libcuda.so.1")
     if isinstance(library, str):
         fix = _fix(machine, "sudo apt-get install nvidia-l4t-cuda", "sudo ubuntu-drivers install")
         yield Finding(FAIL if machine.l4t or machine.gpu else WARN, "CUDA driver", library, fix)
         return None
     version, problem = _ask(library.cuDriverGetVersion), library.cuInit(0)
-    seen = "it does not start: error {}".format(problem) if problem else "for CUDA up to {}".format(_spell(version))
+    seen = (
+        "it does not start: error {}".format(problem) if problem else "for CUDA up to {}".format(spell_version(version))
+    )
     yield check(not problem, "CUDA driver", seen, "sudo reboot", FAIL)
     return version
 
@@ -42,16 +41,16 @@ def _check_driver(machine: Machine) -> Any:
 def _check_runtime(machine: Machine, driver: Optional[int]) -> Findings:
     """The newest libcudart that loads."""
     seen = "is not installed"
-    for path in _runtimes(machine.root):
-        library = _load(path)
+    for path in runtime_paths(machine.root):
+        library = load_library(path)
         if isinstance(library, str):
             seen = library
             continue
         version = _ask(library.cudaRuntimeGetVersion)
-        seen = "{} ({})".format(_spell(version), path)
+        seen = "{} ({})".format(spell_version(version), path)
         newer = driver is not None and version // 1000 > driver // 1000
         if driver is not None and newer:
-            seen += " is newer than the driver, which knows CUDA {}".format(_spell(driver))
+            seen += " is newer than the driver, which knows CUDA {}".format(spell_version(driver))
         install = "sudo apt-get install --reinstall nvidia-jetpack" if machine.l4t else "sudo ubuntu-drivers install"
         yield check(not newer, "CUDA runtime", seen, install, FAIL)
         return
@@ -89,31 +88,8 @@ def _check_pycuda(machine: Machine) -> Findings:
         yield Finding(OK, "pycuda", seen)
 
 
-def _load(name: str) -> Any:
-    """A library, or why it does not load."""
-    try:
-        return ctypes.CDLL(name)
-    except OSError as error:
-        return "is not installed" if "No such file" in str(error) else "does not load: {}".format(error)
-
-
-def _runtimes(root: str) -> Any:
-    """Where libcudart may be: where the system looks, in NVIDIA's folder, and in the packages that PyTorch brings."""
-    found = ctypes.util.find_library("cudart") if root == "/" else None
-    paths = [found] if found else []
-    folders = [os.path.join(glob.escape(root), "usr/local/cuda/lib64")]
-    folders += [os.path.join(glob.escape(folder or "."), "nvidia", "*", "lib") for folder in sys.path]
-    for folder in folders:
-        paths += sorted(glob.glob(os.path.join(folder, "libcudart.so.*")))
-    return paths
-
-
 def _ask(function: Any) -> int:
     """The number that a CUDA function gives: 1000 times the major version and 10 times the minor one."""
     number = ctypes.c_int()
     function(ctypes.byref(number))
     return number.value
-
-
-def _spell(version: int) -> str:
-    return "{}.{}".format(version // 1000, version % 1000 // 10)

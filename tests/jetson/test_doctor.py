@@ -100,8 +100,8 @@ class Library:
 def cuda(machine, monkeypatch, driver, runtime):
     """Status, what was seen, and the fix, of the driver and the runtime."""
     libraries = {"libcuda.so.1": driver, "libcudart.so": runtime}
-    monkeypatch.setattr(cuda_checks, "_load", libraries.__getitem__)
-    monkeypatch.setattr(cuda_checks, "_runtimes", lambda root: ["libcudart.so"])
+    monkeypatch.setattr(cuda_checks, "load_library", libraries.__getitem__)
+    monkeypatch.setattr(cuda_checks, "runtime_paths", lambda root: ["libcudart.so"])
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     return {finding.what: finding for finding in cuda_checks.check_cuda(machine)}
 

@@ -1,28 +1,27 @@
-"""A stand-in for pycuda's driver: device memory is NumPy arrays by address, calls are counted, contexts are per thread.
+"""A stand-in for pycuda's driver: device memory is the host's, work is done at once, contexts are per thread.
 
-FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_NO_DRIVER makes `init` fail; FAKE_OLD_PYCUDA has no primary
-context, as before 2020.1; FAKE_BROKEN_PYCUDA does not load. FAKE_CUDA_FAULT makes a call fail: `context`, `pinned`,
-`device`, `copy` or `launch`.
+FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_INTEGRATED is 1 on a board; FAKE_NO_DRIVER lets `init` fail;
+FAKE_OLD_PYCUDA has no primary context, as before 2020.1; FAKE_BROKEN_PYCUDA does not load, `numpy` as where it was
+compiled with a newer NumPy. FAKE_CUDA_FAULT makes a call fail: `context`, `pinned`, `device`, `copy` or `launch`.
 
-Whatever is freed is noted in `freed`, in order: freed outside a context it is `leaked ...`. `live` counts the rest.
+Whatever is allocated, called and freed is noted in `cuda_record`.
 """
 
+import ctypes
+import enum
 import os
 import threading
 import time
-from collections import Counter
 
+import cuda_record
 import numpy as np
 
+if os.environ.get("FAKE_BROKEN_PYCUDA") == "numpy":
+    raise SystemError("initialization of _driver raised unreported exception")
 if os.environ.get("FAKE_BROKEN_PYCUDA"):
     raise ImportError("libcurand.so.10: cannot open shared object file: No such file or directory")
 
-calls = []
-freed = []
-_allocated = []
-_memory = {}
 _current = threading.local()
-_FAULT = os.environ.get("FAKE_CUDA_FAULT", "")
 
 
 class Error(Exception):
@@ -41,6 +40,23 @@ class LaunchError(Error):
     pass
 
 
+class device_attribute(enum.Enum):  # noqa: N801 - pycuda's name
+    MULTIPROCESSOR_COUNT = 16
+    INTEGRATED = 18
+
+
+class host_alloc_flags(enum.IntEnum):  # noqa: N801
+    DEVICEMAP = 2
+
+
+class mem_attach_flags(enum.IntEnum):  # noqa: N801
+    GLOBAL = 1
+
+
+def _fault(name):
+    return os.environ.get("FAKE_CUDA_FAULT") == name
+
+
 def init():
     if os.environ.get("FAKE_NO_DRIVER"):
         raise Error("cuInit failed: no CUDA-capable device is detected")
@@ -50,26 +66,28 @@ def get_version():
     return (10, 2, 0)
 
 
+def _has_context():
+    return bool(getattr(_current, "depth", 0))
+
+
 def _need_context():
-    if not getattr(_current, "depth", 0):
+    if not _has_context():
         raise LogicError("explicit_context_dependent failed: invalid device context - no currently active context?")
 
 
-def note_allocated(what):
-    """Note that something was allocated (the fake TensorRT's objects too)."""
-    _allocated.append(what)
+class _Counted:
+    """An object whose allocation and end are noted, as `what`."""
 
+    what = ""
 
-def note_freed(what):
-    """Note that something was freed."""
-    freed.append(what if getattr(_current, "depth", 0) else "leaked " + what)
+    def __init__(self):
+        _need_context()
+        cuda_record.note("+" + self.what)
+        self._noted = True
 
-
-def live():
-    """How many of each kind were allocated and are not freed."""
-    counts = Counter(_allocated)
-    counts.subtract(freed)
-    return {what: count for what, count in counts.items() if count}
+    def __del__(self):
+        if hasattr(self, "_noted"):
+            cuda_record.note("-" + self.what, _has_context())
 
 
 class Device:
@@ -82,6 +100,11 @@ class Device:
     def compute_capability(self):
         major, minor = os.environ.get("FAKE_COMPUTE", "8.7").split(".")
         return int(major), int(minor)
+
+    def get_attribute(self, attribute):
+        if attribute is device_attribute.INTEGRATED:
+            return int("FAKE_INTEGRATED" in os.environ)
+        return {device_attribute.MULTIPROCESSOR_COUNT: 8}[attribute]
 
     def make_context(self):
         context = Context()
@@ -96,52 +119,44 @@ class Device:
 
 class Context:
     def push(self):
-        if _FAULT == "context":
+        if _fault("context"):
             raise MemoryError("cuCtxCreate failed: out of memory")
         _current.depth = getattr(_current, "depth", 0) + 1
-        note_allocated("context")
+        cuda_record.note("+context")
 
     def pop(self):
         _current.depth -= 1
-        freed.append("context")
+        cuda_record.note("-context")
 
 
-class DeviceAllocation:
+class DeviceAllocation(_Counted):
+    what = "device"
+
     def __init__(self, size):
-        self._address = (max(_memory) if _memory else 4096) + (1 << 24)
-        _memory[self._address] = np.zeros(size, np.uint8)
-        note_allocated("device")
+        super().__init__()
+        self._block = np.zeros(size, np.uint8)
 
     def __int__(self):
-        return self._address
-
-    def __del__(self):
-        note_freed("device")
+        return self._block.ctypes.data
 
 
-class Stream:
+class Stream(_Counted):
+    what = "stream"
     handle = 7
 
-    def __init__(self):
-        note_allocated("stream")
-
-    def __del__(self):
-        note_freed("stream")
+    def synchronize(self):
+        pass
 
 
-class Event:
-    def __init__(self):
-        note_allocated("event")
-
-    def __del__(self):
-        note_freed("event")
+class Event(_Counted):
+    what = "event"
 
     def record(self, stream):
         _need_context()
         self.at = time.perf_counter()
 
     def synchronize(self):
-        if _FAULT == "launch":
+        if _fault("launch"):
             del self  # a compiled function leaves no frame that would hold it
             raise LaunchError("cuEventSynchronize failed: unspecified launch failure")
 
@@ -149,49 +164,75 @@ class Event:
         return (other.at - self.at) * 1000
 
 
+_allocations = []
+
+
 def mem_alloc(size):
     _need_context()
-    calls.append("mem_alloc")
-    if _FAULT == "device" and calls.count("mem_alloc") == 2:
+    _allocations.append(size)
+    if _fault("device") and len(_allocations) == 2:
         raise MemoryError("cuMemAlloc failed: out of memory")
     return DeviceAllocation(size)
 
 
-class _PageLocked:
-    """What a page-locked array stands on: freed with the last array."""
+class _HostAllocation(_Counted):
+    """What a host array stands on: freed with the last array."""
 
-    def __init__(self, shape, dtype):
+    def __init__(self, shape, dtype, what):
+        self.what = what
+        super().__init__()
         self._array = np.empty(shape, dtype)
         self.__array_interface__ = self._array.__array_interface__
-        note_allocated("pinned")
 
-    def __del__(self):
-        note_freed("pinned")
+    def get_device_pointer(self):
+        return self._array.ctypes.data
 
 
-def pagelocked_empty(shape, dtype):
+def pagelocked_empty(shape, dtype, order="C", mem_flags=0):
     _need_context()
-    calls.append("pagelocked_empty")
-    if _FAULT == "pinned":
+    if _fault("pinned"):
         raise MemoryError("cuMemHostAlloc failed: out of memory")
-    return np.asarray(_PageLocked(shape, dtype))
+    return np.asarray(_HostAllocation(shape, dtype, "mapped" if mem_flags == host_alloc_flags.DEVICEMAP else "pinned"))
+
+
+def managed_empty(shape, dtype, order="C", mem_flags=0):
+    assert mem_flags == mem_attach_flags.GLOBAL
+    return np.asarray(_HostAllocation(shape, dtype, "managed"))
 
 
 def memcpy_htod_async(dest, src, stream):
     _need_context()
-    calls.append("htod")
-    if _FAULT == "copy":
+    cuda_record.note("=htod")
+    if _fault("copy"):
         del dest, src, stream  # a compiled function leaves no frame that would hold them
         raise LogicError("cuMemcpyHtoDAsync failed: invalid device context")
-    _memory[int(dest)][: src.nbytes] = src.reshape(-1).view(np.uint8)
+    ctypes.memmove(int(dest), src.ctypes.data, src.nbytes)
 
 
 def memcpy_dtoh_async(dest, src, stream):
     _need_context()
-    calls.append("dtoh")
-    dest[...] = device_array(int(src), dest.shape, dest.dtype)
+    cuda_record.note("=dtoh")
+    ctypes.memmove(dest.ctypes.data, int(src), dest.nbytes)
 
 
-def device_array(address, shape, dtype):
-    """The device memory at an address as an array (for the fake TensorRT)."""
-    return _memory[address].view(dtype)[: int(np.prod(shape))].reshape(shape)
+class _Module(_Counted):
+    what = "module"
+
+    def get_function(self, name):
+        if name != "add_one":
+            raise LogicError("cuModuleGetFunction failed: named symbol not found")
+        return _add_one
+
+
+def module_from_buffer(image):
+    _need_context()
+    if b".entry add_one" not in image or not image.endswith(b"\0"):
+        raise LogicError("cuModuleLoadDataEx failed: device kernel image is invalid")
+    return _Module()
+
+
+def _add_one(address, count, grid, block, stream):
+    _need_context()
+    cuda_record.note("=kernel")
+    count = min(int(count), int(np.prod(grid)) * int(np.prod(block)))
+    np.ctypeslib.as_array((ctypes.c_float * count).from_address(int(address)))[...] += 1

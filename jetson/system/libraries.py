@@ -1,0 +1,32 @@
+"""Shared libraries of CUDA: where they may be, and loading one."""
+
+import ctypes
+import ctypes.util
+import glob
+import os
+import sys
+from typing import Any, List
+
+
+def load_library(name: str) -> Any:
+    """A library, or why it does not load."""
+    try:
+        return ctypes.CDLL(name)
+    except OSError as error:
+        return "is not installed" if "No such file" in str(error) else "does not load: {}".format(error)
+
+
+def runtime_paths(root: str) -> List[str]:
+    """Where libcudart may be: where the system looks, in NVIDIA's folder, and in the packages that PyTorch brings."""
+    found = ctypes.util.find_library("cudart") if root == "/" else None
+    paths = [found] if found else []
+    folders = [os.path.join(glob.escape(root), "usr/local/cuda/lib64")]
+    folders += [os.path.join(glob.escape(folder or "."), "nvidia", "*", "lib") for folder in sys.path]
+    for folder in folders:
+        paths += sorted(glob.glob(os.path.join(folder, "libcudart.so.*")))
+    return paths
+
+
+def spell_version(number: int) -> str:
+    """CUDA's version as it is written: 12060 is 12.6."""
+    return "{}.{}".format(number // 1000, number % 1000 // 10)
