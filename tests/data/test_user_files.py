@@ -35,6 +35,8 @@ from tests.helpers.datasets import (
     H,
     W,
     dump,
+    folder_of_depths,
+    folder_of_masks,
     ids,
     image,
     make_camvid,
@@ -44,6 +46,7 @@ from tests.helpers.datasets import (
     make_keypoints,
     make_nyud,
     make_voc,
+    stripes,
     text,
     write_people,
 )
@@ -333,21 +336,6 @@ def test_what_pytorch_says_of_loader_processes_is_one_line(message: str, line: s
 # Masks
 
 
-def folder_of_masks(root: Path, masks: list[Image.Image], suffix: str = "png", **described: Any) -> Path:
-    dump(root / "dataset.json", {"kind": "segmentation", "classes": ["floor", "wall"], **described})
-    lines = []
-    for number, mask in enumerate(masks):
-        image(root / f"{number}.jpg", size=mask.size)
-        mask.save(root / f"{number}-mask.{suffix}")
-        lines.append(f"{number}.jpg {number}-mask.{suffix}")
-    text(root / "train.txt", lines)
-    return root
-
-
-def stripes(*values: int) -> Image.Image:
-    return Image.fromarray(np.repeat(np.array([values], dtype=np.uint8), 4, axis=0))
-
-
 def test_masks_of_0_and_255_are_not_ready_until_mapped(tmp_path: Path):
     root = folder_of_masks(tmp_path, [stripes(0, 0, 255, 0), stripes(0, 255)])
     report = train_report("folder", root)
@@ -617,14 +605,6 @@ def test_objects_are_scaled_to_an_image_of_the_same_aspect(tmp_path: Path):
 
 
 # Depths
-
-
-def folder_of_depths(root: Path, stored: np.ndarray, **described: Any) -> Path:
-    dump(root / "dataset.json", {"kind": "depth", "minimum": 0.5, "maximum": 10, **described})
-    image(root / "1.jpg")
-    np.save(root / "1.npy", stored)
-    text(root / "train.txt", ["1.jpg 1.npy"])
-    return root
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,32 @@ def make_keypoints(root: Path) -> Path:
     return root
 
 
+# Masks and depths of their own
+
+
+def folder_of_masks(root: Path, masks: list[Image.Image], suffix: str = "png", **described: Any) -> Path:
+    dump(root / "dataset.json", {"kind": "segmentation", "classes": ["floor", "wall"], **described})
+    lines = []
+    for number, mask in enumerate(masks):
+        image(root / f"{number}.jpg", size=mask.size)
+        mask.save(root / f"{number}-mask.{suffix}")
+        lines.append(f"{number}.jpg {number}-mask.{suffix}")
+    text(root / "train.txt", lines)
+    return root
+
+
+def stripes(*values: int) -> Image.Image:
+    return Image.fromarray(np.repeat(np.array([values], dtype=np.uint8), 4, axis=0))
+
+
+def folder_of_depths(root: Path, stored: np.ndarray, **described: Any) -> Path:
+    dump(root / "dataset.json", {"kind": "depth", "minimum": 0.5, "maximum": 10, **described})
+    image(root / "1.jpg")
+    np.save(root / "1.npy", stored)
+    text(root / "train.txt", ["1.jpg 1.npy"])
+    return root
+
+
 MPII_POINTS = np.stack([np.arange(16) + 2.0, np.arange(16) + 5.0], axis=1)
 
 

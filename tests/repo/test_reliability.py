@@ -28,6 +28,7 @@ from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Segmentation
 from tests.helpers.jetson_toys import write_toy
+from tests.helpers.user_files import FINDINGS, READS, Found, Read
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
@@ -198,6 +199,26 @@ def test_what_is_wrong_is_one_line(
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [pytest.param(read, name, id=f"{read.kind}: {name}") for read in READS for name in read.inputs],
+)
+def test_unusual_files_are_read_right(read: Read, name: str, tmp_path: Path) -> None:
+    read.check(name, tmp_path)
+
+
+@pytest.mark.parametrize("found", FINDINGS, ids=lambda found: f"{found.kind}: {found.tried}")
+def test_what_is_wrong_with_files_is_said(found: Found, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    found.make(tmp_path / "root")
+    words = found.words.replace("ROOT", str(tmp_path / "root")).replace("OUT", str(tmp_path / "out"))
+    result = CliRunner().invoke(main, words.split())
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == found.exit, result.output
+    assert found.says in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB, of which 4 are left."""
@@ -258,6 +279,13 @@ def test_ctrl_c_ends_at_once_with_130(name: str, moment: str, places: dict[str, 
         assert not list(tmp_path.rglob("model.json"))
 
 
+def _tried(found: Found) -> str:
+    """What was tried, with the command where it is not plain `data check`."""
+    command = found.words.split(" --")[0].replace(" ROOT", "")
+    mapped = " --mask-map" if "--mask-map" in found.words else ""
+    return found.tried if command.startswith("data check") and not mapped else f"{found.tried}: `{command}{mapped}`"
+
+
 def page() -> str:
     """The text of `docs/reliability.md`."""
     lines = [
@@ -282,12 +310,28 @@ def page() -> str:
                 words = words.replace(long, short)
             lines.append(f"| `fastnas {words}` | {case.exit} | ... {case.says} ... |")
     lines += [
+        "", "## Files as people have them", "",
+        "These are read right:", "",
+        "| what | inputs tried | outcome |", "|---|---|---|",
+        *(f"| {read.kind} | {len(read.inputs)}: {', '.join(read.inputs)} | {read.outcome} |" for read in READS),
+        "", "These are found, by `data check` where no other command is named:", "",
+        "| what | input tried | exit | it says |", "|---|---|---|---|",
+        *(f"| {one.kind} | {_tried(one)} | {one.exit} | ... {one.says} ... |" for one in FINDINGS),
         "", "## Ctrl-C", "",
         f"`fastnas {'`, `fastnas '.join(INTERRUPTED)}`: before they are at work, at work, and some time later.",
         "Each ends within moments with exit code 130 and no traceback; `--resume` continues a search or a training,",
         "and an export leaves no artifact.",
         "", "## Killed, shared, unplugged", "",
         "| what happens | what follows | test |", "|---|---|---|",
+        "| an export of each of ten formats is imported, checked and trained on | three commands, a trained network | "
+        "test_importing.py |",
+        "| COCO, LabelMe and Supervisely labels are changed at random | imported, or refused in one line | "
+        "test_importing.py |",
+        "| a loader process is killed, as for lack of memory | one line with what to lower | test_user_files.py |",
+        "| stored encoder outputs, latencies or Docker's settings are damaged | one line with the file | "
+        "test_evaluator.py, test_latency.py, test_doctor.py |",
+        "| a graph of an artifact leaves weights in another file | one line, and nothing is read there | "
+        "test_onnx_file.py |",
         "| a training is killed (SIGKILL) in mid-epoch | resumed, it ends the same | test_train.py |",
         "| a search, a training or an export is killed 100 times at random moments | nothing that was done is lost, "
         "nothing is left behind, and the end equals that of an undisturbed one | test_kills.py |",
