@@ -52,8 +52,9 @@ def write_photo(path: Path) -> None:
     """Write the portrait of Grace Hopper (U.S. Navy, public domain) that Matplotlib carries."""
     from matplotlib.cbook import get_sample_data
 
-    with get_sample_data("grace_hopper.jpg") as photo, atomic_path(path) as temporary:
-        temporary.write_bytes(photo.read())
+    photo = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(photo.read_bytes())
 
 
 def _bgr(scenes: SyntheticScenes, index: int) -> npt.NDArray[np.uint8]:

@@ -198,6 +198,8 @@ def test_the_device_is_described(fake, monkeypatch):
     ],
 )
 def test_an_error_names_the_call_and_the_reason_and_nothing_leaks(fake, monkeypatch, fault, kind, text, advice):
+    kinds = []
+
     def work():
         try:
             leave = fake.cuda.enter()
@@ -214,7 +216,7 @@ def test_an_error_names_the_call_and_the_reason_and_nothing_leaks(fake, monkeypa
                     each.close()
                 memory = None
         except CudaError as error:
-            assert error.kind == kind
+            kinds.append(error.kind)
             raise error.during("testing") from None  # before the context goes
         finally:
             leave()
@@ -223,6 +225,7 @@ def test_an_error_names_the_call_and_the_reason_and_nothing_leaks(fake, monkeypa
     with pytest.raises(JetsonError) as caught:
         work()
     line = str(caught.value)
+    assert kinds in ([], [kind])
     assert line.startswith("CUDA failed while testing: cu")
     assert text in line
     assert advice in line
