@@ -4,10 +4,17 @@ It imports nothing of fastnas outside this folder, so that `pip install ./jetson
 `fastnas` is a namespace package that holds only this folder; on a host it is the full package.
 """
 
+import os
+import platform
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastnas.jetson.inference.model import Model
+
+if platform.machine() == "aarch64" and sys.version_info < (3, 7):
+    # The last NumPy for this Python, 1.19.5, finds out the processor with an instruction that a TX2 and a Nano lack.
+    os.environ.setdefault("OPENBLAS_CORETYPE", "ARMV8")
 
 __version__ = "0.1.0"
 

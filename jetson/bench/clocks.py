@@ -7,18 +7,20 @@ import signal
 import subprocess
 import tempfile
 from contextlib import contextmanager
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Tuple
 
 from fastnas.jetson.engine.base import Log
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.system.power import highest, power_modes
 
-HIGHEST_MODE = "0"
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def pinned_clocks(wanted: bool, log: Log) -> Iterator[None]:
-    """With `wanted`: power mode 0 and `jetson_clocks`, read back; restored at the end, on errors and on signals.
+def pinned_clocks(wanted: bool, log: Log, root: str = "/") -> Iterator[None]:
+    """With `wanted`: the highest power mode and `jetson_clocks`, read back; restored at the end, on errors and signals.
+
+    `root` stands for `/`, where the power modes are named.
 
     Raises:
         JetsonError: this is no Jetson, root is missing, or the board did not take the settings.
@@ -33,15 +35,16 @@ def pinned_clocks(wanted: bool, log: Log) -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="fastnas-clocks-")
     stored = os.path.join(folder, "clocks")
     try:
-        mode = _power_mode()
+        mode, (wanted_mode, name) = _power_mode(), _highest_mode(root)
         _run(["jetson_clocks", "--store", stored])
         try:
-            if mode != HIGHEST_MODE:
-                _run(["nvpmodel", "-m", HIGHEST_MODE])
-            if _power_mode() != HIGHEST_MODE:
-                raise JetsonError("the board did not take power mode {}; some modes need a reboot".format(HIGHEST_MODE))
+            if mode != wanted_mode:
+                _run(["nvpmodel", "-m", wanted_mode])
+            if _power_mode() != wanted_mode:
+                message = "the board did not take power mode {} ({}); some need a reboot: sudo nvpmodel -m {}"
+                raise JetsonError(message.format(wanted_mode, name, wanted_mode))
             _run(["jetson_clocks"])
-            log("clocks pinned (power mode {}, before {})".format(HIGHEST_MODE, mode))
+            log("clocks pinned (power mode {}: {}; before {})".format(wanted_mode, name, mode))
             yield
         finally:
             # A second signal must not leave the board half restored.
@@ -61,6 +64,14 @@ def pinned_clocks(wanted: bool, log: Log) -> Iterator[None]:
 def _leave(number: int, frame: Any) -> None:
     """Turn a signal into an exception, so that `finally` clauses run."""
     raise SystemExit(128 + number)
+
+
+def _highest_mode(root: str) -> Tuple[str, str]:
+    """The number and the name of the board's highest mode."""
+    mode = highest(power_modes(root))
+    if mode is None:
+        raise JetsonError("/etc/nvpmodel.conf names no power mode; choose one with nvpmodel, without --pin-clocks")
+    return str(mode.number), mode.name
 
 
 def _power_mode() -> str:

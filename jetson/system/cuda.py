@@ -7,20 +7,29 @@ import ctypes
 import shutil
 from typing import Any, Optional
 
-from fastnas.jetson.errors import raise_if_interrupted
-from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, check, version_of
+from fastnas.jetson.system.findings import FAIL, OK, WARN, Finding, Findings, check
 from fastnas.jetson.system.libraries import load_library, runtime_paths, spell_version
 from fastnas.jetson.system.machine import Machine
+from fastnas.jetson.system.probe import probe
 
 IN_CONTAINER = "start the container with docker/run.sh, or with --runtime nvidia"
+
+
+PYCUDA_INSTALL = {32: "pip3 install --no-build-isolation pycuda==2022.1"}
+"""By L4T generation. Isolated, the build of the last release for Python 3.6 wants a NumPy that no longer compiles."""
+
+PYCUDA = """
+import pycuda
+print("{}, compiled with CUDA {}".format(pycuda.VERSION_TEXT, ".".join(map(str, module.get_version()[:2]))))
+module.init()
+"""
 
 
 def check_cuda(machine: Machine) -> Findings:
     """Whether driver, runtime and pycuda are there, load, and fit together."""
     driver = yield from _check_driver(machine)
     yield from _check_runtime(machine, driver)
-    if version_of("tensorrt")[0] is not None:
-        yield from _check_pycuda(machine)
+    yield from _check_pycuda(machine)
 
 
 def _check_driver(machine: Machine) -> Any:
@@ -46,8 +55,8 @@ def _check_runtime(machine: Machine, driver: Optional[int]) -> Findings:
         if isinstance(library, str):
             seen = library
             continue
-        version = _ask(library.cudaRuntimeGetVersion)
-        seen = "{} ({})".format(spell_version(version), path)
+        version = _ask(library.cudaRuntimeGetVersion)  # CUDA 11's gives none without a driver
+        seen = "{} ({})".format(spell_version(version), path) if version else path
         newer = driver is not None and version // 1000 > driver // 1000
         if driver is not None and newer:
             seen += " is newer than the driver, which knows CUDA {}".format(spell_version(driver))
@@ -64,28 +73,21 @@ def _fix(machine: Machine, board: str, host: str) -> str:
 
 
 def _check_pycuda(machine: Machine) -> Findings:
-    """pycuda is compiled where it is installed, and loads only beside the CUDA that it was compiled with."""
-    install = "pip3 install {}".format("'pycuda<=2022.1'" if machine.generation == 32 else "pycuda")
+    """pycuda is compiled where it is installed, and loads only beside the CUDA and NumPy that it was compiled with."""
+    found = probe("pycuda.driver", PYCUDA)
+    if not found.installed:
+        yield Finding(OK, "pycuda", "is not installed: CUDA is called through ctypes")
+        return
+    install = PYCUDA_INSTALL.get(machine.generation or 0, "pip3 install --no-build-isolation pycuda")
     if shutil.which("nvcc") is None:
         install = "export PATH=/usr/local/cuda/bin:$PATH && " + install
-    version, seen = version_of("pycuda")
-    if version is None:
-        yield Finding(FAIL, "pycuda", seen + ", without it TensorRT is not used", install)
+    if found.version is None:
+        seen = found.seen + "; CUDA is called through ctypes instead"
+        fix = "pip3 uninstall pycuda; or {} --force-reinstall --no-deps --no-cache-dir".format(install)
+        yield Finding(WARN, "pycuda", seen, fix)
         return
-    try:
-        import pycuda.driver as cuda
-    except ImportError as error:
-        raise_if_interrupted(error)
-        fix = install + " --force-reinstall --no-deps --no-cache-dir"
-        yield Finding(FAIL, "pycuda", "{} does not load: {}".format(version, error), fix)
-        return
-    seen = "{}, compiled with CUDA {}".format(version, ".".join(map(str, cuda.get_version()[:2])))
-    try:
-        cuda.init()
-    except cuda.Error as error:
-        yield Finding(FAIL, "pycuda", "{}: {}".format(seen, error), "sudo reboot")
-    else:
-        yield Finding(OK, "pycuda", seen)
+    compiled, problem = (found.lines + ["", ""])[:2]
+    yield check(not problem, "pycuda", "{}: {}".format(compiled, problem) if problem else compiled, "sudo reboot", FAIL)
 
 
 def _ask(function: Any) -> int:

@@ -1,14 +1,15 @@
 """What this machine has, what is missing, and the command that fixes it.
 
-Nothing large is imported: torch's version is read from the name of its installed folder.
+No package is imported here: versions are read from the names of installed folders, or asked in another process, which
+may die of what it imports.
 """
 
 import glob
 import grp
 import os
 import platform
-import re
 import shutil
+import signal
 import sys
 from importlib.util import find_spec
 from typing import Dict, List
@@ -25,15 +26,17 @@ from fastnas.jetson.system.findings import (
     Findings,
     check,
     distribution_version,
-    version_of,
 )
 from fastnas.jetson.system.machine import MAX_OPSET, Machine
-from fastnas.jetson.system.opencv import opencv_has
+from fastnas.jetson.system.opencv import built_with, opencv_package
+from fastnas.jetson.system.power import highest, power_modes
+from fastnas.jetson.system.probe import probe
 from fastnas.jetson.system.sensors import read_text
 
 HOT_C = 80.0
 LOW_DISK_GB = 2.0
 SMALL_MEMORY_MB = 8500.0
+PROVIDERS = 'print(", ".join(module.get_available_providers()))'
 
 
 def examine(machine: Machine) -> Dict[str, List[Finding]]:
@@ -63,37 +66,44 @@ def check_machine(machine: Machine) -> Findings:
 def check_python(machine: Machine) -> Findings:
     """Python, NumPy and OpenCV."""
     yield Finding(OK, "Python", "{} ({})".format(platform.python_version(), sys.executable))
-    numpy, seen = version_of("numpy")
-    if machine.generation == 32 and numpy == "1.19.5" and os.environ.get("OPENBLAS_CORETYPE") != "ARMV8":
-        fix = "export OPENBLAS_CORETYPE=ARMV8"
-        yield Finding(WARN, "NumPy", "1.19.5 dies with an illegal instruction on this generation", fix)
+    numpy = probe("numpy")
+    dies = machine.generation == 32 and distribution_version("numpy") == "1.19.5"
+    if numpy.signal == signal.SIGILL or (dies and os.environ.get("OPENBLAS_CORETYPE") != "ARMV8"):
+        seen = "{} dies with an illegal instruction on this board".format(distribution_version("numpy") or "it")
+        fix = "export OPENBLAS_CORETYPE=ARMV8, or: pip3 install numpy==1.19.4"
+        yield Finding(FAIL if numpy.signal else WARN, "NumPy", seen, fix)
     else:
-        yield check(numpy, "NumPy", seen, "pip3 install numpy", FAIL)
-    cv2, seen = version_of("cv2")
-    if cv2 is None:
-        yield Finding(FAIL, "OpenCV", seen, "sudo apt-get install python3-opencv")
+        yield check(numpy.version, "NumPy", numpy.seen, "pip3 install numpy", FAIL)
+    install = "sudo apt-get install " + opencv_package(machine.generation)
+    cv2 = probe("cv2", "print(module.getBuildInformation())")
+    if cv2.version is None:
+        yield Finding(FAIL, "OpenCV", cv2.seen, install)
         return
     names = (("GStreamer", "GStreamer"), ("FFMPEG", "FFMPEG"), ("v4l/v4l2", "V4L2"))
-    backends = [name for key, name in names if opencv_has(key)]
-    yield Finding(OK, "OpenCV", "{} with {}".format(cv2, ", ".join(backends) or "no video backend"))
+    backends = [name for key, name in names if built_with("\n".join(cv2.lines), key)]
+    yield Finding(OK, "OpenCV", "{} with {}".format(cv2.version, ", ".join(backends) or "no video backend"))
+    if cv2.version.startswith(("2.", "3.")):
+        yield Finding(FAIL, "OpenCV", "{} is too old: depth cannot be drawn".format(cv2.version), install)
     if machine.l4t and "GStreamer" not in backends:
-        fix = "pip3 uninstall opencv-python; sudo apt-get install python3-opencv"
-        yield Finding(WARN, "OpenCV", "this build has no GStreamer: CSI cameras go through gst-launch instead", fix)
+        seen = "this build has no GStreamer: CSI cameras go through gst-launch instead"
+        yield Finding(WARN, "OpenCV", seen, "pip3 uninstall opencv-python; " + install)
 
 
 def check_engines(machine: Machine) -> Findings:
     """TensorRT, ONNX Runtime, and the folder of built engines."""
-    tensorrt, seen = version_of("tensorrt")
-    onnxruntime, other = version_of("onnxruntime")
+    tensorrt, onnxruntime = probe("tensorrt"), probe("onnxruntime", PROVIDERS)
     fix = "sudo apt-get install python3-libnvinfer" if machine.l4t else ""
-    yield check(tensorrt, "TensorRT", seen, fix, FAIL if machine.l4t and onnxruntime is None else WARN)
-    if onnxruntime is None:
-        yield Finding(OK if tensorrt else FAIL, "ONNX Runtime", other, "pip3 install onnxruntime")
+    needed = machine.l4t and onnxruntime.version is None
+    yield check(tensorrt.version, "TensorRT", tensorrt.seen, fix, FAIL if needed else WARN)
+    if onnxruntime.version is None:
+        status = FAIL if onnxruntime.installed or not tensorrt.version else OK
+        install = "pip3 install onnxruntime"
+        if machine.generation == 32:
+            install += " numpy==1.19.4"  # alone it brings 1.19.5
+        yield Finding(status, "ONNX Runtime", onnxruntime.seen, install)
     else:
-        import onnxruntime as runtime
-
-        names = [name.replace("ExecutionProvider", "") for name in runtime.get_available_providers()]
-        yield Finding(OK, "ONNX Runtime", "{} built with {}".format(onnxruntime, ", ".join(names)))
+        names = " ".join(onnxruntime.lines).replace("ExecutionProvider", "")
+        yield Finding(OK, "ONNX Runtime", "{} built with {}".format(onnxruntime.version, names))
     if distribution_version("onnxruntime") and distribution_version("onnxruntime-gpu"):
         fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
         yield Finding(WARN, "ONNX Runtime", "onnxruntime and onnxruntime-gpu hide each other", fix)
@@ -110,12 +120,12 @@ def check_engines(machine: Machine) -> Findings:
 def check_power(machine: Machine) -> Findings:
     """Power mode, clocks and temperature of a board."""
     mode = machine.power_mode
-    status = read_text(os.path.join(machine.root, "var/lib/nvpmodel/status")) or ""
-    if mode is None:
-        yield Finding(WARN, "power mode", "unknown", "sudo nvpmodel -q")
+    best = highest(power_modes(machine.root))
+    if mode is None or best is None:
+        yield Finding(WARN, "power mode", mode or "unknown", "sudo nvpmodel -q")
     else:
-        highest = re.search(r"pmode:0+\b", status)
-        yield check(highest, "power mode", mode if highest else mode + " is not the highest", "sudo nvpmodel -m 0")
+        seen = mode if mode == best.name else "{} is not the highest, {}".format(mode, best.name)
+        yield check(mode == best.name, "power mode", seen, "sudo nvpmodel -m {}".format(best.number))
     for name, limits in machine.sensors.clocks().items():
         seen = "{} {:.0f} to {:.0f} MHz, {}".format(
             name, limits["min_mhz"] or 0, limits["max_mhz"] or 0, limits["governor"] or "no governor"

@@ -1,12 +1,10 @@
-"""A finding of `fastnas doctor`, and the versions of packages, looked up without importing anything large."""
+"""A finding of `fastnas doctor`, and the versions of installed packages, looked up without importing them."""
 
 import glob
 import os
 import re
 import sys
-from typing import Iterator, NamedTuple, Optional, Tuple
-
-from fastnas.jetson.errors import raise_if_interrupted
+from typing import Iterator, NamedTuple, Optional
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
@@ -33,18 +31,6 @@ Findings = Iterator[Finding]
 def check(good: object, what: str, seen: str, fix: str = "", otherwise: str = WARN) -> Finding:
     """`ok` without a fix if `good`, else a finding with the status `otherwise` and the fix."""
     return Finding(OK, what, seen) if good else Finding(otherwise, what, seen, fix)
-
-
-def version_of(module: str) -> Tuple[Optional[str], str]:
-    """The version of a small module by importing it, or None; and the version, or the reason why there is none."""
-    try:
-        found = __import__(module)
-    except ImportError as error:
-        raise_if_interrupted(error)
-        missing = isinstance(error, ModuleNotFoundError) and error.name == module
-        return None, "is not installed" if missing else "does not load: {}".format(error)
-    version = str(getattr(found, "__version__", None) or getattr(found, "VERSION_TEXT", "unknown version"))
-    return version, version
 
 
 def distribution_version(name: str) -> Optional[str]:

@@ -6,6 +6,7 @@ import re
 import subprocess
 from typing import Any, Dict, List, Optional
 
+from fastnas.jetson.system.power import power_modes
 from fastnas.jetson.system.sensors import Sensors, read_text
 
 JETPACK = (
@@ -75,9 +76,9 @@ class Machine:
         found = re.search(r"pmode:(\d+)", self._read("var/lib/nvpmodel/status") or "")
         if found is None:
             return None
-        names = dict(re.findall(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", self._read("etc/nvpmodel.conf") or ""))
-        number = str(int(found.group(1)))
-        return names.get(number, "mode " + number)
+        number = int(found.group(1))
+        names = {mode.number: mode.name for mode in power_modes(self.root)}
+        return names.get(number, "mode {}".format(number))
 
     @property
     def cpu(self) -> str:

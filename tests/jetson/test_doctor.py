@@ -12,6 +12,7 @@ from fastnas.jetson.commands import main
 from fastnas.jetson.system import cuda as cuda_checks
 from fastnas.jetson.system import doctor, findings
 from fastnas.jetson.system.machine import Machine
+from fastnas.jetson.system.probe import Probe, probe
 from tests.helpers import paths
 
 
@@ -41,7 +42,11 @@ def test_a_tx2_out_of_the_box_is_told_its_mode_and_clocks(board):
         findings.Finding("ok", "L4T", "32.7.1, JetPack 4.6.1 to 4.6.6, ONNX opset up to 13")
     ]
     (mode,) = find(sections["power"], "power mode")
-    assert (mode.status, mode.seen, mode.fix) == ("warn", "MAXP_CORE_ARM is not the highest", "sudo nvpmodel -m 0")
+    assert (mode.status, mode.seen, mode.fix) == (
+        "warn",
+        "MAXP_CORE_ARM is not the highest, MAXN",
+        "sudo nvpmodel -m 0",
+    )
     assert {finding.fix for finding in find(sections["power"], "clocks")} == {"sudo jetson_clocks"}
     assert find(sections["memory"], "memory")[0].status == "ok"
 
@@ -64,22 +69,79 @@ def test_a_hot_board_and_an_unknown_release(board):
     assert find(sections["machine"], "L4T")[0].status == "warn"
 
 
-def test_the_numpy_that_dies_on_the_old_boards_is_named(board, monkeypatch):
-    monkeypatch.setattr("numpy.__version__", "1.19.5")
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Packages by name and source, which hide the installed ones from the processes that the doctor asks."""
+
+    def make(**sources):
+        folder = tmp_path / "packages"
+        for name, source in sources.items():
+            path = folder / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return make
+
+
+def missing(name):
+    return "raise ModuleNotFoundError('No module named {0}', name='{0}')".format(name)
+
+
+DIES = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
+
+
+def test_the_numpy_that_dies_on_the_old_boards_is_named(board, packages, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    (tmp_path / "numpy-1.19.5.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    packages(numpy="__version__ = '1.19.5'", cv2=DIES, onnxruntime=DIES)
     (finding,) = find(doctor.check_python(board("tx2")), "NumPy")
-    assert (finding.status, finding.fix) == ("warn", "export OPENBLAS_CORETYPE=ARMV8")
+    assert (finding.status, finding.fix[:34]) == ("warn", "export OPENBLAS_CORETYPE=ARMV8, or")
+    packages(numpy=DIES)
+    machine = board("tx2")
+    (finding, opencv), runtime = (
+        list(doctor.check_python(machine))[1:],
+        find(doctor.check_engines(machine), "ONNX Runtime"),
+    )
+    assert (finding.status, finding.seen) == ("fail", "1.19.5 dies with an illegal instruction on this board")
+    assert (opencv.status, opencv.seen) == ("fail", "dies with an illegal instruction")
+    assert (runtime[0].status, runtime[0].fix) == ("fail", "pip3 install onnxruntime numpy==1.19.4")
 
 
-def test_missing_packages_fail_with_the_command(board, monkeypatch):
-    for name in ("cv2", "onnxruntime", "tensorrt"):
-        monkeypatch.setitem(sys.modules, name, None)
+def test_the_doctor_imports_nothing_that_can_kill_it():
+    code = (
+        "import sys; from fastnas.jetson.system import doctor, machine; doctor.examine(machine.Machine());"
+        "assert not {'numpy', 'cv2', 'onnxruntime', 'tensorrt', 'pycuda', 'torch'} & set(sys.modules)"
+    )
+    subprocess.check_call([sys.executable, "-c", code], env=dict(os.environ, PYTHONPATH=paths.ROOT))
+
+
+def test_missing_packages_fail_with_the_command(board, packages):
+    packages(**{name: missing(name) for name in ("cv2", "onnxruntime", "tensorrt")})
     machine = board("tx2")
     found = list(doctor.check_python(machine)) + list(doctor.check_engines(machine))
     failed = {finding.what: finding.fix for finding in found if finding.status == "fail"}
-    assert failed["OpenCV"] == "sudo apt-get install python3-opencv"
+    assert failed["OpenCV"] == "sudo apt-get install libopencv-python"
     assert failed["TensorRT"] == "sudo apt-get install python3-libnvinfer"
-    assert failed["ONNX Runtime"] == "pip3 install onnxruntime"
+    assert failed["ONNX Runtime"] == "pip3 install onnxruntime numpy==1.19.4"
+
+
+def test_a_probe_tells_missing_from_broken_and_dead(packages):
+    packages(
+        absent=missing("absent"),
+        broken="raise ImportError('libcudart.so.10.2: cannot open shared object file')",
+        odd="raise SystemError('initialization of _driver raised unreported exception')",
+        half="import what_is_not_there",
+        dead=DIES,
+        loud="__version__ = '3'\ndef f(): raise RuntimeError('no device')",
+    )
+    assert probe("absent") == Probe(None, "is not installed")
+    assert probe("broken").seen == "does not load: libcudart.so.10.2: cannot open shared object file"
+    assert probe("odd").seen == "does not load: initialization of _driver raised unreported exception (SystemError)"
+    assert probe("half").seen == "does not load: No module named 'what_is_not_there'"
+    assert probe("dead") == Probe(None, "dies with an illegal instruction", [], 4)
+    assert probe("loud", "print(1)\nmodule.f()\nprint(2)") == Probe("3", "3", ["1", "no device"])
 
 
 class Library:
@@ -102,7 +164,7 @@ def cuda(machine, monkeypatch, driver, runtime):
     libraries = {"libcuda.so.1": driver, "libcudart.so": runtime}
     monkeypatch.setattr(cuda_checks, "load_library", libraries.__getitem__)
     monkeypatch.setattr(cuda_checks, "runtime_paths", lambda root: ["libcudart.so"])
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr(cuda_checks, "probe", lambda *arguments: Probe(None, "is not installed"))
     return {finding.what: finding for finding in cuda_checks.check_cuda(machine)}
 
 
@@ -118,10 +180,10 @@ def test_cuda_that_does_not_load_fails_on_a_board_and_warns_on_a_host(board, tmp
     assert found["CUDA driver"][::3] == ("fail", "sudo apt-get install nvidia-l4t-cuda")
     assert found["CUDA runtime"] == ("fail", "CUDA runtime", short, "sudo apt-get install nvidia-jetpack")
     found = cuda(board("tx2", **{".dockerenv": ""}), monkeypatch, absent, short)
-    assert {finding.fix for finding in found.values()} == {cuda_checks.IN_CONTAINER}
+    assert {found[name].fix for name in ("CUDA driver", "CUDA runtime")} == {cuda_checks.IN_CONTAINER}
     found = cuda(Machine(str(tmp_path / "host")), monkeypatch, absent, absent)
-    assert [finding.status for finding in found.values()] == ["warn", "warn"]
-    assert all(finding.fix for finding in found.values())
+    assert [finding.status for finding in found.values()] == ["warn", "warn", "ok"]
+    assert all(finding.fix for finding in found.values() if finding.status == "warn")
 
 
 def test_a_driver_that_does_not_start_and_one_that_is_too_old(board, monkeypatch):
@@ -132,40 +194,47 @@ def test_a_driver_that_does_not_start_and_one_that_is_too_old(board, monkeypatch
     assert "13.0 (libcudart.so) is newer than the driver, which knows CUDA 12.6" in found["CUDA runtime"].seen
 
 
-PYCUDA = """
-import sys
-from fastnas.jetson.system.cuda import _check_pycuda
-from fastnas.jetson.system.machine import Machine
-(found,) = _check_pycuda(Machine(sys.argv[1]))
-print("|".join(found))
-"""
-
-
 @pytest.mark.parametrize(
     ("more", "fakes", "status", "seen", "fix"),
     [
         ({}, True, "ok", "2022.1, compiled with CUDA 10.2", ""),
         ({"FAKE_NO_DRIVER": "1"}, True, "fail", "compiled with CUDA 10.2: cuInit failed", "sudo reboot"),
-        ({"FAKE_BROKEN_PYCUDA": "1"}, True, "fail", "does not load: libcurand.so.10", "<=2022.1' --force-reinstall"),
-        ({}, False, "fail", "is not installed", "export PATH=/usr/local/cuda/bin:$PATH && pip3 install 'pycuda<"),
+        (
+            {"FAKE_BROKEN_PYCUDA": "1"},
+            True,
+            "warn",
+            "does not load: libcurand.so.10",
+            "pycuda==2022.1 --force-reinstall",
+        ),
+        ({"FAKE_BROKEN_PYCUDA": "numpy"}, True, "warn", "exception (SystemError); CUDA is called through ctypes", ""),
+        ({}, False, "ok", "is not installed: CUDA is called through ctypes", ""),
     ],
 )
-def test_pycuda_is_loaded_not_only_found(board, tmp_path, more, fakes, status, seen, fix):
-    board("tx2")
-    search_path = [paths.ROOT] + [paths.FAKES] * fakes
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(search_path), PATH="/nowhere", **more)
-    command = [sys.executable, "-c", PYCUDA, str(tmp_path)]
-    found = subprocess.check_output(command, env=environment).decode().strip().split("|")
-    assert found[0] == status
-    assert seen in found[2]
-    assert fix in found[3]
+def test_pycuda_is_loaded_not_only_found(board, monkeypatch, more, fakes, status, seen, fix):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([paths.ROOT] + [paths.FAKES] * fakes))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
+    (found,) = cuda_checks._check_pycuda(board("tx2"))
+    assert found.status == status
+    assert seen in found.seen
+    assert fix in found.fix
 
 
-def test_an_opencv_without_gstreamer_is_a_warning_on_a_board(board, monkeypatch):
-    monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GStreamer:   NO\n  v4l/v4l2:   YES (linux/videodev2.h)\n")
+def test_an_opencv_without_gstreamer_is_a_warning_on_a_board(board, packages):
+    information = "  GStreamer:   NO\\n  v4l/v4l2:   YES (linux/videodev2.h)\\n"
+    packages(cv2="__version__ = '4.1.1'\ndef getBuildInformation(): return '{}'".format(information))
     seen = find(doctor.check_python(board("tx2")), "OpenCV")
-    assert seen[0].seen.endswith("with V4L2")
+    assert seen[0].seen.endswith("4.1.1 with V4L2")
     assert "no GStreamer" in seen[1].seen
+    assert seen[1].fix == "pip3 uninstall opencv-python; sudo apt-get install libopencv-python"
+
+
+def test_ubuntus_old_opencv_is_too_old(board, packages):
+    """`apt-get install python3-opencv` on JetPack 4 puts version 3.2 in the place of NVIDIA's 4.1.1."""
+    packages(cv2="__version__ = '3.2.0'\ndef getBuildInformation(): return 'GStreamer: YES'")
+    seen = find(doctor.check_python(board("tx2")), "OpenCV")
+    assert (seen[1].status, seen[1].fix) == ("fail", "sudo apt-get install libopencv-python")
 
 
 def test_two_onnxruntimes_are_found_without_importing(tmp_path, monkeypatch):

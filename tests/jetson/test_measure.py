@@ -370,7 +370,7 @@ def test_without_artifacts_the_folder_artifacts_is_measured(tmp_path, toys, monk
 PINNED = """
 import sys, time
 from fastnas.jetson.bench.clocks import pinned_clocks
-with pinned_clocks(True, lambda line: print(line, flush=True)):
+with pinned_clocks(True, lambda line: print(line, flush=True), sys.argv[2]):
     if sys.argv[1] == "fail":
         raise RuntimeError("inside")
     time.sleep(float(sys.argv[1]))
@@ -391,6 +391,10 @@ def tools(tmp_path):
     for name, text in scripts.items():
         (folder / name).write_text("#!/bin/sh\n" + text.replace("{0}", str(tmp_path)) + "\n")
         (folder / name).chmod(0o755)
+    with open(os.path.join(paths.FIXTURES, "nvpmodel.json"), encoding="utf-8") as file:
+        modes = json.load(file)["Xavier NX"]
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "nvpmodel.conf").write_text(modes)
     (tmp_path / "mode").write_text("3\n")
     (tmp_path / "clocks").write_text("loose\n")
     changed = {"PATH": "{}:{}".format(folder, os.environ["PATH"]), "PYTHONPATH": paths.ROOT}
@@ -405,16 +409,16 @@ def state(folder):
 def test_clocks_are_pinned_meanwhile_and_restored_however_it_ends(tmp_path, tools, ending):
     how = {"normal": "0", "fail": "fail"}.get(ending, "30")
     process = subprocess.Popen(
-        [sys.executable, "-c", PINNED, how],
+        [sys.executable, "-c", PINNED, how, str(tmp_path)],
         env=tools,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "clocks pinned (power mode 0, before 3)\n"
+    assert process.stdout.readline() == "clocks pinned (power mode 8: MODE_20W_6CORE; before 3)\n"
     if how == "30":
-        assert state(tmp_path) == ("0", "m")
+        assert state(tmp_path) == ("8", "m")
         process.send_signal(ending)
     rest, errors = process.communicate(timeout=20)
     assert rest == "clocks restored\n"
