@@ -1,5 +1,7 @@
 """GStreamer with and without OpenCV: the pipelines of cameras, and a source that runs one in a process."""
 
+import os
+import signal
 import subprocess
 import tempfile
 from typing import List, Optional
@@ -49,24 +51,29 @@ class GStreamerProcess(Source):
     def __init__(self, pipeline: str, mode: Mode) -> None:
         super().__init__("gst-launch-1.0 " + pipeline, mode.fps, live=True)
         self._shape = (mode.height, mode.width, 3)
-        command = ["gst-launch-1.0", "-q"] + (pipeline + " ! fdsink fd=1").split()
+        # A descriptor of its own for the frames: nvarguscamerasrc prints to the standard output.
+        frames, sink = os.pipe()
+        command = ["gst-launch-1.0", "-q"] + "{} ! fdsink fd={}".format(pipeline, sink).split()
+        self._frames = os.fdopen(frames, "rb")
         self._errors = tempfile.TemporaryFile()
         try:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors
+                command, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors, pass_fds=[sink]
             )
         except OSError as error:
             self._errors.close()
+            self._frames.close()
             raise JetsonError(
                 "this OpenCV has no GStreamer, and gst-launch-1.0 does not start ({}); "
                 "run: sudo apt-get install gstreamer1.0-tools".format(error.strerror)
             ) from error
+        finally:
+            os.close(sink)
 
     def read(self) -> Optional[np.ndarray]:
         """See `Source.read`."""
         count = self._shape[0] * self._shape[1] * 3
-        assert self._child.stdout is not None
-        data = self._child.stdout.read(count)
+        data = self._frames.read(count)
         if len(data) == count:
             return np.frombuffer(data, np.uint8).reshape(self._shape)
         self._errors.seek(0)
@@ -75,16 +82,19 @@ class GStreamerProcess(Source):
 
     def interrupt(self) -> None:
         """See `Source.interrupt`."""
-        self._child.kill()
+        self._end(0.5)
 
     def close(self) -> None:
         """See `Source.close`."""
-        self._child.terminate()
+        self._end(5)
+        self._frames.close()
+        self._errors.close()
+
+    def _end(self, seconds: float) -> None:
+        """End the process by SIGINT, as Ctrl-C does: only that closes Argus's session, which otherwise hangs."""
+        self._child.send_signal(signal.SIGINT)
         try:
-            self._child.wait(5)
+            self._child.wait(seconds)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        assert self._child.stdout is not None
-        self._child.stdout.close()
-        self._errors.close()

@@ -20,6 +20,7 @@ import numpy as np
 
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.system.opencv import import_cv2
+from fastnas.jetson.system.sensors import is_raw_sensor
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 
@@ -126,7 +127,11 @@ def parse_address(text: str) -> Address:
             raise JetsonError("no camera at {} (cameras here: {}); is it plugged in?".format(text, there))
         if not os.access(text, os.R_OK | os.W_OK):
             raise JetsonError("{} may not be opened; run: sudo usermod -aG video $USER, and log in again".format(text))
-        return Address("v4l2", os.path.realpath(text))
+        device = os.path.realpath(text)
+        if is_raw_sensor(device):
+            message = "{} is the raw sensor of a CSI camera, which gives no pictures; try --source csi://{}"
+            raise JetsonError(message.format(text, re.sub(r"\D", "", device) or 0))
+        return Address("v4l2", device)
     if os.path.isdir(text):
         return Address("folder", text)
     if os.path.isfile(text):

@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from typing import Any, List, NamedTuple, Optional, Tuple
@@ -21,6 +22,8 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 from fastnas.jetson.errors import FastnasError
 from fastnas.jetson.files import atomic_path
 from fastnas.jetson.options import EngineOptions
+
+TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 
 
 class BuildOrder(NamedTuple):
@@ -52,7 +55,7 @@ class BuildOrder(NamedTuple):
 
     def trtexec(self) -> str:
         """The command of NVIDIA's own tool that builds the same."""
-        command = ["trtexec", "--onnx=" + self.onnx, "--saveEngine=" + self.engine]
+        command = [_trtexec_path(), "--onnx=" + self.onnx, "--saveEngine=" + self.engine]
         command.append("--shapes={}:{}".format(self.input, "x".join(map(str, self.shape))))
         command.append(("--memPoolSize=workspace:{}" if self.pools else "--workspace={}").format(self.workspace_mb))
         command += ["--" + flag.lower() for flag in self.flags] + ["--stronglyTyped"] * self.typed
@@ -141,6 +144,12 @@ def make_monitor(trt: Any) -> Any:
     return Monitor()
 
 
+def _trtexec_path() -> str:
+    """The tool's name, or where JetPack puts it, which is not on the path."""
+    there = os.path.exists(TRTEXEC) and shutil.which("trtexec") is None
+    return TRTEXEC if there else "trtexec"
+
+
 def _network_flags(trt: Any, typed: bool) -> int:
     wanted = ["EXPLICIT_BATCH"] + ["STRONGLY_TYPED"] * typed
     names = trt.NetworkDefinitionCreationFlag
@@ -151,21 +160,26 @@ def _load_timings(config: Any, path: Optional[str]) -> None:
     """Give the builder what earlier builds measured; where TensorRT refuses the file it begins with an empty one."""
     if path is None:
         return
-    known = b""
-    if os.path.exists(path):
+    try:
         with open(path, "rb") as file:
             known = file.read()
-    cache = config.create_timing_cache(known)
-    if cache is None:  # damaged, or of another release
-        cache = config.create_timing_cache(b"")
-    config.set_timing_cache(cache, False)
+    except OSError:  # none yet, or it cannot be read
+        known = b""
+    cache = config.create_timing_cache(known)  # None if they are damaged or of another release
+    if cache is None or not config.set_timing_cache(cache, False):  # False if they are of another GPU
+        config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _save_timings(config: Any, path: Optional[str]) -> None:
-    if path is None:
+    """Keep what was measured; an engine that took minutes to build is not lost if that fails."""
+    cache = None if path is None else config.get_timing_cache()
+    if path is None or cache is None:
         return
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(bytes(cache.serialize()))
+    except (OSError, FastnasError) as error:
+        sys.stderr.write("the measured timings were not kept: {}\n".format(error))
 
 
 def main(arguments: List[str]) -> int:

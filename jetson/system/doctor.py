@@ -31,7 +31,7 @@ from fastnas.jetson.system.machine import MAX_OPSET, Machine
 from fastnas.jetson.system.opencv import built_with, opencv_package
 from fastnas.jetson.system.power import highest, power_modes
 from fastnas.jetson.system.probe import probe
-from fastnas.jetson.system.sensors import read_text
+from fastnas.jetson.system.sensors import is_raw_sensor, read_text
 
 HOT_C = 80.0
 LOW_DISK_GB = 2.0
@@ -179,6 +179,9 @@ def check_cameras(machine: Machine) -> Findings:
         title = read_text(os.path.join(machine.root, "sys/class/video4linux", os.path.basename(device), "name"))
         allowed = os.access(device, os.R_OK | os.W_OK)
         seen = "{} {}".format(name, title or "").strip() if allowed else name + " may not be opened"
+        if allowed and is_raw_sensor(device, machine.root):
+            yield Finding(OK, "cameras", seen + ": a raw sensor", "fastnas camera --source csi://" + device[-1])
+            continue
         yield check(allowed, "cameras", seen, "sudo usermod -aG {} $USER, then log in again".format(group), FAIL)
     if machine.l4t and not os.path.exists(os.path.join(machine.root, "tmp/argus_socket")):
         mount = "mount /tmp/argus_socket into the container"
@@ -194,6 +197,9 @@ def check_docker(machine: Machine) -> Findings:
     if shutil.which("docker") is None:
         yield Finding(OK, "docker", "is not installed; only the images need it", "sudo apt-get install docker.io")
         return
+    socket = os.path.join(machine.root, "var/run/docker.sock")
+    if os.path.exists(socket) and not os.access(socket, os.R_OK | os.W_OK):
+        yield Finding(WARN, "docker", "this user may not use it", "sudo usermod -aG docker $USER, then log in again")
     where = "/etc/docker/daemon.json"
     settings = read_text(os.path.join(machine.root, where[1:])) or "{}"
     try:

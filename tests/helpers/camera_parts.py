@@ -43,9 +43,12 @@ def write_video(path, frames=40, size=(96, 160), fps=20.0):
 
 
 def fake_launcher(folder, script, monkeypatch):
-    """A machine whose OpenCV has no GStreamer, and whose gst-launch-1.0 is a shell script."""
+    """A machine whose OpenCV has no GStreamer, and whose gst-launch-1.0 is a shell script that writes frames to 3.
+
+    It prints as NVIDIA's camera source does.
+    """
     path = folder / "gst-launch-1.0"
-    path.write_text("#!/bin/sh\n" + script)
+    path.write_text('#!/bin/sh\nexec 3>"/proc/self/fd/${*##*fd=}"\necho "GST_ARGUS: Creating output stream"\n' + script)
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", "{}:{}".format(folder, os.environ["PATH"]))
     monkeypatch.setattr(opencv, "opencv_has", lambda name: False)

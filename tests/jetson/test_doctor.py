@@ -248,11 +248,23 @@ def test_two_onnxruntimes_are_found_without_importing(tmp_path, monkeypatch):
 
 def test_a_camera_that_may_not_be_opened(board, tmp_path, monkeypatch):
     machine = board("tx2", **{"dev/video0": "", "sys/class/video4linux/video0/name": "vi-output, imx219\n"})
-    assert [f.seen for f in find(doctor.check_cameras(machine), "cameras")] == ["/dev/video0 vi-output, imx219"]
+    (finding,) = find(doctor.check_cameras(machine), "cameras")
+    assert (finding.status, finding.seen) == ("ok", "/dev/video0 vi-output, imx219: a raw sensor")
+    assert finding.fix == "fastnas camera --source csi://0"
+    usb = board("tx2", **{"sys/class/video4linux/video0/name": "UVC Camera (046d:0825)\n"})
+    assert [f.seen for f in find(doctor.check_cameras(usb), "cameras")] == ["/dev/video0 UVC Camera (046d:0825)"]
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     (finding,) = find(doctor.check_cameras(machine), "cameras")
     assert finding.status == "fail"
     assert "usermod -aG" in finding.fix
+
+
+def test_a_user_who_may_not_use_docker(board, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/" + name)
+    machine = board("tx2", **{"var/run/docker.sock": "", "etc/docker/daemon.json": '{"runtimes": {"nvidia": {}}}'})
+    assert [finding.status for finding in doctor.check_docker(machine)] == ["ok"]
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert [finding.fix for finding in doctor.check_docker(machine)][0].startswith("sudo usermod -aG docker")
 
 
 def test_docker_settings(board, monkeypatch):

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from fastnas.jetson import sidecar
 from fastnas.jetson.commands import main
+from fastnas.jetson.engine import build
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.options import EngineOptions
@@ -343,14 +344,33 @@ def test_an_engine_of_another_tensorrt_is_rebuilt_and_says_why(tmp_path, toys):
     assert "TensorRT was 8.2.1.8, is 8.6.2.3" in lines[0]
 
 
-@pytest.mark.parametrize("left", [b"8.6.2.3tt", b"torn"])
+@pytest.mark.parametrize("left", [b"8.6.2.3tt", b"torn", b"10.3.0.30 of another GPU"])
 def test_timings_that_tensorrt_refuses_cost_no_build(tmp_path, left, toys):
-    """A board that was upgraded keeps its cache; `create_timing_cache` then gives None."""
+    """`create_timing_cache` gives None for those of another release, `set_timing_cache` False for another GPU's."""
     timings = tmp_path / "cache" / "engines" / "timings"
     timings.parent.mkdir(parents=True)
     timings.write_bytes(left)
     assert isinstance(contract(tmp_path, "10", toys["segmentation"]), dict)
-    assert timings.read_bytes().startswith(b"10.3.0.30")
+    assert timings.read_bytes() == b"10.3.0.30t"
+
+
+def test_timings_that_cannot_be_kept_cost_no_engine(tmp_path, toys):
+    timings = tmp_path / "cache" / "engines" / "timings"
+    timings.mkdir(parents=True)
+    found = contract(tmp_path, "10", toys["segmentation"])
+    assert isinstance(found, dict), found
+    assert timings.is_dir()
+
+
+def test_trtexec_is_named_with_the_path_where_jetpack_puts_it(tmp_path, monkeypatch):
+    tool = tmp_path / "trtexec"
+    tool.write_text("")
+    monkeypatch.setattr(build, "TRTEXEC", str(tool))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    order = build.BuildOrder("model.onnx", "model.engine", "image", (1, 3, 64, 96))
+    assert order.trtexec().startswith(str(tool) + " --onnx=model.onnx ")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/" + name)
+    assert order.trtexec().startswith("trtexec --onnx=model.onnx ")
 
 
 def test_a_truncated_engine_is_rebuilt(tmp_path, toys):

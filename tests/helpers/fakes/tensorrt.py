@@ -162,10 +162,12 @@ class _Config:
     def set_timing_cache(self, cache, ignore_mismatch):
         if not isinstance(cache, _TimingCache):
             raise TypeError("set_timing_cache(): incompatible function arguments")
-        self.timings = cache
+        fits = ignore_mismatch or not (cache.data or b"").endswith(b"of another GPU")
+        self.timings = cache if fits else None
+        return fits
 
     def get_timing_cache(self):
-        return self.timings
+        return getattr(self, "timings", None)
 
 
 class _ParserError:

@@ -81,7 +81,7 @@ def test_a_csi_camera_that_stalls_is_opened_again(toys, tmp_path, monkeypatch):
     """Half a second of frames, then silence without an end, as when the daemon of CSI cameras hangs."""
     if opencv_has("GStreamer"):
         pytest.skip("this OpenCV reads CSI cameras itself, without gst-launch-1.0")
-    frames = "for i in 1 2 3 4 5 6 7 8; do head -c {} /dev/zero; sleep 0.05; done\n".format(64 * 48 * 3)
+    frames = "for i in 1 2 3 4 5 6 7 8; do head -c {} /dev/zero >&3; sleep 0.05; done\n".format(64 * 48 * 3)
     fake_launcher(tmp_path, "echo $$ >> {}/pids\n{}exec sleep 60\n".format(tmp_path, frames), monkeypatch)
     arguments = ["--source", "csi://0", "--mode", "64x48@20", "--port", 0]
     with Process(tmp_path, toys["depth"], *arguments) as camera:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnas.jetson.camera import gstreamer, opencv
+from fastnas.jetson.camera import gstreamer, opencv, sources
 from fastnas.jetson.camera.opencv import open_source, rtsp_options
 from fastnas.jetson.camera.sources import Address, Mode, SourceLost, parse_address, parse_mode
 from fastnas.jetson.errors import JetsonError
@@ -164,6 +164,14 @@ def test_an_unplugged_camera_is_lost_and_a_corrupt_frame_is_counted():
         source.read()
 
 
+def test_a_raw_sensor_is_refused_with_the_address_that_works(monkeypatch):
+    """A CSI camera's /dev/video0 gives a Bayer pattern, which OpenCV shows as noise or not at all."""
+    monkeypatch.setattr(sources, "is_raw_sensor", lambda device: device == "/dev/null")
+    with pytest.raises(JetsonError, match="/dev/null is the raw sensor of a CSI camera.*try --source csi://0"):
+        parse_address("/dev/null")
+    assert parse_address("/dev/zero").kind == "v4l2"
+
+
 def test_the_pipeline_of_a_csi_camera():
     text = gstreamer.argus_pipeline(1, Mode(1920, 1080, 30.0))
     assert text.startswith("nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1920,height=1080,")
@@ -174,7 +182,7 @@ def test_the_pipeline_of_a_csi_camera():
 def test_a_csi_camera_without_gstreamer_in_opencv(tmp_path, monkeypatch):
     """The pipeline runs in a process of its own; what it said last is the reason when it ends."""
     script = (
-        'echo "$@" > {0}/asked\nhead -c {1} /dev/zero\nhead -c 100 /dev/zero\n'
+        'echo "$@" > {0}/asked\nhead -c {1} /dev/zero >&3\nhead -c 100 /dev/zero >&3\n'
         'echo "nvarguscamerasrc: no cameras available" >&2\n'
     )
     fake_launcher(tmp_path, script.format(tmp_path, 2 * 32 * 24 * 3), monkeypatch)

@@ -189,8 +189,8 @@ def test_a_stalled_camera_does_not_keep_us_from_ending(monkeypatch):
 
 
 def test_a_silent_csi_pipeline_is_killed(tmp_path, monkeypatch):
-    """A process can be ended, so its camera is free at once, even where it does not listen to SIGTERM."""
-    script = "trap '' TERM\necho $$ > {}/pid\nwhile :; do sleep 0.1; done\n"
+    """A process can be ended, so its camera is free at once, even where it does not listen to SIGINT."""
+    script = "trap '' INT\necho $$ > {}/pid\nwhile :; do sleep 0.1; done\n"
     fake_launcher(tmp_path, script.format(tmp_path), monkeypatch)
     watched = Watchdog(lambda: opencv.open_source(Address("csi", "csi://0"), Mode()))()
     with pytest.raises(SourceLost, match=r"no frame for 0\.4 s from gst-launch-1\.0 nvarguscamerasrc"):
