@@ -7,7 +7,8 @@ RUN apt-get update \
         build-essential gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-tools \
         python3-dev python3-venv v4l-utils \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 10001 --groups video fastnas
+    && useradd --create-home --uid 10001 --groups video fastnas \
+    && ln -s /host/tmp/argus_socket /tmp/argus_socket
 ENV PATH=/opt/fastnas/bin:/usr/local/cuda/bin:$PATH LANG=C.UTF-8 PYTHONUNBUFFERED=1
 # The image's TensorRT lies in the system's packages.
 RUN python3 -m venv --system-site-packages /opt/fastnas \

@@ -30,8 +30,9 @@ case $l4t in
     32.7 | 32.7.*) board=tx2 ;;
     35.*) board=xavier ;;
     36.[4-9] | 36.[4-9].*) board=orin ;;
-    *) fail "no image for L4T $l4t, only for 32.7 (JetPack 4.6.1 to 4.6.6), 35 (JetPack 5) and 36.4 or later" \
-        "(JetPack 6.1, 6.2); without a container: pip install ./jetson" ;;
+    39.*) board=jetpack7 ;;
+    *) fail "no image for L4T $l4t, only for 32.7 (JetPack 4.6.1 to 4.6.6), 35 (JetPack 5), 36.4 or later" \
+        "(JetPack 6.1, 6.2) and 39 (JetPack 7.2); without a container: pip install ./jetson" ;;
 esac
 machine=${l4t:+L4T $l4t}
 
@@ -51,6 +52,10 @@ while [[ ${1:-} == --* ]]; do
     shift
 done
 
+command -v docker >/dev/null || fail "docker is not installed; run: sudo apt-get install docker.io"
+socket=$root/var/run/docker.sock
+[[ ! -S $socket || -w $socket ]] ||
+    fail "you may not use docker; run: sudo usermod -aG docker $(id -un), and log in again"
 if $build; then
     # The newer builder ignores Docker's default runtime, through which this image sees CUDA while it is built.
     [[ $board != tx2 ]] || export DOCKER_BUILDKIT=0
@@ -86,8 +91,9 @@ else
     if [[ -e $root/proc/device-tree/model ]]; then
         options+=(--env "FASTNAS_MODULE=$(tr -d '\0' <"$root/proc/device-tree/model")")
     fi
-    # The daemon of CSI cameras.
-    if [[ -e $root/tmp/argus_socket ]]; then options+=(--volume "$root/tmp/argus_socket:/tmp/argus_socket"); fi
+    # The socket of the CSI cameras' daemon, through its folder: the daemon makes a new one when it restarts. A link in the
+    # image leads there.
+    options+=(--volume "$root/tmp:/host/tmp:ro")
 fi
 groups=()
 for device in "$root"/dev/video*; do

@@ -33,10 +33,11 @@ RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-tools python3 v4l-utils \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 10001 --groups video fastnas
+    && useradd --create-home --uid 10001 --groups video fastnas \
+    && ln -s /host/tmp/argus_socket /tmp/argus_socket
 COPY --from=build /opt/fastnas /opt/fastnas
 COPY docker/health.py /opt/fastnas/health.py
-ENV PATH=/opt/fastnas/bin:/usr/local/cuda/bin:$PATH LANG=C.UTF-8 PYTHONUNBUFFERED=1
+ENV PATH=/opt/fastnas/bin:/usr/local/cuda/bin:$PATH LANG=C.UTF-8 PYTHONUNBUFFERED=1 OPENBLAS_CORETYPE=ARMV8
 USER 10001
 WORKDIR /home/fastnas
 # The first start builds engines, which takes minutes.

@@ -21,12 +21,13 @@ JETPACK = (
     ((36, 3), "6.0"),
     ((36, 4), "6.1 or 6.2"),
     ((36, 5), "6.2.2"),
+    ((38, 2), "7.0"),
     ((38, 4), "7.1"),
     ((39, 2), "7.2"),
 )
 """JetPack versions by L4T release and major revision, from NVIDIA's archive page."""
 
-MAX_OPSET = {32: 13, 35: 17, 36: 20}
+MAX_OPSET = {32: 13, 35: 17, 36: 20, 39: 24}
 """The newest ONNX opset that each generation's TensorRT takes."""
 
 

@@ -1,12 +1,13 @@
 """Power, temperature, clocks and memory, read from sysfs and procfs. What a machine has not got is absent, never zero.
 
 Rails: the TX2 generation names them in `rail_name_N` and gives milliwatts; from L4T 35 on they are hwmon channels of
-millivolts and milliamperes. `root` stands for `/`, so that recorded trees can be read.
+millivolts and milliamperes, and Thor's input is one of microwatts (INA238). `root` stands for `/`, so that recorded
+trees can be read.
 """
 
 import glob
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
 """Rails through which all of a board's power flows, by generation."""
@@ -14,7 +15,8 @@ TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
 CONSTANT_ZONES = ("PMIC-Die",)
 """Zones that always read 100 °C on the older boards."""
 
-GPU_DEVFREQ = ("*.gp10b", "*.gv11b", "*.ga10b", "*.gpu")
+GPU_DEVFREQ = ("*.gp10b", "*.gv11b", "*.ga10b", "*.gpu", "gpu-gpc-0")
+"""The GPU's clock by generation: TX2, Xavier, Orin on JetPack 5, Orin later, Thor."""
 
 
 def read_text(path: str) -> Optional[str]:
@@ -59,12 +61,14 @@ class Sensors:
     def power(self) -> Dict[str, float]:
         """Watts by rail; empty where there is no power monitor."""
         found = {}
-        for name, paths in self._rails.items():
-            values = [read_number(path) for path in paths]
-            if len(values) == 1 and values[0] is not None:
-                found[name] = values[0] / 1e3
-            elif len(values) == 2 and values[0] is not None and values[1] is not None:
-                found[name] = values[0] * values[1] / 1e6
+        for name, (paths, watts) in self._rails.items():
+            for path in paths:
+                value = read_number(path)
+                if value is None:
+                    break
+                watts *= value
+            else:
+                found[name] = watts
         return found
 
     def temperature(self) -> Dict[str, float]:
@@ -126,19 +130,22 @@ class Sensors:
                 return path
         return None
 
-    def _find_rails(self) -> Dict[str, List[str]]:
-        """The files to read for each rail: one of milliwatts, or one of millivolts and one of milliamperes."""
+    def _find_rails(self) -> Dict[str, Tuple[List[str], float]]:
+        """The files of each rail, whose product is its power, and the unit of that in watts."""
         rails = {}
         for path in self._glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*"):
             name = read_text(path)
             if name:
-                rails[name] = [path.replace("rail_name_", "in_power") + "_input"]
+                rails[name] = [path.replace("rail_name_", "in_power") + "_input"], 1e-3
         for path in self._glob("sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*/in*_label"):
             name = read_text(path)
             folder, channel = os.path.dirname(path), os.path.basename(path)[2 : -len("_label")]
             current = os.path.join(folder, "curr{}_input".format(channel))
             if name and os.path.exists(current):  # channels 4 to 7 are sums and shunts, with no current
-                rails[name] = [os.path.join(folder, "in{}_input".format(channel)), current]
+                rails[name] = [os.path.join(folder, "in{}_input".format(channel)), current], 1e-6
+        for folder in self._glob("sys/class/hwmon/hwmon*"):
+            if read_text(os.path.join(folder, "name")) == "ina238":
+                rails["VIN"] = [os.path.join(folder, "power1_input")], 1e-6
         return rails
 
 

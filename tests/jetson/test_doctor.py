@@ -61,6 +61,16 @@ def test_an_orin_that_is_pinned_but_has_no_swap(board):
     assert "mkswap" in memory.fix
 
 
+def test_a_thor(board):
+    sections = doctor.examine(board("thor"))
+    (release,) = find(sections["machine"], "L4T")
+    assert release == findings.Finding("ok", "L4T", "39.2.0, JetPack 7.2, ONNX opset up to 24")
+    (mode,) = find(sections["power"], "power mode")
+    assert (mode.status, mode.seen, mode.fix) == ("warn", "120W is not the highest, MAXN", "sudo nvpmodel -m 0")
+    assert find(sections["power"], "sensors") == []
+    assert "libopencv" not in str(sections["python"])
+
+
 def test_a_hot_board_and_an_unknown_release(board):
     hot = {"sys/class/thermal/thermal_zone4/temp": "96500\n"}
     release = {"etc/nv_tegra_release": "# R99 (release), REVISION: 1.0, GCID: 1, BOARD: generic\n"}

@@ -49,6 +49,19 @@ def board(folder, name, **changes):
     return Machine(str(folder))
 
 
+def test_a_thor_is_read(tmp_path):
+    """JetPack 7: the GPU's clock and the input's power have other names than on all boards before."""
+    machine = board(tmp_path, "thor")
+    assert (machine.l4t, machine.jetpack, machine.power_mode) == ("39.2.0", "7.2", "120W")
+    assert machine.title() == "NVIDIA Jetson AGX Thor Developer Kit, L4T 39.2.0 (JetPack 7.2), 120W"
+    reading = machine.sensors.read()
+    assert reading["power"] == {"VDD_GPU": pytest.approx(3.104), "VIN": pytest.approx(32.67)}
+    assert total_power(reading["power"]) == pytest.approx(32.67)
+    assert reading["gpu_mhz"] == 1575
+    assert machine.sensors.clocks()["gpu"]["pinned"]
+    assert machine.sensors.absent() == []
+
+
 def test_a_tx2_is_read(tmp_path):
     machine = board(tmp_path, "tx2")
     assert (machine.module, machine.l4t, machine.jetpack) == ("quill", "32.7.1", "4.6.1 to 4.6.6")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -17,15 +18,16 @@ from fastnas.jetson.system.machine import Machine
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 BIN = Path(sys.executable).parent
-IMAGES = ("host", "orin", "tx2", "xavier")
-BOARDS = ("orin", "tx2", "xavier")
+IMAGES = ("host", "jetpack7", "orin", "tx2", "xavier")
+BOARDS = ("jetpack7", "orin", "tx2", "xavier")
 BASES = {
     "host": "nvcr.io/nvidia/cuda:13.0.2-base-ubuntu24.04",
+    "jetpack7": "ubuntu:24.04",
     "orin": "nvcr.io/nvidia/l4t-jetpack:r36.4.0",
     "tx2": "nvcr.io/nvidia/l4t-base:r32.7.1",
     "xavier": "nvcr.io/nvidia/l4t-jetpack:r35.4.1",
 }
-PYTHON = {"orin": "3.10", "tx2": "3.6", "xavier": "3.8"}
+PYTHON = {"jetpack7": "3.12", "orin": "3.10", "tx2": "3.6", "xavier": "3.8"}
 # The last release of each package that a board can have: the Python of its L4T decides, and for numpy what its TensorRT
 # still says (np.bool left in 1.24) or which build its processor runs (1.19.5 does not on a TX2).
 LAST = {
@@ -43,6 +45,7 @@ LAST = {
         "pip": "25.0.1",
         "pycuda": "2025.1",
     },
+    "jetpack7": {"click": "8.4", "numpy": "2.5", "opencv-python-headless": "4.13", "pip": "27"},
     "orin": {"click": "8.4", "numpy": "1.26.4", "opencv-python-headless": "4.13", "pip": "27", "pycuda": "2026.1"},
 }
 
@@ -118,7 +121,7 @@ def test_everything_that_pip_installs_by_name_is_pinned(image):
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_board_gets_only_versions_that_its_python_and_tensorrt_can_have(board):
     pinned = pins(board)
-    assert {"click", "numpy", "opencv-python-headless", "pip", "pycuda"} <= set(pinned)
+    assert set(LAST[board]) <= set(pinned)
     for name, last in LAST[board].items():
         assert number(pinned[name]) <= number(last), name
     # Another build of these would hide the board's own.
@@ -142,7 +145,7 @@ def test_a_board_can_have_every_pinned_version(board, tmp_path):
         pytest.skip("no package index is in reach: " + probe.stderr.strip()[-100:])
     sources = {"pycuda", "pytools"} if board == "tx2" else {"pycuda"}
     wheels = [f"{name}=={version}" for name, version in pins(board).items() if name not in sources]
-    glibc = {"tx2": 27, "xavier": 31, "orin": 35}[board]
+    glibc = {"tx2": 27, "xavier": 31, "orin": 35, "jetpack7": 39}[board]
     platforms = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, glibc + 1))]
     where = [word for platform in platforms for word in ("--platform", platform)]
     done = subprocess.run(
@@ -230,6 +233,8 @@ def machine(tmp_path):
         ("35.6.2", "xavier"),
         ("36.4.3", "orin"),
         ("36.5", "orin"),
+        ("39.2.0", "jetpack7"),
+        ("39.2.1", "jetpack7"),
         (None, "host"),
     ],
 )
@@ -279,6 +284,31 @@ def test_an_image_that_is_not_built_is_named_with_the_command(machine):
     assert "docker/run.sh --build" in done.stderr
 
 
+def test_a_user_who_may_not_use_docker_is_told_how_to(machine, monkeypatch, tmp_path):
+    """As root everything may be written, so the file is none that a test could forbid: `[[ -w` is replaced."""
+    place = machine.root / "var" / "run" / "docker.sock"
+    place.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(place.parent)  # its path may be too long for a socket
+        server.bind(place.name)
+        script = (DOCKER / "run.sh").read_text()
+        assert script.count("-w $socket") == 1
+        (tmp_path / "docker").mkdir()
+        (tmp_path / "docker" / "run.sh").write_text(script.replace("-w $socket", "! -w $socket"))
+        (tmp_path / "docker" / "run.sh").chmod(0o755)
+        monkeypatch.setattr(sys.modules[__name__], "DOCKER", tmp_path / "docker")
+        done, words = machine("36.4.3", "doctor", image_board="orin")
+    assert (done.returncode, words) == (1, [])
+    assert "sudo usermod -aG docker" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_boards_image_finds_the_socket_of_the_cameras_where_run_sh_puts_it(board):
+    """The folder is mounted, not the socket, which a restarted daemon makes anew."""
+    assert "ln -s /host/tmp/argus_socket /tmp/argus_socket" in " ".join(values(board, "RUN"))
+
+
 def test_a_damaged_release_file_is_refused(machine):
     machine.write("etc/nv_tegra_release", "nothing of use\n")
     done, words = machine(None, "doctor", image_board="host")
@@ -303,14 +333,14 @@ def pairs(words, option):
 
 
 def test_a_board_hands_over_its_cameras_its_daemon_and_what_describes_it(machine):
-    files = ["dev/video0", "dev/video1", "dev/nvmap", "tmp/argus_socket", "etc/nvpmodel.conf", "proc/device-tree/model"]
+    files = ["dev/video0", "dev/video1", "dev/nvmap", "etc/nvpmodel.conf", "proc/device-tree/model"]
     done, words = machine("32.7.1", "camera", "artifacts/a b", image_board="tx2", files=files)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     root = machine.root
     assert pairs(words, "--device") == [f"{root}/dev/video{index}:/dev/video{index}" for index in (0, 1)]
     volumes = pairs(words, "--volume")
-    assert f"{root}/tmp/argus_socket:/tmp/argus_socket" in volumes
+    assert f"{root}/tmp:/host/tmp:ro" in volumes
     assert f"{root}/etc/nv_tegra_release:/etc/nv_tegra_release:ro" in volumes
     assert f"{root}/etc/nvpmodel.conf:/etc/nvpmodel.conf:ro" in volumes
     assert "FASTNAS_MODULE=NVIDIA Jetson TX2" in pairs(words, "--env")
