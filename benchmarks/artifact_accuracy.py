@@ -15,7 +15,6 @@ import onnx
 import torch
 
 from fastnas.data import open_dataset
-from fastnas.deploy.onnx.writer import OUTPUT
 from fastnas.deploy.parity import open_session, run
 from fastnas.deploy.precision.fp16 import rounded
 from fastnas.jetson import sidecar
@@ -24,10 +23,10 @@ from fastnas.train.evaluate import Predictor, evaluate
 from fastnas.train.settings import limited
 
 
-def predictor(path: Path, precision: str, threads: int) -> Predictor:
+def predictor(path: Path, precision: str, threads: int, output: str) -> Predictor:
     model = onnx.load(path)
     session = open_session(rounded(model) if precision == "fp16" else model, threads)
-    return lambda images: torch.from_numpy(run(session, [OUTPUT], images.numpy())[0])
+    return lambda images: torch.from_numpy(run(session, [output], images.numpy())[0])
 
 
 def main() -> None:
@@ -39,11 +38,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     entry = sidecar.load(str(options.artifact)).sidecar
-    dataset = limited(open_dataset(options.data, options.root, "val", entry.task["kind"]), options.limit)
-    head, first = head_for(dataset.task), None
+    kind = entry.kinds[0] if len(entry.kinds) == 1 else None
+    dataset = limited(open_dataset(options.data, options.root, "val", kind), options.limit)
+    head, first, size = head_for(dataset.task), None, (256, 256) if entry.crops_people else None
     for file in entry.files:
-        predict = predictor(options.artifact / file.path, file.precision, options.threads)
-        score = head.score(evaluate(predict, dataset, (256, 256), torch.device("cpu")).compute())
+        name = entry.output(dataset.task.kind).name
+        predict = predictor(options.artifact / file.path, file.precision, options.threads, name)
+        score = head.score(evaluate(predict, dataset, size, torch.device("cpu")).compute())
         first = score.value if first is None else first
         print(f"{file.path}: {score.name} {score.value:.4f} ({score.value - first:+.4f}), {len(dataset)} images")
 

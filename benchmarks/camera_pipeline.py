@@ -33,7 +33,7 @@ from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference.draw import draw
-from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size
+from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size, tasks_of
 from fastnas.jetson.inference.preprocess import Preprocessor
 from fastnas.jetson.options import EngineOptions, parse_size
 
@@ -105,7 +105,7 @@ def camera(
     """The whole of it: source, networks, overlay, page and viewers; its live statistics."""
     stats, controls, broadcast = Busy(), Controls(list(artifacts)), Broadcast(max(viewers, 1))
     address = parse_address(source)
-    tasks = {kind: artifact.sidecar.task for kind, artifact in artifacts.items()}
+    tasks = tasks_of(artifacts)
     pipeline = Pipeline(
         open_camera(address, Mode(), not address.live, stats),
         lambda size: Predictor(artifacts, size, inference, lambda line: None),

@@ -27,8 +27,9 @@ import torch
 
 from fastnas.data import default_task
 from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import OUTPUT
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import open_session
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build

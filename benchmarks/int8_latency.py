@@ -22,8 +22,9 @@ from export_latency import NETWORKS, machine, measure
 
 from fastnas.data import default_task
 from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import OUTPUT
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import open_session, sample_image
 from fastnas.deploy.precision import int8
 from fastnas.models.network import Network

@@ -27,10 +27,10 @@ import onnxruntime
 
 from fastnas.data import default_task
 from fastnas.deploy.graph.capture import capture
-from fastnas.deploy.graph.ir import Graph
+from fastnas.deploy.graph.ir import OUTPUT, Graph
 from fastnas.deploy.graph.rewrites import REWRITES
 from fastnas.deploy.io_forms import take_bytes
-from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import open_session
 from fastnas.models.baselines import BASELINES
 from fastnas.models.spec import ModelSpec, build

@@ -50,10 +50,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--head",
+    "heads",
     type=click.Choice(["plain", "upsampled", "labels", "peaks"]),
-    default="plain",
-    show_default=True,
-    help="Output at the decoder's size, at the image's, class ids of that size, or the peaks of pose's heatmaps.",
+    multiple=True,
+    show_default="plain",
+    help="Output at the decoder's size, at the image's, class ids of that size, or the peaks of pose's heatmaps; "
+    "several for several tasks.",
 )
 @click.option("--fp16", is_flag=True, help="Also a typed fp16 file, checked with exact fp16 arithmetic.")
 @click.option("--compact", is_flag=True, help="Store the fp32 file's weights as fp16: half its size, as fast.")
@@ -86,7 +88,7 @@ def export(
     channels: int,
     sep_repeats: int,
     layout: str,
-    head: Any,
+    heads: tuple[Any, ...],
     fp16: bool,
     compact: bool,
     int8: bool,
@@ -109,6 +111,7 @@ def export(
     fastnas export arch0 --fp16
     fastnas export model.safetensors --int8 --calibrate images/
     fastnas export model.safetensors --res 352x480 --head labels
+    fastnas export trio --head labels --head peaks
     """
     from fastnas.deploy.artifacts import export_model, usual_size
     from fastnas.deploy.export import Options
@@ -120,7 +123,7 @@ def export(
         raise click.UsageError("--dla is for --tensorrt, which builds for it; the ONNX files are the same")
     model = open_model(network, default_task(task), encoder, channels, sep_repeats, encoder_weights)
     resolution = resolution or usual_size(model)
-    options = Options(resolution, "NHWC" if layout == "bytes" else "NCHW", head, fp16, int8, calibrate, compact)
+    options = Options(resolution, "NHWC" if layout == "bytes" else "NCHW", heads, fp16, int8, calibrate, compact)
 
     def progress(line: str) -> None:
         if not as_json:
@@ -177,10 +180,14 @@ def _print(result: Exported, resolution: tuple[int, int]) -> None:
     for file in result.sidecar.files:
         found = result.sidecar.parity[file.path]
         kept = f", {len(found['kept_in_fp32'])} operators in fp32" if found["kept_in_fp32"] else ""
+        parities = "; ".join(
+            f"{f'{name}: ' if len(found['outputs']) > 1 else ''}largest error {parity['largest']:.1e}, "
+            f"mean {parity['mean']:.1e}, arg-max equal {parity['agreement']:.2%}"
+            for name, parity in found["outputs"].items()
+        )
         console.print(
             f"{result.folder / file.path}: {file.precision} for {' and '.join(file.targets)}, "
-            f"{file.bytes / 1e6:.1f} MB; largest error {found['largest']:.1e}, mean {found['mean']:.1e}, "
-            f"arg-max equal {found['agreement']:.2%}{kept}",
+            f"{file.bytes / 1e6:.1f} MB; {parities}{kept}",
             soft_wrap=True,
         )
     console.print(

@@ -8,7 +8,7 @@ Shapes: H x W, the image's size.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.ir import Graph
 from fastnas.deploy.graph.rewrites import Effect, optimise
 from fastnas.deploy.onnx import compat
-from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import Reference, sample_image
 from fastnas.deploy.precision import int8
 from fastnas.deploy.precision.base import Progress, Variant
@@ -33,12 +33,10 @@ from fastnas.jetson import sidecar
 from fastnas.jetson.files import atomic_folder, recover
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
+from fastnas.tasks import tasks_of
 
 MULTIPLE = 32
 """Height and width must be multiples of it: the stride of the deepest encoder feature map."""
-
-HEAD_TASKS = {"labels": "segmentation", "peaks": "pose"}
-"""The only task that a head is for; the others are for all."""
 
 DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
 
@@ -50,8 +48,8 @@ class Options:
     Attributes:
         resolution: H, W at which the files are checked and meant to run; they take every multiple of 32.
         layout: `NCHW`, normalised floats, or `NHWC`, raw bytes with the normalisation in the graph.
-        head: `plain` output, output `upsampled` to H x W, `labels` of that size (segmentation only), or the `peaks` of
-            heatmaps (pose only).
+        heads: `plain` output, output `upsampled` to H x W, `labels` of that size (segmentation only), or the `peaks` of
+            heatmaps (pose only); of several tasks each may have its own, see `io_forms.forms_of`.
         fp16: whether to write the typed fp16 file too.
         int8: whether to write the INT8 files too.
         calibrate: folder of images that INT8 needs; reduced precision is then compared to the network on some of them.
@@ -60,7 +58,7 @@ class Options:
 
     resolution: tuple[int, int] = (512, 512)
     layout: io_forms.Layout = "NCHW"
-    head: io_forms.Head = "plain"
+    heads: tuple[io_forms.Head, ...] = ()
     fp16: bool = False
     int8: bool = False
     calibrate: Path | None = None
@@ -117,34 +115,44 @@ def export(
     """
     start = time.perf_counter()
     options = options or Options()
-    _check(options, spec)
+    _check(options)
+    forms = io_forms.forms_of(spec.task, options.heads)
     _require_replaceable(out / name)
     with _enough_memory("{}x{}".format(*options.resolution)):
         progress("recording the network")
         captured = capture(network)
-        graph, effects = optimised(captured, network, options)
+        graph, effects = optimised(captured, network, forms, options.layout)
         progress(f"{len(captured.nodes)} operators became {len(graph.nodes)}; checking against PyTorch")
         variants = []
-        for variant in _variants(graph, network, options, progress):
+        for variant in _variants(graph, network, forms, options, progress):
             # A file with bytes as input is for ONNX Runtime alone.
             ignore = {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
             compat.require_clean(variant.model, ignore=ignore)
             variants.append(variant)
     entry = sidecar.Sidecar(
         name=name,
-        task=spec.task.to_dict(),
         input=sidecar.Input(INPUT, options.layout, network.encoder.mean, network.encoder.std, MULTIPLE),
-        output=sidecar.Output(
-            OUTPUT,
-            options.head if options.head in HEAD_TASKS else DECODE[spec.task.kind],
-            graph.shapes[graph.output].stride,
+        outputs=tuple(
+            sidecar.Output(
+                form.name,
+                task.to_dict(),
+                form.head if form.head in io_forms.HEAD_TASKS else DECODE[task.kind],
+                graph.shapes[graph.outputs[form.name]].stride,
+            )
+            for task, form in zip(tasks_of(spec.task), forms, strict=True)
         ),
         files=(),
         genotype=str(spec.genotype) if spec.genotype else None,
         trained=trained,
         input_size=input_size,
         fastnas=__version__,
-        parity={variant.path: {**asdict(variant.parity), "kept_in_fp32": variant.kept} for variant in variants},
+        parity={
+            variant.path: {
+                "outputs": {name: asdict(parity) for name, parity in variant.parity.items()},
+                "kept_in_fp32": variant.kept,
+            }
+            for variant in variants
+        },
     )
     entry = write(out / name, entry, variants)
     return Exported(
@@ -157,20 +165,27 @@ def export(
     )
 
 
-def optimised(captured: Graph, network: Network, options: Options) -> tuple[Graph, tuple[Effect, ...]]:
+def optimised(
+    captured: Graph,
+    network: Network,
+    forms: Sequence[io_forms.Form] = (io_forms.Form(),),
+    layout: io_forms.Layout = "NCHW",
+) -> tuple[Graph, tuple[Effect, ...]]:
     """The graph to be written, in float32, and what each rewrite did."""
-    graph = captured
-    if options.layout == "NHWC":
+    graph = io_forms.split(captured, forms)
+    if layout == "NHWC":
         graph = io_forms.take_bytes(graph, network.encoder.mean, network.encoder.std)
-    return optimise(io_forms.give(graph, options.head, options.layout))
+    return optimise(io_forms.give(graph, forms, layout))
 
 
-def _variants(graph: Graph, network: Network, options: Options, progress: Progress) -> Iterator[Variant]:
+def _variants(
+    graph: Graph, network: Network, forms: Sequence[io_forms.Form], options: Options, progress: Progress
+) -> Iterator[Variant]:
     """The files that the options ask for, each compared to the network: float32 first."""
     # The resolution and two small sizes, as one file serves all.
     sizes = dict.fromkeys([options.resolution, (3 * MULTIPLE, 5 * MULTIPLE), (2 * MULTIPLE, MULTIPLE)])
     images = [sample_image(network, size) for size in sizes]
-    reference = Reference(network, images, options.head, options.layout)
+    reference = Reference(network, images, forms, options.layout)
     targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
     model = to_onnx(graph)
     exact = Variant("model.onnx", "fp32", targets, model, reference.require(model))
@@ -216,7 +231,7 @@ def _require_replaceable(folder: Path) -> None:
         raise FastnasError(f"{folder} exists and is no artifact; choose another name with --name, or remove it")
 
 
-def _check(options: Options, spec: ModelSpec) -> None:
+def _check(options: Options) -> None:
     height, width = options.resolution
     if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
         raise FastnasError(
@@ -225,11 +240,6 @@ def _check(options: Options, spec: ModelSpec) -> None:
         )
     if options.int8 and options.calibrate is None:
         raise FastnasError("INT8 needs images to find its ranges with: add --calibrate DIR")
-    needed = HEAD_TASKS.get(options.head, spec.task.kind)
-    if needed != spec.task.kind:
-        raise FastnasError(
-            f"only {needed} has {options.head}; a {spec.task.kind} model is exported with its plain output"
-        )
 
 
 def fitting(size: tuple[int, int]) -> tuple[int, int]:

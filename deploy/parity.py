@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastnas.deploy.io_forms import Head, Layout
-from fastnas.deploy.onnx.writer import OUTPUT
+from fastnas.deploy.io_forms import Form, Layout
 from fastnas.errors import FastnasError, first_line, import_extra
 from fastnas.jetson.inference.decode import peak_step
 from fastnas.models.network import Network
@@ -31,10 +30,13 @@ TOLERANCE = 1e-5
 AGREEMENT = 0.999
 """Smallest share of equal arg-max values of a float32 file."""
 
+WHOLE = Form()
+"""A network's output as it is."""
+
 
 @dataclass(frozen=True)
 class Parity:
-    """The result of a comparison over all images.
+    """The result of the comparison of one output over all images.
 
     Attributes:
         largest: largest absolute error, as a share of the largest absolute reference value.
@@ -59,13 +61,13 @@ class Reference:
     Attributes:
         network: with its weights.
         images: one or more [1, 3, H, W], of any sizes that fit.
-        head: what the files output; labels are compared by agreement alone, peaks by their heights and agreement.
+        forms: the files' outputs; labels are compared by agreement alone, peaks by their heights and agreement.
         layout: how the files take an image.
     """
 
     network: Network
     images: Sequence[Tensor]
-    head: Head = "plain"
+    forms: Sequence[Form] = (WHOLE,)
     layout: Layout = "NCHW"
 
     @property
@@ -81,71 +83,50 @@ class Reference:
         pixels = (image * std + mean) * 255
         return np.ascontiguousarray(pixels.round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
-    def output(self, image: Tensor) -> FloatArray:
-        """The network's output for an image, upsampled where the head says so: [1, K, h, w]."""
+    def output(self, image: Tensor, form: Form = WHOLE) -> FloatArray:
+        """The network's output for an image, [1, K, h, w]: a form's channels, upsampled where its head says so."""
         with torch.no_grad():
-            output = self.network.eval()(image)
-            if self.head in ("upsampled", "labels"):
+            output = self.network.eval()(image)[:, form.channels]
+            if form.head in ("upsampled", "labels"):
                 output = F.interpolate(output, size=image.shape[2:], mode="bilinear", align_corners=False)
         result: FloatArray = output.numpy()
         return result
 
-    def compare(self, model: onnx.ModelProto) -> Parity:
-        """Run a model and the network on the images.
+    def compare(self, model: onnx.ModelProto) -> dict[str, Parity]:
+        """Run a model and the network on the images; the parity of each output by its name.
 
         Raises:
-            FastnasError: ONNX Runtime refuses the model, or its output has another shape.
+            FastnasError: ONNX Runtime refuses the model, or an output has another shape.
         """
         session = open_session(model)
-        errors, sums, agreements, references = [], [], [], []
-        finite = True
+        comparisons = [_Comparison(form) for form in self.forms]
         for image in self.images:
-            expected = self.output(image)
-            (found,) = run(session, [OUTPUT], self.array(image))
-            shapes = {"labels": (1, *expected.shape[2:]), "peaks": (*expected.shape[:2], 3)}
-            wanted = shapes.get(self.head, expected.shape)
-            if found.shape != wanted:
-                raise FastnasError(f"the ONNX graph gives {list(found.shape)}, the network {list(wanted)}")
-            if self.head == "peaks":
-                stride = image.shape[2] // expected.shape[2]
-                agreements.append(_at_largest(found, expected, peak_step(stride)))
-                found, expected = found[..., 2], expected.max((2, 3))
-            else:
-                classes = found if self.head == "labels" else found.argmax(1)
-                agreements.append(float(np.mean(classes == expected.argmax(1))))
-            if self.head != "labels":
-                finite &= bool(np.isfinite(found).all())
-                difference = np.abs(found - expected)
-                errors.append(float(difference.max()))
-                sums.append(float(difference.mean()))
-                references.append((float(np.abs(expected).max()), float(np.abs(expected).mean())))
-        largest, mean = (max((pair[i] for pair in references), default=0.0) or 1.0 for i in (0, 1))
-        return Parity(
-            largest=max(errors, default=0.0) / largest,
-            mean=sum(sums) / max(len(sums), 1) / mean,
-            agreement=sum(agreements) / len(agreements),
-            finite=finite,
-            sizes=tuple(f"{image.shape[2]}x{image.shape[3]}" for image in self.images),
-        )
+            found = run(session, [form.name for form in self.forms], self.array(image))
+            for comparison, array in zip(comparisons, found, strict=True):
+                comparison.add(array, self.output(image, comparison.form), image.shape[2])
+        sizes = tuple(f"{image.shape[2]}x{image.shape[3]}" for image in self.images)
+        return {comparison.form.name: comparison.parity(sizes) for comparison in comparisons}
 
-    def require(self, model: onnx.ModelProto) -> Parity:
-        """The parity of a float32 model.
+    def require(self, model: onnx.ModelProto) -> dict[str, Parity]:
+        """The parity of a float32 model's outputs.
 
         Raises:
-            FastnasError: it differs from the network; the message names the layer where the error starts.
+            FastnasError: one differs from the network; the message names the layer where the error starts.
         """
-        parity = self.compare(model)
-        if parity.finite and parity.largest <= TOLERANCE and parity.agreement >= AGREEMENT:
-            return parity
-        what = "NaN or infinity" if not parity.finite else f"an error of {parity.largest:.1e} of the largest value"
-        errors = self.layer_errors(model)
-        # NaN compares false with everything, and is an error as well.
-        bad = next((layer for layer, error in errors.items() if not error <= TOLERANCE), None)
-        where = f"it starts at {bad} (error {errors[bad]:.1e})" if bad else "no layer before the output differs"
-        raise FastnasError(
-            f"the exported graph differs from the network: {what} (allowed {TOLERANCE:.0e}), "
-            f"{parity.agreement:.2%} of arg-max equal; {where}"
-        )
+        parities = self.compare(model)
+        for name, parity in parities.items():
+            if parity.finite and parity.largest <= TOLERANCE and parity.agreement >= AGREEMENT:
+                continue
+            what = "NaN or infinity" if not parity.finite else f"an error of {parity.largest:.1e} of the largest value"
+            errors = self.layer_errors(model)
+            # NaN compares false with everything, and is an error as well.
+            bad = next((layer for layer, error in errors.items() if not error <= TOLERANCE), None)
+            where = f"it starts at {bad} (error {errors[bad]:.1e})" if bad else "no layer before the output differs"
+            raise FastnasError(
+                f"the exported graph differs from the network: {name} has {what} (allowed {TOLERANCE:.0e}), "
+                f"{parity.agreement:.2%} of arg-max equal; {where}"
+            )
+        return parities
 
     def layer_errors(self, model: onnx.ModelProto) -> dict[str, float]:
         """The largest error of each layer's output as a share of its largest value, in the graph's order.
@@ -164,6 +145,50 @@ class Reference:
             scale = float(np.abs(wanted).max()) or 1.0
             errors[layer] = float(np.abs(value.astype(np.float32) - wanted).max()) / scale
         return errors
+
+
+class _Comparison:
+    """The comparison of one output, image by image."""
+
+    def __init__(self, form: Form) -> None:
+        self.form, self.finite = form, True
+        self.agreements: list[float] = []
+        self.errors: list[tuple[float, float]] = []  # largest and mean
+        self.references: list[tuple[float, float]] = []
+
+    def add(self, found: NDArray[Any], expected: FloatArray, height: int) -> None:
+        """Compare what a file gives for an image of that height with the network's output.
+
+        Raises:
+            FastnasError: it has another shape.
+        """
+        head = self.form.head
+        shapes = {"labels": (1, *expected.shape[2:]), "peaks": (*expected.shape[:2], 3)}
+        wanted = shapes.get(head, expected.shape)
+        if found.shape != wanted:
+            raise FastnasError(f"the ONNX graph gives {list(found.shape)}, the network {list(wanted)}")
+        if head == "peaks":
+            self.agreements.append(_at_largest(found, expected, peak_step(height // expected.shape[2])))
+            found, expected = found[..., 2], expected.max((2, 3))
+        else:
+            classes = found if head == "labels" else found.argmax(1)
+            self.agreements.append(float(np.mean(classes == expected.argmax(1))))
+        if head != "labels":
+            self.finite &= bool(np.isfinite(found).all())
+            difference, sizes = np.abs(found - expected), np.abs(expected)
+            self.errors.append((float(difference.max()), float(difference.mean())))
+            self.references.append((float(sizes.max()), float(sizes.mean())))
+
+    def parity(self, sizes: tuple[str, ...]) -> Parity:
+        """The result."""
+        largest, mean = (max((pair[i] for pair in self.references), default=0.0) or 1.0 for i in (0, 1))
+        return Parity(
+            largest=max((error for error, _ in self.errors), default=0.0) / largest,
+            mean=sum(error for _, error in self.errors) / max(len(self.errors), 1) / mean,
+            agreement=sum(self.agreements) / len(self.agreements),
+            finite=self.finite,
+            sizes=sizes,
+        )
 
 
 def _at_largest(peaks: FloatArray, heatmaps: FloatArray, step: int) -> float:

@@ -12,7 +12,7 @@ import click
 from fastnas import shelf
 from fastnas.jetson.files import expand_user
 from fastnas.jetson.options import Parsed
-from fastnas.tasks import TASKS
+from fastnas.tasks import TASKS, Multi
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -107,7 +107,12 @@ def absolute_file(source: str) -> str:
     return absolute(source) if expand_user(source).is_file() else source
 
 
-DIR, FILE = Parsed("DIR", absolute), Parsed("FILE", absolute_file)
+def absolute_files(sources: str) -> str:
+    """Several of them, with commas between."""
+    return ",".join(map(absolute_file, sources.split(",")))
+
+
+DIR, FILE, FILES = Parsed("DIR", absolute), Parsed("FILE", absolute_file), Parsed("FILE,...", absolute_files)
 DATA = click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
 DATA_TASK = click.option(
     "--task", type=click.Choice(list(TASKS)), help="Where the dataset has labels for several tasks."
@@ -123,8 +128,8 @@ SEP_REPEATS = click.option(
 )
 DEFAULT_TASK = click.option(
     "--task",
-    type=click.Choice(list(TASKS)),
+    type=click.Choice([*TASKS, Multi.kind]),
     default="segmentation",
     show_default=True,
-    help="Task of a network that is not a model file: 21 VOC classes, 16 MPII joints, or depth.",
+    help="Task of a network that is not a model file: 21 VOC classes, 16 MPII joints, depth, or multi, all three.",
 )

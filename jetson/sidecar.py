@@ -3,11 +3,11 @@
 An artifact is a folder with this file and the ONNX files that it lists. The exporter calls `describe_file` for each
 file and then `save`; the runner calls `load`, `Artifact.choose` and `Artifact.verified_path`.
 
-    {"format": 1, "name": "arch0", "fastnas": "0.1.0", "trained": false,
-     "genotype": "[[[3, 3], ...", "task": {"kind": "segmentation", "classes": [...], "colours": [[0, 0, 0], ...]},
+    {"format": 2, "name": "arch0", "fastnas": "0.1.0", "trained": false, "genotype": "[[[3, 3], ...",
      "input": {"name": "image", "layout": "NCHW", "dtype": "float32", "mean": [0.485, ...], "std": [0.229, ...],
                "multiple_of": 32},
-     "output": {"name": "output", "decode": "logits", "stride": 4},
+     "outputs": [{"name": "segmentation", "decode": "logits", "stride": 4,
+                  "task": {"kind": "segmentation", "classes": [...], "colours": [[0, 0, 0], ...]}}],
      "files": [{"path": "model.onnx", "precision": "fp32", "targets": ["onnxruntime", "tensorrt"],
                 "sha256": "...", "bytes": 10633}],
      "input_size": null, "parity": {}}
@@ -15,15 +15,18 @@ file and then `save`; the runner calls `load`, `Artifact.choose` and `Artifact.v
 
 import json
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from fastnas.jetson import checks
 from fastnas.jetson.checks import Fields
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import recover, sha256_of, write_text
 from fastnas.jetson.onnx_file import require_own_weights
+from fastnas.jetson.tasks import read_task
 
-FORMAT = 1
+FORMAT = 2
+"""1 had one output, and its task beside it."""
+
 FILE_NAME = "model.json"
 PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS = ("onnxruntime", "tensorrt")
@@ -62,10 +65,12 @@ class Input(NamedTuple):
 
 
 class Output(NamedTuple):
-    """The graph's one output.
+    """One of the graph's outputs; each is of another kind of task.
 
     Attributes:
         name: its name in every file.
+        task: the task with its `kind`: `segmentation` (classes, colours), `pose` (joints, skeleton, mirror) or
+            `depth` (minimum, maximum, in metres).
         decode: what it holds. `logits`: float32 [1, K, h, w], the class is the arg-max; `labels`: class ids
             [1, h, w]; `heatmaps`: float32 [1, J, h, w], the joint is the peak; `peaks`: float32 [1, J, 3], x and y of
             that peak in cells, and its height; `depth`: float32 [1, 1, h, w], metres.
@@ -73,8 +78,26 @@ class Output(NamedTuple):
     """
 
     name: str
+    task: Dict[str, Any]
     decode: str
     stride: int
+
+    @property
+    def kind(self) -> str:
+        """The kind of its task."""
+        return str(self.task["kind"])
+
+    @property
+    def channels(self) -> int:
+        """Classes, joints, or 1 of a depth."""
+        return len(self.task.get("classes") or self.task.get("joints") or "1")
+
+    def shape(self, size: Size) -> Tuple[int, ...]:
+        """The output's shape for one image of `size` (H, W)."""
+        planes = (1, self.channels)
+        if self.decode == "peaks":
+            return planes + (3,)
+        return ((1,) if self.decode == "labels" else planes) + (size[0] // self.stride, size[1] // self.stride)
 
 
 class ModelFile(NamedTuple):
@@ -100,8 +123,10 @@ class Sidecar(NamedTuple):
 
     Attributes:
         name: the artifact's name.
-        task: the task with its `kind`: `segmentation` (classes, colours), `pose` (joints, skeleton, mirror) or
-            `depth` (minimum, maximum, in metres).
+        input: of the graph.
+        outputs: of the graph, one for each of its tasks. The pose among several tasks is that of the largest person in
+            the whole image; a pose alone is that of the person whose crop is the image.
+        files: with the graph.
         genotype: the decoder as text, or None for a network that is no genotype.
         trained: False if the weights are random and only latency means something.
         input_size: (H, W) of the images that the network was trained for, or None if it takes images of any size alike.
@@ -111,9 +136,8 @@ class Sidecar(NamedTuple):
     """
 
     name: str
-    task: Dict[str, Any]
     input: Input
-    output: Output
+    outputs: Tuple[Output, ...]
     files: Tuple[ModelFile, ...]
     genotype: Optional[str] = None
     trained: bool = False
@@ -121,12 +145,26 @@ class Sidecar(NamedTuple):
     fastnas: str = ""
     parity: Dict[str, Any] = {}
 
+    @property
+    def kinds(self) -> Tuple[str, ...]:
+        """The kinds of its tasks."""
+        return tuple(output.kind for output in self.outputs)
+
+    def output(self, kind: str) -> Output:
+        """The output of a kind of task, which there must be."""
+        return self.outputs[self.kinds.index(kind)]
+
+    @property
+    def crops_people(self) -> bool:
+        """Whether its images are crops of one person each."""
+        return self.kinds == ("pose",)
+
     def to_dict(self) -> Dict[str, Any]:
         """The sidecar as JSON values, read back by `from_dict`."""
         values = dict(self._asdict())
         values["format"] = FORMAT
         values["input"] = dict(self.input._asdict(), dtype=self.input.dtype)
-        values["output"] = dict(self.output._asdict())
+        values["outputs"] = [dict(output._asdict()) for output in self.outputs]
         values["files"] = [dict(file._asdict()) for file in self.files]
         plain = json.loads(json.dumps(values))  # tuples as lists, as they come back from a file
         return dict(plain)
@@ -249,9 +287,13 @@ def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
                 where, version, FORMAT
             )
         )
-    if version < 1:
-        raise fields.error("format", "must be {}, not {}".format(FORMAT, version))
-    task = _task(fields.take("task", dict), where + ": task")
+    if version < FORMAT:
+        raise fields.error("format", "must be {}, not {}: export it again".format(FORMAT, version))
+    outputs = tuple(fields.take_list("outputs", _output, within=(1, len(DECODE))))
+    if len({output.kind for output in outputs}) < len(outputs) or len({output.name for output in outputs}) < len(
+        outputs
+    ):
+        raise fields.error("outputs", "must have different names and kinds of task")
     files = tuple(fields.take_list("files", _model_file, within=checks.FILES))
     image = _input(fields.take("input", dict), where + ": input")
     size = fields.take_list("input_size", int, count=2, optional=True, each=checks.SIDE)
@@ -260,9 +302,8 @@ def from_dict(values: Any, where: str = FILE_NAME) -> Sidecar:
         raise fields.error("input_size", message.format(image.multiple_of, size))
     return Sidecar(
         name=fields.take_name("name"),
-        task=task,
         input=image,
-        output=_output(fields.take("output", dict), where + ": output", task["kind"]),
+        outputs=outputs,
         files=files,
         genotype=fields.take("genotype", str, optional=True),
         trained=fields.take("trained", bool),
@@ -282,40 +323,11 @@ def _input(values: Any, where: str) -> Input:
     return Input(fields.take("name", str, within=checks.NAME), layout, tuple(mean), tuple(std), multiple_of)
 
 
-def _output(values: Any, where: str, kind: str) -> Output:
+def _output(values: Any, where: str) -> Output:
     fields = Fields(values, where)
-    name, decode = fields.take("name", str, within=checks.NAME), fields.take("decode", str, DECODE[kind])
-    return Output(name, decode, fields.take("stride", int, within=checks.STRIDE))
-
-
-def _task(values: Any, where: str) -> Dict[str, Any]:
-    fields = Fields(values, where)
-    task = {"kind": fields.take("kind", str, tuple(DECODE))}  # type: Dict[str, Any]
-    if task["kind"] == "segmentation":
-        task["classes"] = fields.take_list("classes", str, within=checks.CLASSES, each=checks.LABEL)
-        task["colours"] = fields.take_list("colours", _integers(3, checks.COLOUR), within=checks.CLASSES)
-        if len(task["classes"]) != len(task["colours"]):
-            raise fields.error("colours", "must be as many as the classes")
-    elif task["kind"] == "pose":
-        task["joints"] = fields.take_list("joints", str, within=checks.JOINTS, each=checks.LABEL)
-        joint = (0, len(task["joints"]) - 1)
-        task["skeleton"] = fields.take_list("skeleton", _integers(2, joint), within=checks.BONES)
-        task["mirror"] = fields.take_list("mirror", int, count=len(task["joints"]), each=joint)
-    else:
-        task["minimum"] = fields.take("minimum", float, within=checks.METRES)
-        task["maximum"] = fields.take("maximum", float, within=checks.METRES)
-        if task["minimum"] >= task["maximum"]:
-            raise fields.error("minimum", "must be below maximum")
-    return task
-
-
-def _integers(count: int, each: checks.Limits) -> Callable[[Any, str], List[int]]:
-    """A reader of lists of `count` whole numbers."""
-
-    def read(item: Any, where: str) -> List[int]:
-        return Fields({"item": item}, where).take_list("item", int, count=count, each=each)
-
-    return read
+    name, task = fields.take("name", str, within=checks.NAME), read_task(fields.take("task", dict), where + ".task")
+    decode = fields.take("decode", str, DECODE[task["kind"]])
+    return Output(name, task, decode, fields.take("stride", int, within=checks.STRIDE))
 
 
 def _model_file(values: Any, where: str) -> ModelFile:

@@ -101,12 +101,12 @@ def _this_machine() -> list[str]:
 def _on_this_machine(spec: ModelSpec, size: tuple[int, int]) -> float:
     import onnxruntime
 
-    from fastnas.deploy.export import Options, optimised
+    from fastnas.deploy.export import optimised
     from fastnas.deploy.graph.capture import capture
     from fastnas.deploy.onnx.writer import INPUT, to_onnx
 
     network = build(spec).eval()
-    graph, _ = optimised(capture(network), network, Options(size))
+    graph, _ = optimised(capture(network), network)
     session = onnxruntime.InferenceSession(to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
     feed = {INPUT: np.zeros((1, 3, *size), np.float32)}
     times = []

@@ -21,6 +21,7 @@ from fastnas.options import (
     DATA_TASK,
     ENCODER,
     FILE,
+    FILES,
     NETWORK,
     SEP_REPEATS,
     absolute,
@@ -167,10 +168,10 @@ def _devices(text: str) -> int | str:
 )
 @click.option(
     "--teacher",
-    type=FILE,
-    metavar="MODEL",
+    type=FILES,
+    metavar="MODEL,...",
     default="",
-    help="Knowledge distillation from MODEL.safetensors, MODEL.onnx or torchvision/NAME.",
+    help="Knowledge distillation from MODEL.safetensors, MODEL.onnx or torchvision/NAME; several for several tasks.",
 )
 @click.option(
     "--init",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from fastnas.data import DenseDataset
     from fastnas.normalisation import Normalisation
-    from fastnas.tasks import Task
     from fastnas.tasks.base import Batch, Score, TaskHead
     from fastnas.train.evaluate import ImageScore, Predictor
     from fastnas.train.predictors import OpenPredictor
@@ -64,12 +63,14 @@ def _scales(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ..
 
 @click.command(name="eval", short_help="Evaluate a trained model.", epilog=shelf.names_help())
 @click.argument("model", metavar="NAME|MODEL|ARTIFACT", type=MODEL)
-@click.option("--data", default="synthetic", show_default=True, help="Dataset, as NAME (its val) or NAME:SPLIT.")
+@click.option("--data", default="synthetic", show_default=True, help="Dataset, as [KIND=]NAME[:SPLIT].")
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", help="Of an artifact's file.")
 @click.option("--flip/--no-flip", default=None, help="Average with the mirror image; by default for pose alone.")
 @click.option("--scales", default="1", callback=_scales, help="Segmentation: average over sizes, such as 0.5,1,1.5.")
-@click.option("--res", "size", type=RESOLUTION, help="Pose: input of the network; by default that of its training.")
+@click.option(
+    "--res", "size", type=RESOLUTION, help="Pose: size of the crops of people; by default that of its training."
+)
 @click.option(
     "--images",
     type=click.Path(file_okay=False, path_type=Path),
@@ -95,6 +96,9 @@ def evaluate_command(
 ) -> None:
     """Evaluate a trained model: the paper's metrics for its task, and its best and worst images.
 
+    Of a model with several tasks the one is evaluated that the dataset has labels for; KIND= chooses where it has
+    several. Its pose is that of the largest person in the whole image, or with --res that of every person's crop.
+
     NAME is a trained model (street, ...), MODEL a model file, and ARTIFACT the folder of an exported one, so that what
     is measured is what is deployed.
 
@@ -102,6 +106,7 @@ def evaluate_command(
     fastnas eval street --data camvid --root CamVid
     fastnas eval runs/arch0-camvid/model.safetensors --data camvid --root CamVid
     fastnas eval model.safetensors --data voc --root VOCdevkit --flip --scales 0.5,0.75,1,1.25,1.5
+    fastnas eval trio --data nyud --root NYUD
     fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --images predictions
     """
     from lightning_fabric import Fabric
@@ -109,12 +114,12 @@ def evaluate_command(
 
     from fastnas.console import PlainConsole
     from fastnas.train.evaluate import for_json
-    from fastnas.train.predictors import open_predictor
+    from fastnas.train.predictors import open_predictors
 
     device = Fabric(accelerator=accelerator, devices=1).device
     console = PlainConsole(stderr=as_json)
-    with open_predictor(model, precision, device) as opened:
-        dataset = _open_data(data, root, limit, opened.task, model)
+    with open_predictors(model, precision, device) as predictors:
+        dataset, opened = _open_data(data, root, limit, predictors, model, crops=size is not None)
         opened = replace(opened, predict=_averaged(opened, flip, scales, model), size=size or opened.size)
         with Progress(*Progress.get_default_columns(), console=console) as bar:
             task = bar.add_task("evaluating", total=len(dataset))
@@ -137,19 +142,35 @@ def evaluate_command(
         console.print(f"ground truth and prediction of every image: {images}")
 
 
-def _open_data(data: str, root: Path | None, limit: int, task: Task, model: Path) -> DenseDataset:
-    """The dataset, which must have the model's task."""
-    from fastnas.data import open_dataset
+def _open_data(
+    data: str, root: Path | None, limit: int, predictors: Mapping[str, OpenPredictor], model: Path, *, crops: bool
+) -> tuple[DenseDataset, OpenPredictor]:
+    """The dataset, and the predictor of its task, which must be one of the model's.
+
+    Where a pose is found in whole images, unless `crops` of people are asked for, it is that of each image's largest
+    person.
+    """
+    from fastnas.data import DataName
+    from fastnas.data.base import largest_people
     from fastnas.train.settings import limited
 
-    name, _, split = data.partition(":")
-    dataset = limited(open_dataset(name, root, split or "val", task.kind), limit)
-    if dataset.task != task:
+    name = DataName.parse(data)
+    dataset = name.open({} if root is None else {name.key: str(root)}, "val", _only(predictors))
+    kind = dataset.task.kind
+    if kind not in predictors or dataset.task != predictors[kind].task:
+        has = " and ".join(f"{each.task.kind} with {each.task.outputs} outputs" for each in predictors.values())
         raise FastnasError(
-            f"{model} predicts {task.kind} with {task.outputs} outputs, but {data} has {dataset.task.kind} with "
-            f"{dataset.task.outputs}, or others of the same number: evaluate it on the data it was trained for"
+            f"{model} predicts {has}, but {data} has {kind} with {dataset.task.outputs}, or others of the same number: "
+            "evaluate it on the data it was trained for"
         )
-    return dataset
+    opened = predictors[kind]
+    whole = kind == "pose" and opened.size is None and not crops
+    return limited(largest_people(dataset) if whole else dataset, limit), opened
+
+
+def _only(predictors: Mapping[str, OpenPredictor]) -> str | None:
+    """The kind of task of a model that has one."""
+    return next(iter(predictors)) if len(predictors) == 1 else None
 
 
 def _averaged(opened: OpenPredictor, flip: bool | None, scales: tuple[float, ...], model: Path) -> Predictor:

@@ -37,6 +37,7 @@ from fastnas.train.loaders import EpochBatches, SeededSamples, by_task, derived_
 from fastnas.train.objective import (
     WeightUpdate,
     freeze_batch_norm,
+    known_targets,
     require_finite_loss,
     require_finite_weights,
     split_batch,
@@ -221,7 +222,7 @@ class Trainer:
         outputs, targets = self.network(images), self.head.taught(batch)
         if self.teacher is not None and self.recipe.distillation:
             with torch.no_grad():
-                targets = self.teacher(images)
+                targets = known_targets(targets, self.teacher(images))
         return training_loss(
             self.head, outputs, batch,
             auxiliary_weight=phase.aux_weight, targets=targets, distillation=self.recipe.distillation,

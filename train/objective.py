@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -53,6 +54,14 @@ def training_loss(
         targets = F.interpolate(targets.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
         loss = loss + distillation * head.distillation(logits, targets)
     return loss
+
+
+def known_targets(stored: Tensor | None, computed: Tensor) -> Tensor:
+    """A teacher's logits [N, K, h, w] with those that came with the samples in their place where these are known."""
+    if stored is None:
+        return computed
+    stored = F.interpolate(stored.float(), size=computed.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(stored.isfinite(), stored, computed)
 
 
 def split_batch(batch: Batch, steps: int) -> list[Batch]:

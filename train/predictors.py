@@ -14,7 +14,7 @@ from fastnas.data.transforms import denormalise
 from fastnas.errors import FastnasError
 from fastnas.models.checkpoint import load_model
 from fastnas.normalisation import Normalisation
-from fastnas.tasks import Task, task_from_dict
+from fastnas.tasks import Multi, Pose, SingleTask, channels_of, task_from_dict, tasks_of
 from fastnas.train.evaluate import Predictor
 
 POSE_SIZE = (256, 256)
@@ -23,60 +23,67 @@ POSE_SIZE = (256, 256)
 
 @dataclass(frozen=True)
 class OpenPredictor:
-    """A predictor and what its images must be.
+    """A predictor of one task and what its images must be.
 
     Attributes:
         task: what it predicts.
         predict: images to logits.
-        size: input (H, W) of people's crops, as it was trained for.
+        size: input (H, W) of people's crops, as it was trained for; None for a network that takes whole images.
         normalisation: of the images.
     """
 
-    task: Task
+    task: SingleTask
     predict: Predictor
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     normalisation: Normalisation
 
 
 @contextmanager
-def open_predictor(path: Path, precision: str, device: torch.device) -> Iterator[OpenPredictor]:
-    """A model file, or the folder of an artifact in one of its precisions; its engines are closed at the end.
+def open_predictors(path: Path, precision: str, device: torch.device) -> Iterator[dict[str, OpenPredictor]]:
+    """A predictor for each kind of task of a model file, or of the folder of an artifact in one of its precisions.
+
+    Its engines are closed at the end.
 
     Raises:
         FastnasError: it is neither, is damaged, or lacks that precision.
     """
     with ExitStack() as engines:
-        yield _artifact(path, precision, engines) if path.is_dir() else _model(path, precision, device)
+        found = _artifact(path, precision, engines) if path.is_dir() else _model(path, precision, device)
+        yield {opened.task.kind: opened for opened in found}
 
 
-def _model(path: Path, precision: str, device: torch.device) -> OpenPredictor:
+def _model(path: Path, precision: str, device: torch.device) -> list[OpenPredictor]:
     if precision != "fp32":
         raise FastnasError(
             f"{path} is a model file, which is evaluated in fp32: {precision} needs an artifact's folder"
         )
     model = load_model(path)
-    recipe = model.header.get("recipe") or {}
+    task, recipe = model.spec.task, model.header.get("recipe") or {}
     network = model.network.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
-    size = tuple(recipe.get("val_size", POSE_SIZE))
-    return OpenPredictor(model.spec.task, network, size, network.encoder.normalisation)
+    size = tuple(recipe.get("val_size", POSE_SIZE)) if isinstance(task, Pose) else None
+
+    def part(channels: slice) -> Predictor:
+        return lambda images: network(images)[:, channels]
+
+    return [
+        OpenPredictor(each, part(channels_of(task)[each.kind]), size, network.encoder.normalisation)
+        for each in tasks_of(task)
+    ]
 
 
-def _artifact(folder: Path, precision: str, engines: ExitStack) -> OpenPredictor:
+def _artifact(folder: Path, precision: str, engines: ExitStack) -> list[OpenPredictor]:
     """Images go through the device's engine one by one; an engine is opened for each of their sizes."""
     from fastnas.jetson.engine.base import Engine
     from fastnas.jetson.engine.opening import open_engine
-    from fastnas.jetson.sidecar import load
+    from fastnas.jetson.sidecar import Output, load
 
     artifact = load(str(folder))
     sidecar = artifact.sidecar
-    if sidecar.output.decode == "peaks":
-        raise FastnasError(f"{folder} gives joints, and metrics need heatmaps: evaluate one exported with --head plain")
-    task = task_from_dict(sidecar.task)
     (r, g, b), (x, y, z) = sidecar.input.mean, sidecar.input.std
     normalisation = Normalisation((r, g, b), (x, y, z))
     by_size: dict[tuple[int, int], Engine] = {}
 
-    def one(image: Tensor) -> Tensor:
+    def run(image: Tensor, output: Output) -> Tensor:
         size = (image.shape[1], image.shape[2])
         if size not in by_size:
             by_size[size] = engines.enter_context(open_engine(artifact, size, precision))
@@ -84,12 +91,23 @@ def _artifact(folder: Path, precision: str, engines: ExitStack) -> OpenPredictor
         if sidecar.input.layout == "NHWC":
             image = denormalise(image, normalisation).permute(1, 2, 0)
         engine.input[...] = image.cpu().numpy()[None]
-        output = torch.from_numpy(engine.run().copy())
-        if sidecar.output.decode == "labels":
-            return torch.nn.functional.one_hot(output[0].long(), task.outputs).permute(2, 0, 1)
-        return output[0]
+        found = torch.from_numpy(engine.run()[output.name].copy())[0]
+        if output.decode == "labels":
+            return torch.nn.functional.one_hot(found.long(), output.channels).permute(2, 0, 1)
+        return found
 
-    def predict(images: Tensor) -> Tensor:
-        return torch.stack([one(image) for image in images]).to(images.device)
+    def part(output: Output) -> Predictor:
+        def predict(images: Tensor) -> Tensor:
+            if output.decode == "peaks":
+                raise FastnasError(
+                    f"{folder} gives joints, and metrics need heatmaps: evaluate one exported with --head plain"
+                )
+            return torch.stack([run(image, output) for image in images]).to(images.device)
 
-    return OpenPredictor(task, predict, sidecar.input_size or POSE_SIZE, normalisation)
+        return predict
+
+    size = (sidecar.input_size or POSE_SIZE) if sidecar.crops_people else None
+    tasks = [(task_from_dict(output.task), output) for output in sidecar.outputs]
+    return [
+        OpenPredictor(task, part(output), size, normalisation) for task, output in tasks if not isinstance(task, Multi)
+    ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +15,8 @@ from fastnas import shelf
 from fastnas.errors import FastnasError, import_extra
 from fastnas.models.pretrained import downloaded, torchvision_file
 from fastnas.normalisation import IMAGENET, Normalisation
-from fastnas.tasks import Task
+from fastnas.tasks import Multi, Task, channels_of, tasks_of
+from fastnas.tasks.base import upsample
 from fastnas.train.evaluate import Predictor
 
 
@@ -23,11 +27,12 @@ def load_teacher(
     size: tuple[int, int],
     normalisation: Normalisation = IMAGENET,
 ) -> Predictor:
-    """A function from the student's images [N, 3, H, W] to logits [N, K, h, w].
+    """A function from the student's images [N, 3, H, W] to logits [N, K, h, w], NaN for channels that it does not know.
 
     Args:
         source: `MODEL.safetensors`, or a name of the shelf; `torchvision/NAME` with that library's own weights; or
-            `MODEL.onnx`, whose input is the image with ImageNet's normalisation and whose first output the logits.
+            `MODEL.onnx`, whose input is the image with ImageNet's normalisation and whose first output the logits. For
+            several tasks one or more model files, with commas between, that each know some of them.
         task: the teacher must have as many outputs.
         device: where the images are.
         size: (H, W) of the training crops, tried on a blank image.
@@ -36,17 +41,14 @@ def load_teacher(
     Raises:
         FastnasError: there is no such teacher, it has another number of outputs, or does not take such images.
     """
+    if isinstance(task, Multi):
+        return _several([_model(text, device, normalisation) for text in source.split(",")], task)
     own, source = IMAGENET, shelf.resolve(source)
     if source.endswith(".safetensors"):
-        from fastnas.models.checkpoint import load_model
-
-        model = load_model(source)
-        if model.spec.task != task:
-            raise FastnasError(
-                f"teacher {source} has another task: {model.spec.task.kind}, {model.spec.task.outputs} outputs"
-            )
-        teacher: Predictor = _frozen(model.network, device)
-        own = model.network.encoder.normalisation
+        name, known, teacher = _model(source, device, normalisation)
+        if known != task:
+            raise FastnasError(f"teacher {name} has another task: {known.kind}, {known.outputs} outputs")
+        own = normalisation
     elif source.startswith("torchvision/"):
         teacher = _torchvision(source.removeprefix("torchvision/"), device)
     elif source.endswith(".onnx"):
@@ -62,6 +64,46 @@ def load_teacher(
             f"teacher {source} gives {list(logits.shape)} for one image, but the task needs [1, {task.outputs}, h, w]"
         )
     return teacher
+
+
+class _Model(NamedTuple):
+    """A model file as a teacher: its name, its task, and what it makes of the student's images."""
+
+    name: str
+    task: Task
+    predict: Predictor
+
+
+def _model(source: str, device: torch.device, normalisation: Normalisation) -> _Model:
+    from fastnas.models.checkpoint import load_model
+
+    model = load_model(shelf.resolve(source))
+    teacher: Predictor = _frozen(model.network, device)
+    own = model.network.encoder.normalisation
+    converted = teacher if own == normalisation else _converted(teacher, normalisation, own, device)
+    return _Model(source, model.spec.task, converted)
+
+
+def _several(teachers: Sequence[_Model], task: Multi) -> Predictor:
+    """The teachers together, each for those of the tasks that it shares; a later one goes before an earlier one."""
+    channels = channels_of(task)
+    shared = [[each for each in tasks_of(teacher.task) if each in task.tasks] for teacher in teachers]
+    for teacher, tasks in zip(teachers, shared, strict=True):
+        if not tasks:
+            has = f"{teacher.task.kind} with {teacher.task.outputs} outputs"
+            raise FastnasError(f"teacher {teacher.name} has no task of the network: {has}")
+
+    def run(images: Tensor) -> Tensor:
+        found = [teacher.predict(images).float() for teacher in teachers]
+        height, width = (max(logits.shape[axis] for logits in found) for axis in (2, 3))
+        total = images.new_full((len(images), task.outputs, height, width), math.nan)
+        for teacher, tasks, logits in zip(teachers, shared, found, strict=True):
+            large, own = upsample(logits, (height, width)), channels_of(teacher.task)
+            for each in tasks:
+                total[:, channels[each.kind]] = large[:, own[each.kind]]
+        return total
+
+    return run
 
 
 def _frozen(network: nn.Module, device: torch.device) -> nn.Module:

@@ -59,7 +59,7 @@ def capture(network: nn.Module) -> Graph:
             values[node] = _convert(build, node, values)
         elif node.op == "output":
             (output,) = (values[result] for result in node.args[0])
-    return ir.prune(Graph(build.nodes, output))
+    return ir.prune(Graph(build.nodes, {ir.OUTPUT: output}))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ Pair = tuple[int, int]
 PIXEL = 0
 """The stride of a value that is one pixel whatever the input's size."""
 
+OUTPUT = "output"
+"""The name of an output of a network that is captured as it is."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -190,10 +193,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Values by name, each after those it reads; one input, one output."""
+    """Values by name, each after those it reads; one input.
+
+    Attributes:
+        nodes: the values.
+        outputs: values by the name of the output that they are.
+    """
 
     nodes: Mapping[str, Node]
-    output: str
+    outputs: Mapping[str, str]
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
@@ -314,23 +322,23 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
     build = Builder()
     renamed: dict[str, str] = {}
     reads = Counter(source for node in graph.nodes.values() for source in node.inputs)
-    reads[graph.output] += 1
+    reads.update(graph.outputs.values())
     uses: Counter[str] = Counter()
     for name, node in graph.nodes.items():
         mapped = Node(node.op, tuple(renamed[source] for source in node.inputs))
         replaced = rule(build, name, mapped, uses)
         renamed[name] = build.add(mapped.op, *mapped.inputs, name=name) if replaced is None else replaced
         uses[renamed[name]] += reads[name]
-    return prune(Graph(build.nodes, renamed[graph.output]))
+    return prune(Graph(build.nodes, {output: renamed[value] for output, value in graph.outputs.items()}))
 
 
 def prune(graph: Graph) -> Graph:
-    """The graph without values that its output does not need; the input always stays."""
-    needed = {graph.output}
+    """The graph without values that its outputs do not need; the input always stays."""
+    needed = set(graph.outputs.values())
     for name, node in reversed(list(graph.nodes.items())):
         if name in needed:
             needed.update(node.inputs)
     return Graph(
         {name: node for name, node in graph.nodes.items() if name in needed or isinstance(node.op, Input | Bytes)},
-        graph.output,
+        graph.outputs,
     )

@@ -22,11 +22,10 @@ OPSET, IR_VERSION = 13, 7
 runtimes read both."""
 
 INPUT = "image"
-OUTPUT = "output"
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:
-    """The ONNX model of a graph: input `image`, output `output`, batch 1."""
+    """The ONNX model of a graph: input `image`, the graph's outputs by their names, batch 1."""
     writer = Writer(graph)
     for name, node in graph.nodes.items():
         writer.write(name, node)
@@ -39,6 +38,7 @@ class Writer(Nodes):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
+        self.outputs = {value: output for output, value in graph.outputs.items()}
         self.ones: dict[int, str] = {}
         floats = [name for name, node in graph.nodes.items() if isinstance(node.op, ir.Bytes)]
         self.bytes = bool(floats)
@@ -103,7 +103,7 @@ class Writer(Nodes):
         """The ONNX name of a value."""
         if isinstance(self.graph.nodes[name].op, ir.Input):
             return INPUT
-        return OUTPUT if name == self.graph.output else name
+        return self.outputs.get(name, name)
 
     def resize(self, x: str, scales: list[int], out: str) -> str:
         """Bilinear interpolation by whole factors of the dimensions."""
@@ -223,7 +223,13 @@ class Writer(Nodes):
             channels = next(node.op.channels for node in self.graph.nodes.values() if isinstance(node.op, ir.Input))
             image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, channels, "height", "width"])
         model = helper.make_model(
-            helper.make_graph(self.nodes, "fastnas", [image], [self.output()], list(self.constants.values())),
+            helper.make_graph(
+                self.nodes,
+                "fastnas",
+                [image],
+                [self.output(name) for name in self.graph.outputs.values()],
+                list(self.constants.values()),
+            ),
             producer_name="fastnas",
             ir_version=IR_VERSION,
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -231,9 +237,8 @@ class Writer(Nodes):
         onnx.checker.check_model(model)
         return model
 
-    def output(self) -> onnx.ValueInfoProto:
-        """The output's type and shape."""
-        name = self.graph.output
+    def output(self, name: str) -> onnx.ValueInfoProto:
+        """The type and shape of a value that is an output."""
         shape, op = self.graph.shapes[name], self.graph.nodes[name].op
         size = (
             [1, 1] if shape.stride == ir.PIXEL else [_divided("height", shape.stride), _divided("width", shape.stride)]

@@ -7,7 +7,7 @@ are kept, one at first and then twice as many, until it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class Variant:
         precision: `fp32`, `fp16` or `int8`.
         targets: the engines it is for.
         model: its content.
-        parity: with the network.
+        parity: with the network, by output.
         kept: operators that stayed in fp32 because of the error that they would add.
     """
 
@@ -41,7 +41,7 @@ class Variant:
     precision: str
     targets: tuple[str, ...]
     model: onnx.ModelProto
-    parity: Parity
+    parity: Mapping[str, Parity]
     kept: tuple[str, ...] = ()
 
 
@@ -53,7 +53,7 @@ class ReducedPrecision(ABC):
         reference: what the file is compared to.
         path, precision, targets: of the file, as in `Variant`.
         tolerance: largest value of `error` that is accepted.
-        agreement: smallest share of pixels with the network's class, for a file that outputs class ids.
+        agreement: smallest share of pixels with the network's class, for an output of class ids.
     """
 
     path: str
@@ -80,10 +80,14 @@ class ReducedPrecision(ABC):
         """The operators that must stay in fp32 for one of them to be exact."""
         return frozenset({name})
 
-    def accurate(self, parity: Parity) -> bool:
-        """Whether a file with this parity is accepted."""
-        agrees = self.reference.head != "labels" or parity.agreement >= self.agreement
-        return parity.finite and self.error(parity) <= self.tolerance and agrees
+    def inaccurate(self, parity: Mapping[str, Parity]) -> str | None:
+        """The first output whose parity is not accepted."""
+        for form in self.reference.forms:
+            found = parity[form.name]
+            agrees = form.head != "labels" or found.agreement >= self.agreement
+            if not (found.finite and self.error(found) <= self.tolerance and agrees):
+                return form.name
+        return None
 
     def build(self, progress: Progress) -> Variant:
         """The file with as few operators in fp32 as its accuracy allows.
@@ -97,18 +101,20 @@ class ReducedPrecision(ABC):
         while True:
             made = self.make(kept)
             simulated = self.simulated(made)
-            found = self.reference.compare(simulated)
-            if self.accurate(found):
+            parity = self.reference.compare(simulated)
+            wrong = self.inaccurate(parity)
+            if wrong is None:
                 names = tuple(node.name for node in self.model.graph.node if node.name in kept)
-                return Variant(self.path, self.precision, self.targets, made, found, names)
+                return Variant(self.path, self.precision, self.targets, made, parity, names)
             added = added_errors(self.model, simulated, self.reference.array(self.reference.smallest))
             worst = [name for name in sorted(added, key=lambda name: -added[name]) if name not in kept]
             if len(kept) >= MOST_KEPT or not worst:
+                found = parity[wrong]
                 error = (
                     f"an error of {found.largest:.1e} (mean {found.mean:.1e})" if found.finite else "NaN or infinity"
                 )
                 raise FastnasError(
-                    f"{what} is not accurate: {error}, {found.agreement:.1%} of arg-max equal, "
+                    f"{what} is not accurate: {wrong} has {error}, {found.agreement:.1%} of arg-max equal, "
                     f"with {len(kept)} operators in fp32" + (f"; the most comes from {worst[0]}" if worst else "")
                 )
             kept = kept.union(*map(self.kept_with, worst[:count]))

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fastnas.deploy.onnx.peaks import PREFIX
-from fastnas.deploy.onnx.writer import INPUT, OUTPUT
+from fastnas.deploy.onnx.writer import INPUT
 from fastnas.deploy.parity import Parity, Reference
 from fastnas.deploy.precision.base import ReducedPrecision
 from fastnas.errors import import_extra
@@ -168,12 +168,13 @@ def quantise(model: onnx.ModelProto, ranges: Any, scheme: Scheme, keep: Collecti
 
 
 def always_float(model: onnx.ModelProto) -> list[str]:
-    """Operators that are not quantised: what reads the image or makes the output, and helpers.
+    """Operators that are not quantised: what reads the image or makes an output, and helpers.
 
     A convolution of three channels is slower in INT8 than in float32, and 256 levels of a logit make ties.
     """
     starts = {INPUT, "pixels", "normalised/scaled", "normalised"}
-    ends = {OUTPUT, *(source for node in model.graph.node if node.name.startswith(PREFIX) for source in node.input)}
+    outputs = {value.name for value in model.graph.output}
+    ends = {*outputs, *(source for node in model.graph.node if node.name.startswith(PREFIX) for source in node.input)}
     for node in reversed(model.graph.node):
         if node.output[0] in ends and node.op_type in AFTER_LOGITS:
             ends.add(node.input[0])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastnas.errors import FastnasError
 from fastnas.jetson.files import expand_user
-from fastnas.tasks import TASKS
+from fastnas.tasks import TASKS, Multi, join_tasks
 
 if TYPE_CHECKING:
     from fastnas.data.base import DenseDataset, Sample
@@ -137,8 +137,10 @@ def default_task(kind: str) -> Task:
     """The task of an untrained network, as in the paper's tables: 21 classes of VOC, 16 joints of MPII, NYUDv2's depth.
 
     Args:
-        kind: `segmentation`, `pose` or `depth`.
+        kind: `segmentation`, `pose`, `depth`, or `multi` for all three.
     """
+    if kind == Multi.kind:
+        return join_tasks(map(default_task, TASKS))
     name = {"segmentation": "voc", "pose": "mpii", "depth": "nyud"}[kind]
     task: Task = import_module(f"fastnas.data.formats.{name}").TASK
     return task

@@ -198,12 +198,13 @@ def _measure_once(
 ) -> None:
     """Warm up, then add `passes` passes (or `seconds` of them) to the result."""
     sidecar = result.workload.artifact.sidecar
-    prepare, decode = Preprocessor(sidecar.input, result.workload.size), decoder_for(sidecar.output)
+    prepare = Preprocessor(sidecar.input, result.workload.size)
+    decoders = {output.name: decoder_for(output) for output in sidecar.outputs}
     prepare(images[0], engine.input)
     if not _warm_up(engine):
         result.flag("times did not settle in {:.0f} s of warm-up".format(WARM_UP_LIMIT))
-    if engine.output.dtype.kind == "f" and not np.isfinite(engine.output).all():
-        result.flag("the output holds NaN or infinite values")
+    if not all(np.isfinite(array).all() for array in engine.outputs.values()):
+        result.flag("an output holds NaN or infinite values")
     events = machine.sensors.throttle_events()
     clock = time.perf_counter
     with Sampler(machine.sensors) as sampler:
@@ -213,9 +214,10 @@ def _measure_once(
             begin = clock()
             prepare(image, engine.input)
             ready = clock()
-            output = engine.run()
+            outputs = engine.run()
             ran = clock()
-            decode(output)
+            for name, decode in decoders.items():
+                decode(outputs[name])
             end = clock()
             result.add(engine, (ready - begin) * 1e3, (end - ran) * 1e3, (end - begin) * 1e3)
             done += 1

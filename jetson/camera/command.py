@@ -111,7 +111,7 @@ def camera(
     place, wanted = parse_address(source), parse_mode(mode)
     if place.live and (loop or every_frame):
         raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(place))
-    name = " + ".join(artifact.sidecar.name for artifact in found.values())
+    name = " + ".join(dict.fromkeys(artifact.sidecar.name for artifact in found.values()))
     tasks, statistics, controls = tasks_of(found), Statistics(), Controls(list(found), alpha)
 
     def say(line: str) -> None:

@@ -1,7 +1,7 @@
 """The interface of an engine: an artifact at one input size, ready to run.
 
 An engine belongs to the thread that opened it. Its input and output arrays are allocated once: fill `input`, call
-`run`, read the returned array before the next `run`.
+`run`, read the returned arrays before the next `run`.
 """
 
 import threading
@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.sidecar import Artifact, Size
+from fastnas.jetson.sidecar import Artifact, Output, Size
 
 Log = Callable[[str], None]
 """Receives a line about work that takes long."""
@@ -39,13 +39,13 @@ class Engine:
 
     Attributes:
         input: array to fill, with the sidecar's layout, type and size.
-        output: the array that `run` returns.
+        outputs: the arrays that `run` returns, by the names of the sidecar's outputs.
         stages: milliseconds of the last `run`.
         about: name, version and settings, for reports.
     """
 
     input: np.ndarray
-    output: np.ndarray
+    outputs: Dict[str, np.ndarray]
     stages: Optional[Stages] = None
     about: Dict[str, Any]
 
@@ -55,15 +55,15 @@ class Engine:
         self._owner = threading.get_ident()
         self._resources = ExitStack()
 
-    def run(self) -> np.ndarray:
-        """One pass over `input`; returns `output`."""
+    def run(self) -> Dict[str, np.ndarray]:
+        """One pass over `input`; returns `outputs`."""
         if threading.get_ident() != self._owner:
             raise JetsonError("an engine runs only in the thread that opened it: hand the images to that thread")
         start = time.perf_counter()
         copy_in, compute, copy_out = self._run()
         inference = (time.perf_counter() - start) * 1000
         self.stages = Stages(inference, copy_in, inference if compute is None else compute, copy_out)
-        return self.output
+        return self.outputs
 
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
         """One pass; copy in, compute and copy out in milliseconds, as far as they can be told apart."""
@@ -85,24 +85,15 @@ class Engine:
     def __exit__(self, *error: Any) -> None:
         self.close()
 
-    def _check_output(self, shape: List[int], dtype: Any) -> None:
-        """Compare the graph's output with the sidecar's.
+    def _check_output(self, output: Output, shape: List[int], dtype: Any) -> None:
+        """Compare an output of the graph with the sidecar's.
 
         Raises:
             JetsonError: they differ.
         """
-        sidecar, (height, width) = self._artifact.sidecar, self._size
-        planes = (1, _channels(sidecar.task))
-        batch = (1,) if sidecar.output.decode == "labels" else planes
-        wanted = batch + (height // sidecar.output.stride, width // sidecar.output.stride)
-        if sidecar.output.decode == "peaks":
-            wanted = planes + (3,)
-        message = "{}: the graph's output is {}, the sidecar has {}; export it again"
+        name, wanted = self._artifact.sidecar.name, output.shape(self._size)
+        message = "{}: the graph's output {} is {}, the sidecar has {}; export it again"
         if tuple(shape) != wanted:
-            raise JetsonError(message.format(sidecar.name, list(shape), list(wanted)))
-        if sidecar.output.decode != "labels" and np.dtype(dtype) != np.float32:
-            raise JetsonError(message.format(sidecar.name, np.dtype(dtype), "float32"))
-
-
-def _channels(task: Dict[str, Any]) -> int:
-    return len(task.get("classes") or task.get("joints") or "1")
+            raise JetsonError(message.format(name, output.name, list(shape), list(wanted)))
+        if output.decode != "labels" and np.dtype(dtype) != np.float32:
+            raise JetsonError(message.format(name, output.name, np.dtype(dtype), "float32"))

@@ -45,26 +45,30 @@ class OnnxRuntimeEngine(Engine):
     def _bind(self, path: str) -> None:
         """Allocate and bind the arrays; names and types must be the sidecar's."""
         sidecar, session = self._artifact.sidecar, self._session
-        given, asked = session.get_inputs()[0], session.get_outputs()[0]
-        for kind, found, expected in (
-            ("input", given.name, sidecar.input.name),
-            ("output", asked.name, sidecar.output.name),
-        ):
-            if found != expected:
-                raise JetsonError("{}: the {} is {!r}, the sidecar has {!r}".format(path, kind, found, expected))
+        given, names = session.get_inputs()[0], [output.name for output in sidecar.outputs]
+        if given.name != sidecar.input.name:
+            raise JetsonError(
+                "{}: the input is {!r}, the sidecar has {!r}".format(path, given.name, sidecar.input.name)
+            )
+        asked = sorted(output.name for output in session.get_outputs())
+        if asked != sorted(names):
+            raise JetsonError(
+                "{}: the outputs are {}, the sidecar has {}".format(path, ", ".join(asked), ", ".join(names))
+            )
         if _TYPES.get(given.type) != np.dtype(sidecar.input.dtype):
             raise JetsonError("{}: the input is {}, the sidecar has {}".format(path, given.type, sidecar.input.dtype))
         self.input = np.zeros(sidecar.input.shape(self._size), sidecar.input.dtype)
         try:
-            self.output = np.ascontiguousarray(session.run([asked.name], {given.name: self.input})[0])
+            found = session.run(names, {given.name: self.input})
         except Exception as error:  # as above
             raise JetsonError("{} does not run at {}: {}".format(path, self._size, first_line(error))) from error
-        self._check_output(list(self.output.shape), self.output.dtype)
+        self.outputs = dict(zip(names, map(np.ascontiguousarray, found)))
+        for output in sidecar.outputs:
+            array = self.outputs[output.name]
+            self._check_output(output, list(array.shape), array.dtype)
         self._hold("_binding", session.io_binding())
-        for bind, name, array in (
-            (self._binding.bind_input, given.name, self.input),
-            (self._binding.bind_output, asked.name, self.output),
-        ):
+        binds = [(self._binding.bind_output, name, array) for name, array in self.outputs.items()]
+        for bind, name, array in [(self._binding.bind_input, given.name, self.input)] + binds:
             bind(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
 
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:

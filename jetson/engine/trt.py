@@ -63,7 +63,7 @@ class TensorRTEngine(Engine):
     _enqueue: Any
     _marks: Any
     _device_input: Any
-    _device_output: Any
+    _device_outputs: Any
 
     def __init__(self, artifact: Artifact, size: Size, precision: str, options: EngineOptions, log: Log) -> None:
         super().__init__(artifact, size)
@@ -144,17 +144,21 @@ class TensorRTEngine(Engine):
         if self._hold("_context", self._engine.create_execution_context()) is None:
             raise JetsonError("there is not enough memory to run {}; {}".format(self._name, MORE_MEMORY))
         tensors = Tensors(trt, self._engine, self._context)
-        tensors.expect(spec.input.name, spec.output.name, spec.input.dtype)
+        names = [output.name for output in spec.outputs]
+        tensors.expect(spec.input.name, names, spec.input.dtype)
         tensors.set_input_shape(spec.input.name, shape)
-        output_shape, output_type = tensors.shape(spec.output.name), tensors.dtype(spec.output.name)
-        self._check_output(output_shape, output_type)
+        for output in spec.outputs:
+            self._check_output(output, tensors.shape(output.name), tensors.dtype(output.name))
         # Arrays that a caller still holds after `close` are freed when it drops them.
         self._hold("input", cuda.pagelocked_empty(shape, spec.input.dtype))
-        self._hold("output", cuda.pagelocked_empty(tuple(output_shape), output_type))
+        self._hold(
+            "outputs", {name: cuda.pagelocked_empty(tuple(tensors.shape(name)), tensors.dtype(name)) for name in names}
+        )
         self._hold("_device_input", cuda.mem_alloc(self.input.nbytes))
-        self._hold("_device_output", cuda.mem_alloc(self.output.nbytes))
+        self._hold("_device_outputs", {name: cuda.mem_alloc(self.outputs[name].nbytes) for name in names})
         self._hold("_stream", cuda.Stream())
-        addresses = {spec.input.name: int(self._device_input), spec.output.name: int(self._device_output)}
+        addresses = {name: int(self._device_outputs[name]) for name in names}
+        addresses[spec.input.name] = int(self._device_input)
         self._hold("_enqueue", tensors.bind(addresses, self._stream.handle))
         self._hold("_marks", [cuda.Event() for _ in range(4)])
         self.input.fill(0)
@@ -179,7 +183,8 @@ class TensorRTEngine(Engine):
             if not self._enqueue():
                 raise JetsonError("TensorRT refused to run {}: {}".format(self._name, self._logger.last_error))
             self._marks[2].record(self._stream)
-            self._cuda.memcpy_dtoh_async(self.output, self._device_output, self._stream)
+            for name in self.outputs:
+                self._cuda.memcpy_dtoh_async(self.outputs[name], self._device_outputs[name], self._stream)
             self._marks[3].record(self._stream)
             self._marks[3].synchronize()
             return (

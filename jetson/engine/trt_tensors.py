@@ -21,15 +21,15 @@ class Tensors:
         else:
             self._names = [engine.get_binding_name(index) for index in range(engine.num_bindings)]
 
-    def expect(self, given: str, asked: str, dtype: str) -> None:
+    def expect(self, given: str, asked: List[str], dtype: str) -> None:
         """Compare names and the input's type with the sidecar's.
 
         Raises:
             JetsonError: they differ.
         """
-        if sorted(self._names) != sorted([given, asked]):
-            message = "the engine has the tensors {}, the sidecar has {} and {}"
-            raise JetsonError(message.format(", ".join(self._names), given, asked))
+        if sorted(self._names) != sorted([given] + asked):
+            message = "the engine has the tensors {}, the sidecar has {}"
+            raise JetsonError(message.format(", ".join(self._names), ", ".join([given] + asked)))
         if self.dtype(given) != np.dtype(dtype):
             raise JetsonError("the engine's input is {}, the sidecar has {}".format(self.dtype(given), dtype))
 

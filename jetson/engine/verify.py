@@ -22,10 +22,10 @@ round to the other side set off others, 0.05.
 
 
 def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, log: Log) -> Optional[float]:
-    """How far an engine's output is from its graph's, as a share of the largest value; None without a comparison.
+    """How far an engine's outputs are from its graph's, as a share of the largest value; None without a comparison.
 
-    Of class ids it is the share of pixels that differ, and of peaks their heights count, for of two that are as high
-    either may win.
+    Of several outputs the worst counts. Of class ids it is the share of pixels that differ, and of peaks their heights
+    count, for of two that are as high either may win.
 
     Args:
         engine: whose input is overwritten.
@@ -44,14 +44,19 @@ def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, log: Log) -
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-        wanted = session.run([spec.output.name], {spec.input.name: np.array(engine.input)})[0]
+        graphs = session.run([output.name for output in spec.outputs], {spec.input.name: np.array(engine.input)})
     except Exception as error:  # its exceptions share no base class but this one
         log("the engine is not compared with its graph: ONNX Runtime says {}".format(first_line(error)))
         return None
     found = engine.run()
-    if spec.output.decode == "labels":
+    return max(_share(output.decode, found[output.name], graph) for output, graph in zip(spec.outputs, graphs))
+
+
+def _share(decode: str, found: np.ndarray, wanted: np.ndarray) -> float:
+    """The difference between two arrays of an output."""
+    if decode == "labels":
         return float(np.mean(found != wanted))
-    if spec.output.decode == "peaks":
+    if decode == "peaks":
         found, wanted = found[..., 2], wanted[..., 2]
     largest = float(np.abs(found - wanted).max() / (np.abs(wanted).max() or 1.0))
     return largest if np.isfinite(largest) else float("inf")

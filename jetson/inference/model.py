@@ -18,7 +18,7 @@ from fastnas.jetson import shelf
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.files import write_text
 from fastnas.jetson.inference.predictions import Box, Predictions
-from fastnas.jetson.inference.predictor import DEFAULTS, InferenceOptions, Predictor, by_task, input_size, tasks_of
+from fastnas.jetson.inference.predictor import DEFAULTS, InferenceOptions, Predictor, by_task, size_of, tasks_of
 from fastnas.jetson.inference.results import Person, coco, write_depth, write_ids, write_image
 from fastnas.jetson.options import EngineOptions
 from fastnas.jetson.sidecar import Artifact, Size
@@ -127,7 +127,7 @@ class Model:
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._artifacts = by_task(artifacts)
-        self.name = " + ".join(artifact.sidecar.name for artifact in self._artifacts.values())
+        self.name = " + ".join(artifact.sidecar.name for artifact in artifacts)
         self.tasks = tasks_of(self._artifacts)
         self._options, self._log = options._replace(fine=True), log
         self._open: Dict[Tuple[Size, ...], Predictor] = {}
@@ -172,8 +172,7 @@ class Model:
     def _predictor(self, frame: Size) -> Predictor:
         """The predictor for frames of size (H, W), opened now if it is not."""
         options = self._options
-        sizes = {kind: options.pose_size if kind == "pose" else options.size for kind in self._artifacts}
-        key = tuple(input_size(artifact, sizes[kind], frame) for kind, artifact in self._artifacts.items())
+        key = tuple(size_of(artifact, options, frame) for artifact in self._artifacts.values())
         if key not in self._open:
             if len(self._open) == MOST_OPEN:
                 self.close()

@@ -43,7 +43,7 @@ class Predictions(NamedTuple):
         segmentation: class ids, uint8 [h, w].
         depth: metres, float32 [h, w].
         pose: joints, float32 [J, 3] of (x, y, score).
-        box: of the crop that the pose network's input was.
+        box: of the crop that the pose network's input was; None for a network that finds joints in the whole frame.
         milliseconds: inference time, the sum over all networks.
     """
 

@@ -28,8 +28,9 @@ class InferenceOptions(NamedTuple):
     """How artifacts are run.
 
     Attributes:
-        size: input (H, W) of segmentation and depth; None is the artifact's, else fits the frame's aspect ratio.
-        pose_size: input (H, W) of pose; None is the artifact's, else 256x256.
+        size: input (H, W) of networks that take whole frames; None is the artifact's, else fits the frame's aspect
+            ratio.
+        pose_size: input (H, W) of networks that take crops of people; None is the artifact's, else 256x256.
         precision: `fp32`, `fp16` or `int8`; None is fp16 in TensorRT where it needs no file or has one, else fp32.
         engine: the runtime, and how it runs them.
         box: of the person of a pose network, at first.
@@ -48,24 +49,24 @@ DEFAULTS = InferenceOptions()
 
 
 def by_task(artifacts: Sequence[Artifact]) -> Dict[str, Artifact]:
-    """Artifacts by kind of task, in the order in which they run.
+    """Artifacts by kind of task, in the order in which they run; one that has several tasks is there for each.
 
     Raises:
         JetsonError: two are of the same kind.
     """
     found: Dict[str, Artifact] = {}
-    for artifact in sorted(artifacts, key=lambda each: TASKS.index(each.sidecar.task["kind"])):
-        kind = artifact.sidecar.task["kind"]
-        if kind in found:
-            names = (found[kind].sidecar.name, artifact.sidecar.name, kind)
-            raise JetsonError("{} and {} are both for {}; give one artifact of each task".format(*names))
-        found[kind] = artifact
-    return found
+    for artifact in artifacts:
+        for kind in artifact.sidecar.kinds:
+            if kind in found:
+                names = (found[kind].sidecar.name, artifact.sidecar.name, kind)
+                raise JetsonError("{} and {} are both for {}; give one artifact of each task".format(*names))
+            found[kind] = artifact
+    return {kind: found[kind] for kind in TASKS if kind in found}
 
 
 def tasks_of(artifacts: Dict[str, Artifact]) -> Dict[str, Dict[str, Any]]:
     """What `draw` needs to know: the tasks by kind, as the sidecars have them."""
-    return {kind: artifact.sidecar.task for kind, artifact in artifacts.items()}
+    return {kind: artifact.sidecar.output(kind).task for kind, artifact in artifacts.items()}
 
 
 def input_size(artifact: Artifact, asked: Optional[Size], frame: Size) -> Size:
@@ -74,7 +75,7 @@ def input_size(artifact: Artifact, asked: Optional[Size], frame: Size) -> Size:
     In this order: as asked, as the network was trained, or of the frame's aspect ratio (a pose network has 256x256).
     """
     sidecar = artifact.sidecar
-    default = POSE_SIZE if sidecar.task["kind"] == "pose" else None
+    default = POSE_SIZE if sidecar.crops_people else None
     size = asked or sidecar.input_size or default
     if size is not None:
         return size
@@ -83,26 +84,48 @@ def input_size(artifact: Artifact, asked: Optional[Size], frame: Size) -> Size:
     return height, width
 
 
-class TaskPredictor:
-    """One artifact, opened in this thread for an input of `size` (H, W)."""
+def size_of(artifact: Artifact, options: InferenceOptions, frame: Size) -> Size:
+    """The input (H, W) of a network for frames of size (H, W), as the options say."""
+    return input_size(artifact, options.pose_size if artifact.sidecar.crops_people else options.size, frame)
+
+
+class NetworkPredictor:
+    """One artifact, opened in this thread for an input of `size` (H, W).
+
+    Attributes:
+        size: of the input.
+        engine: that runs it.
+        crops_people: whether its frames are crops of one person each.
+    """
 
     def __init__(self, artifact: Artifact, size: Size, engine: Engine, fine: bool = False) -> None:
         self.size = size
         self.engine = engine
+        self.crops_people = artifact.sidecar.crops_people
         self._prepare = Preprocessor(artifact.sidecar.input, size)
-        self._decode = decoder_for(artifact.sidecar.output, size if fine else None)
+        self._outputs = {output.kind: output.name for output in artifact.sidecar.outputs}
+        self._decoders = {
+            output.kind: decoder_for(output, size if fine else None) for output in artifact.sidecar.outputs
+        }
 
-    def __call__(self, frame: np.ndarray) -> Any:
-        """Class ids, metres or joints of a frame (see `decode`), copied from the engine's memory."""
+    def __call__(self, frame: np.ndarray, kinds: Sequence[str]) -> Dict[str, Any]:
+        """Class ids, metres or joints of a frame (see `decode`) for these kinds of task, all in one pass.
+
+        They are copied from the engine's memory. Joints are in pixels of the frame.
+        """
         self._prepare(frame, self.engine.input)
-        return np.array(self._decode(self.engine.run()))
+        arrays = self.engine.run()
+        found = {kind: np.array(self._decoders[kind](arrays[self._outputs[kind]])) for kind in kinds}
+        if "pose" in found:
+            found["pose"] = to_frame(found["pose"], Box(0, 0, frame.shape[1], frame.shape[0]), self.size)
+        return found
 
 
 class Predictor:
     """Artifacts of one or several tasks; a context manager. All calls come from the thread that opens it.
 
     Args:
-        artifacts: by kind of task, as `by_task` gives them.
+        artifacts: by kind of task, as `by_task` gives them; what has several kinds runs once for all of them.
         frame: size (H, W) of the frames.
         options: how they are run.
         progress: receives a line for each network, and what takes long.
@@ -115,24 +138,27 @@ class Predictor:
         options: InferenceOptions = DEFAULTS,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._predictors: Dict[str, TaskPredictor] = {}
+        self._networks: List[Tuple[Tuple[str, ...], NetworkPredictor]] = []
         self._people: Tuple[int, ...] = ()
         self._fill: List[float] = []
         self._tracker = PersonTracker(options.box)
         engine = resolve_engine(options.engine.engine)
+        opened: List[Artifact] = []
         try:
-            for kind, artifact in artifacts.items():
-                spec = artifact.sidecar
-                asked = options.pose_size if kind == "pose" else options.size
+            for artifact in artifacts.values():
+                if artifact in opened:
+                    continue
+                opened.append(artifact)
+                kinds, spec = tuple(kind for kind in artifacts if artifacts[kind] == artifact), artifact.sidecar
                 precision = options.precision or default_precision(artifact, engine)
-                size = input_size(artifact, asked, frame)
-                self._predictors[kind] = TaskPredictor(
-                    artifact, size, open_engine(artifact, size, precision, options.engine, progress), options.fine
-                )
-                progress("{}: {} at {}x{}, {} in {}".format(kind, spec.name, *size + (precision, engine)))
-                if kind == "segmentation":
-                    self._people = people_classes(spec.task["classes"])
-                elif kind == "pose":
+                size = size_of(artifact, options, frame)
+                running = open_engine(artifact, size, precision, options.engine, progress)
+                self._networks.append((kinds, NetworkPredictor(artifact, size, running, options.fine)))
+                names = (", ".join(kinds), spec.name)
+                progress("{}: {} at {}x{}, {} in {}".format(*names + size + (precision, engine)))
+                if "segmentation" in kinds:
+                    self._people = people_classes(spec.output("segmentation").task["classes"])
+                if spec.crops_people:
                     self._fill = [255 * mean for mean in reversed(spec.input.mean)]  # B, G, R
         except BaseException:
             self.close()
@@ -142,18 +168,19 @@ class Predictor:
         """The predictions for a frame, uint8 [H, W, 3] in OpenCV's channel order; of the tasks `kinds`, or of all."""
         found: Dict[str, Any] = {}
         milliseconds = 0.0
-        for kind, predictor in self._predictors.items():
-            if kinds is not None and kind not in kinds:
+        for own, network in self._networks:
+            wanted = [kind for kind in own if kinds is None or kind in kinds]
+            if not wanted:
                 continue
-            if kind == "pose":
+            if network.crops_people:
                 box = self._tracker.box(frame.shape[:2], found.get("segmentation"), self._people)
                 if box is None:
                     continue
-                found["pose"], found["box"] = self._pose(predictor, frame, box)
+                found["pose"], found["box"] = self._pose(network, frame, box)
             else:
-                found[kind] = predictor(frame)
-            assert predictor.engine.stages is not None
-            milliseconds += predictor.engine.stages.inference
+                found.update(network(frame, wanted))
+            assert network.engine.stages is not None
+            milliseconds += network.engine.stages.inference
         return Predictions(milliseconds=milliseconds, **found)
 
     def reset(self, box: Optional[Box] = None) -> None:
@@ -172,12 +199,13 @@ class Predictor:
 
     def close(self) -> None:
         """Free the engines, the last first: CUDA contexts are a stack."""
-        for predictor in reversed(list(self._predictors.values())):
-            predictor.engine.close()
+        for _, network in reversed(self._networks):
+            network.engine.close()
 
-    def _pose(self, predictor: TaskPredictor, frame: np.ndarray, box: Box) -> Tuple[np.ndarray, Box]:
+    def _pose(self, network: NetworkPredictor, frame: np.ndarray, box: Box) -> Tuple[np.ndarray, Box]:
         """The joints of the person in a box, and the box of the crop."""
-        image, cropped = crop(frame, box, predictor.size, self._fill)
-        joints = to_frame(predictor(image), cropped, predictor.size)
+        image, cropped = crop(frame, box, network.size, self._fill)
+        joints = network(image, ["pose"])["pose"]
+        joints[:, :2] += (cropped.left, cropped.top)
         self._tracker.update(joints, frame.shape[:2])
         return joints, cropped

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.io_forms import give, take_bytes
+from fastnas.deploy.io_forms import Form, give, take_bytes
 from fastnas.deploy.onnx.compat import RULES, lint, require_clean
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.errors import FastnasError
@@ -21,7 +21,7 @@ from tests.helpers.deploy_toys import toy_network
 
 @pytest.fixture(scope="module")
 def model() -> onnx.ModelProto:
-    graph, _ = optimise(give(capture(toy_network(ZOO["arch2"])), "labels"))
+    graph, _ = optimise(give(capture(toy_network(ZOO["arch2"])), [Form(head="labels")]))
     return to_onnx(graph)
 
 
@@ -155,7 +155,7 @@ def test_every_rule_has_a_case() -> None:
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
 @pytest.mark.parametrize("name", ZOO)
 def test_exports_are_clean(name: str, head: str) -> None:
-    graph, _ = optimise(give(capture(toy_network(ZOO[name])), head))  # type: ignore[arg-type]
+    graph, _ = optimise(give(capture(toy_network(ZOO[name])), [Form(head=head)]))  # type: ignore[arg-type]
     assert lint(to_onnx(graph)) == []
 
 

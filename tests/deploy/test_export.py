@@ -19,7 +19,7 @@ from fastnas.deploy import export, parity
 from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.io_forms import Head, give, take_bytes
+from fastnas.deploy.io_forms import Form, Head, give, take_bytes
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.deploy.parity import Reference, sample_image
 from fastnas.errors import FastnasError
@@ -56,8 +56,8 @@ def test_the_artifact_holds_what_its_sidecar_says(exported: export.Exported) -> 
     (file,) = loaded.sidecar.files
     assert (file.precision, file.targets) == ("fp32", ("onnxruntime", "tensorrt"))
     assert loaded.sidecar.trained
-    assert loaded.sidecar.output == ("output", "logits", 8)
-    assert loaded.sidecar.parity["model.onnx"]["largest"] < 1e-5
+    assert loaded.sidecar.outputs == (("segmentation", json.loads(json.dumps(TASK.to_dict())), "logits", 8),)
+    assert loaded.sidecar.parity["model.onnx"]["outputs"]["segmentation"]["largest"] < 1e-5
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 224), (256, 160)])
@@ -68,7 +68,7 @@ def test_one_file_serves_every_multiple_of_32(
     x = sample_image(network, size)
     with open_engine(sidecar.load(str(exported.folder)), size, options=EngineOptions("onnxruntime")) as engine:
         engine.input[:] = x.numpy()
-        found = engine.run().copy()
+        found = engine.run()["segmentation"].copy()
     expected = Reference(network, [x]).output(x)
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
@@ -87,16 +87,16 @@ def test_the_runner_refuses_an_edited_file(exported: export.Exported, tmp_path: 
 def test_bytes_with_the_normalisation_inside(network: Network, head: Head) -> None:
     """Exact at the border too, where the padding stands for the mean colour and not for black."""
     graph = take_bytes(capture(network), network.encoder.mean, network.encoder.std)
-    graph, _ = optimise(give(graph, head, "NHWC"))
+    graph, _ = optimise(give(graph, [Form(head=head)], "NHWC"))
     assert graph.counts()["Affine"] == 1
     images = [sample_image(network, (96, 64))]
-    reference = Reference(network, images, head, "NHWC")
+    reference = Reference(network, images, [Form(head=head)], "NHWC")
     assert reference.array(images[0]).dtype == np.uint8
-    found = reference.compare(to_onnx(graph))
+    found = reference.compare(to_onnx(graph))["output"]
     assert found.largest < 1e-5
     assert found.agreement > 0.999
     if head == "labels":  # every pixel's, whichever way the memory is laid out
-        usual, _ = optimise(give(capture(network), head))
+        usual, _ = optimise(give(capture(network), [Form(head=head)]))
         other = parity.open_session(to_onnx(usual))
         this = parity.open_session(to_onnx(graph))
         ids = [
@@ -124,7 +124,7 @@ def test_parity_finds_nan() -> None:
     (bias,) = (t for t in model.graph.initializer if t.name == "decoder.classifier/bias")
     bias.CopyFrom(numpy_helper.from_array(np.full(5, np.nan, np.float32), bias.name))
     reference = Reference(network, [image(32, 32)])
-    assert not reference.compare(model).finite
+    assert not reference.compare(model)["output"].finite
     with pytest.raises(FastnasError, match="NaN or infinity"):
         reference.require(model)
 
@@ -184,7 +184,7 @@ def test_an_export_is_reproducible() -> None:
 def test_labels_need_segmentation(tmp_path: Path) -> None:
     spec = ModelSpec("arch2", Depth(0.1, 10.0), channels=8)
     with pytest.raises(FastnasError, match="only segmentation has labels; a depth model"):
-        export.export(build(spec), spec, "depth", tmp_path, Options(head="labels"))
+        export.export(build(spec), spec, "depth", tmp_path, Options(heads=("labels",)))
 
 
 def run(*arguments: object) -> Result:
@@ -212,7 +212,7 @@ def test_command_exports_a_trained_model_file_under_its_name(network: Network, t
     assert "fold batch norms" in result.stdout
     loaded = sidecar.load(str(tmp_path / "mine")).sidecar
     assert loaded.trained
-    assert loaded.output == ("output", "labels", 1)
+    assert loaded.outputs[0][2:] == ("labels", 1)
 
 
 def test_command_names_the_artifact_of_a_training_after_its_folder(network: Network, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from fastnas.data import default_task
 from fastnas.deploy import export, parity
 from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
-from fastnas.deploy.graph.ir import Graph, Input, Node, Peaks
+from fastnas.deploy.graph.ir import OUTPUT, Graph, Input, Node, Peaks
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.io_forms import give
+from fastnas.deploy.io_forms import Form, give
 from fastnas.deploy.onnx import compat
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.deploy.precision import int8
@@ -31,7 +31,7 @@ from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
 from fastnas.tasks import Depth
 from fastnas.tasks.pose import gaussians
-from fastnas.train.predictors import open_predictor
+from fastnas.train.predictors import open_predictors
 from tests.helpers.deploy_toys import image, toy_network, unsettled
 
 JOINTS = 7
@@ -41,7 +41,7 @@ SIZE = (64, 96)
 
 def peaks_alone(stride: int = 4) -> onnx.ModelProto:
     peaks = Peaks(decode.peak_step(stride))
-    return to_onnx(Graph({"heat": Node(Input(JOINTS)), "joints": Node(peaks, ("heat",))}, "joints"))
+    return to_onnx(Graph({"heat": Node(Input(JOINTS)), "joints": Node(peaks, ("heat",))}, {OUTPUT: "joints"}))
 
 
 def run(model: onnx.ModelProto, heatmaps: NDArray[np.float32], stride: int = 4) -> NDArray[np.float32]:
@@ -91,11 +91,11 @@ def test_places_stay_in_fp32_in_an_fp16_file() -> None:
 
 
 def test_tensorrt_8_parses_it() -> None:
-    assert compat.lint(to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), "peaks"))[0])) == []
+    assert compat.lint(to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), [Form(head="peaks")]))[0])) == []
 
 
 def test_heatmaps_and_peaks_are_not_quantised() -> None:
-    model = to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), "peaks"))[0])
+    model = to_onnx(optimise(give(capture(toy_network(ZOO["arch2"])), [Form(head="peaks")]))[0])
     ranges = int8.calibrate(model, [image(64, 96).numpy()])
     heat = next(node for node in model.graph.node if node.name == "peaks/rows").input[0]
     for scheme in int8.SCHEMES:
@@ -114,18 +114,18 @@ def test_an_artifact_gives_joints(network: Network, tmp_path: Path) -> None:
     x = parity.sample_image(network, SIZE, seed=5).numpy()
     joints = []
     for head in ("plain", "peaks"):
-        made = export.export(network, SPEC, head, tmp_path, Options(resolution=SIZE, head=head, fp16=True))  # type: ignore[arg-type]
+        made = export.export(network, SPEC, head, tmp_path, Options(SIZE, heads=(head,), fp16=True))  # type: ignore[arg-type]
         loaded = sidecar.load(str(made.folder))
         with open_engine(loaded, SIZE, options=EngineOptions("onnxruntime")) as engine:
             engine.input[...] = x
-            joints.append(decode.decoder_for(loaded.sidecar.output)(engine.run().copy()))
-    assert loaded.sidecar.output == ("output", "peaks", 8)
+            joints.append(decode.decoder_for(loaded.sidecar.outputs[0])(engine.run()["pose"].copy()))
+    assert loaded.sidecar.outputs == (("pose", loaded.sidecar.outputs[0].task, "peaks", 8),)
     assert joints[1].shape == (16, 3)
     np.testing.assert_allclose(joints[1], joints[0], atol=1e-4)
-    assert loaded.sidecar.parity["model.onnx"]["agreement"] == 1
+    assert loaded.sidecar.parity["model.onnx"]["outputs"]["pose"]["agreement"] == 1
     unmeasurable = pytest.raises(FastnasError, match="gives joints, and metrics need heatmaps")
-    with unmeasurable, open_predictor(made.folder, "fp32", torch.device("cpu")):
-        pass
+    with unmeasurable, open_predictors(made.folder, "fp32", torch.device("cpu")) as opened:
+        opened["pose"].predict(torch.from_numpy(x))
 
 
 def test_a_peak_at_the_wrong_place_is_found(network: Network) -> None:
@@ -143,4 +143,4 @@ def test_a_peak_at_the_wrong_place_is_found(network: Network) -> None:
 def test_only_pose_has_peaks(tmp_path: Path) -> None:
     spec = ModelSpec("arch2", Depth(0.1, 10.0), channels=8)
     with pytest.raises(FastnasError, match="only pose has peaks; a depth model"):
-        export.export(build(spec), spec, "depth", tmp_path, Options(head="peaks"))
+        export.export(build(spec), spec, "depth", tmp_path, Options(heads=("peaks",)))

@@ -21,10 +21,11 @@ from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export, parity, trtexec
 from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import OUTPUT
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.io_forms import Head, give
+from fastnas.deploy.io_forms import Form, Head, give
 from fastnas.deploy.onnx import compat
-from fastnas.deploy.onnx.writer import INPUT, OUTPUT, to_onnx
+from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import Reference, sample_image
 from fastnas.deploy.precision import base, calibration, int8
 from fastnas.deploy.precision.base import value_types
@@ -170,11 +171,11 @@ def test_what_overflows_stays_in_fp32() -> None:
         for parameter in norm.parameters():
             parameter.mul_(1e6)
     reference = Reference(network, [sample_image(network, SIZE)])
-    assert not reference.compare(rounded(to_fp16(model))).finite
+    assert not reference.compare(rounded(to_fp16(model)))[OUTPUT].finite
     lines: list[str] = []
     variant = Fp16(model, reference, ("onnxruntime",)).build(lines.append)
-    assert variant.parity.finite
-    assert variant.parity.largest <= Fp16.tolerance
+    assert variant.parity[OUTPUT].finite
+    assert variant.parity[OUTPUT].largest <= Fp16.tolerance
     assert "encoder.stages.0.0.1" in variant.kept
     assert len(variant.kept) <= 4
     assert "stay in fp32" in lines[0]
@@ -257,13 +258,13 @@ def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
     model = full(network)
     sensitive = with_an_outlier(model, 1000)
     reference = Reference(network, images[:1])
-    assert reference.compare(model).largest < 1e-5
+    assert reference.compare(model)[OUTPUT].largest < 1e-5
     scheme = next(scheme for scheme in int8.SCHEMES if scheme.target == target)
     ranges = int8.calibrate(model, [one.numpy() for one in images])
-    assert reference.compare(int8.quantise(model, ranges, scheme)).mean > Int8.tolerance
+    assert reference.compare(int8.quantise(model, ranges, scheme))[OUTPUT].mean > Int8.tolerance
     lines: list[str] = []
     variant = Int8(model, reference, ranges, scheme).build(lines.append)
-    assert variant.parity.mean < 0.05
+    assert variant.parity[OUTPUT].mean < 0.05
     assert sensitive <= set(variant.kept)
     assert len(variant.kept) <= 4
     assert "stay in fp32, the worst is" in lines[0]
@@ -274,10 +275,10 @@ def test_labels_are_compared_by_their_agreement(monkeypatch: pytest.MonkeyPatch)
     network = toy_network(Genotype.random(random.Random(0)))
     monkeypatch.setattr(base, "MOST_KEPT", 0)
     images = [sample_image(network, SIZE)]
-    model = to_onnx(optimise(give(capture(network), "labels"))[0])
-    reference = Reference(network, images, "labels")
+    model = to_onnx(optimise(give(capture(network), [Form(head="labels")]))[0])
+    reference = Reference(network, images, [Form(head="labels")])
     file = Int8(model, reference, int8.calibrate(model, [one.numpy() for one in images]), int8.TENSORRT)
-    assert 0.9 < file.build(print).parity.agreement < 1
+    assert 0.9 < file.build(print).parity[OUTPUT].agreement < 1
     monkeypatch.setattr(Int8, "agreement", 1.0)
     with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* 9\d\.\d% of arg-max equal"):
         file.build(print)
@@ -289,7 +290,7 @@ def test_labels_are_compared_by_their_agreement(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
 def test_logits_are_not_quantised_whatever_follows_them(head: Head) -> None:
     network = toy_network(Genotype.random(random.Random(0)))
-    model = to_onnx(optimise(give(capture(network), head))[0])
+    model = to_onnx(optimise(give(capture(network), [Form(head=head)]))[0])
     assert "decoder.classifier/weight" in {tensor.name for tensor in model.graph.initializer}
     ranges = int8.calibrate(model, [sample_image(network, SIZE).numpy()])
     for scheme in int8.SCHEMES:
@@ -361,10 +362,11 @@ def test_the_sidecar_says_which_file_runs_where(exported: export.Exported) -> No
     }
     for path in files:
         found = exported.sidecar.parity[path]
-        assert found["finite"]
+        assert found["outputs"]["segmentation"]["finite"]
         assert isinstance(found["kept_in_fp32"], list | tuple)
         onnx.checker.check_model(str(exported.folder / path))
-    errors = [exported.sidecar.parity[path]["mean"] for path in ("model.onnx", "model.fp16.onnx", "model.int8.onnx")]
+    files_of_onnxruntime = ("model.onnx", "model.fp16.onnx", "model.int8.onnx")
+    errors = [exported.sidecar.parity[path]["outputs"]["segmentation"]["mean"] for path in files_of_onnxruntime]
     assert errors == sorted(errors)
 
 
@@ -373,12 +375,12 @@ def test_every_precision_runs_in_the_devices_engine(exported: export.Exported, k
     options = EngineOptions("onnxruntime", threads=1)
     with open_engine(sidecar.load(str(exported.folder)), (96, 64), kind, options) as engine:
         engine.input[...] = np.random.default_rng(0).standard_normal(engine.input.shape, np.float32)
-        assert np.isfinite(engine.run()).all()
+        assert np.isfinite(engine.run()["segmentation"]).all()
 
 
 @pytest.mark.parametrize("head", ["plain", "labels"])
 def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head: Head) -> None:
-    options = Options(resolution=SIZE, layout="NHWC", head=head, fp16=True, int8=True, calibrate=pictures)
+    options = Options(resolution=SIZE, layout="NHWC", heads=(head,), fp16=True, int8=True, calibrate=pictures)
     spec = ModelSpec("arch1", TASK, channels=8, sep_repeats=1)
     network = unsettled(spec)
     result = export.export(network, spec, "bytes", tmp_path, options)

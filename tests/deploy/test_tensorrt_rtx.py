@@ -17,7 +17,7 @@ import pytest
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.io_forms import give
+from fastnas.deploy.io_forms import Form, give
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.deploy.parity import sample_image
 from fastnas.deploy.precision import int8
@@ -83,7 +83,7 @@ def test_random_genotypes(trt: ModuleType, tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("head", ["upsampled", "labels", "peaks"])
 def test_heads(trt: ModuleType, tmp_path: Path, head: str) -> None:
-    graph, _ = optimise(give(capture(toy_network(Genotype.random(random.Random(0)))), head))  # type: ignore[arg-type]
+    graph, _ = optimise(give(capture(toy_network(Genotype.random(random.Random(0)))), [Form(head=head)]))  # type: ignore[arg-type]
     parse_and_build(trt, to_onnx(graph), tmp_path / "model.onnx", (64, 96))
 
 

@@ -21,20 +21,23 @@ TASKS: Dict[str, Dict[str, Any]] = {
 DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
 
 
+MULTI = "multi"
+"""All of them in one network."""
+
+
 def write_toy(root, kind="segmentation", name=None, layout="NCHW", channels=8):
-    """A conv-relu-conv network at stride 4, its weights a fixed pattern; returns its folder."""
+    """A conv-relu-conv network at stride 4 of fixed weights, an output for each task; returns its folder."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     folder = os.path.join(str(root), name or "toy-" + kind)
     os.makedirs(folder)
-    outputs = 1 if kind == "depth" else 3
+    outputs = {each: 1 if each == "depth" else 3 for each in (TASKS if kind == MULTI else (kind,))}
     random = np.random.RandomState(0)
-    weights = {
-        "w1": random.randn(channels, 3, 3, 3).astype(np.float32) / 3,
-        "w2": random.randn(outputs, channels, 3, 3).astype(np.float32) / 3,
-    }
+    weights = {"w1": random.randn(channels, 3, 3, 3).astype(np.float32) / 3}
+    for each, count in outputs.items():
+        weights["w2/" + each] = random.randn(count, channels, 3, 3).astype(np.float32) / 3
     stride_2 = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
     nodes, shape, dtype, first = [], [1, 3, "h", "w"], TensorProto.FLOAT, "image"
     if layout == "NHWC":
@@ -46,13 +49,16 @@ def write_toy(root, kind="segmentation", name=None, layout="NCHW", channels=8):
     nodes += [
         helper.make_node("Conv", [first, "w1"], ["a"], **stride_2),
         helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "w2"], ["output"], **stride_2),
     ]
+    nodes += [helper.make_node("Conv", ["b", "w2/" + each], [each], **stride_2) for each in outputs]
     graph = helper.make_graph(
         nodes,
         "toy",
         [helper.make_tensor_value_info("image", dtype, shape)],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, outputs, "h4", "w4"])],
+        [
+            helper.make_tensor_value_info(each, TensorProto.FLOAT, [1, count, "h4", "w4"])
+            for each, count in outputs.items()
+        ],
         [numpy_helper.from_array(array, key) for key, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -63,9 +69,8 @@ def write_toy(root, kind="segmentation", name=None, layout="NCHW", channels=8):
         folder,
         sidecar.Sidecar(
             name=os.path.basename(folder),
-            task=TASKS[kind],
             input=sidecar.Input("image", layout, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-            output=sidecar.Output("output", DECODE[kind], 4),
+            outputs=tuple(sidecar.Output(each, TASKS[each], DECODE[each], 4) for each in outputs),
             files=(file,),
             fastnas="0.1.0",
         ),
@@ -77,11 +82,11 @@ def toy_artifacts(tmp_path_factory):
     """One artifact of each kind, by kind; those in $FASTNAS_TOYS where this Python has no `onnx` to write them."""
     root = os.environ.get("FASTNAS_TOYS")
     if root:
-        return {kind: os.path.join(root, "toy-" + kind) for kind in TASKS}
+        return {kind: os.path.join(root, "toy-" + kind) for kind in (*TASKS, MULTI)}
     folder = tmp_path_factory.mktemp("toys")
-    return {kind: write_toy(folder, kind) for kind in TASKS}
+    return {kind: write_toy(folder, kind) for kind in (*TASKS, MULTI)}
 
 
 if __name__ == "__main__":
-    for toy in TASKS:
+    for toy in (*TASKS, MULTI):
         write_toy(sys.argv[1], toy)

@@ -125,7 +125,7 @@ from fastnas.jetson.options import EngineOptions
 
 with open_engine(sidecar.load(sys.argv[1]), (96, 128), options=EngineOptions("onnxruntime", threads=1)) as engine:
     engine.input[...] = np.random.RandomState(0).randn(*engine.input.shape)
-    np.save(sys.argv[2], engine.run())
+    np.save(sys.argv[2], *engine.run().values())
 """
 
 

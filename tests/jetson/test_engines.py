@@ -41,21 +41,22 @@ artifact, said = sidecar.load(folder), []
 def once():
     with open_engine(artifact, (64, 96), precision, EngineOptions("tensorrt", **options), said.append) as engine:
         engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
-        output = engine.run().copy()
+        outputs = engine.run()
+        sums = {name: float(array.sum()) for name, array in outputs.items()}
         before = len(cuda_record.calls())
         for _ in range(5):
             engine.run()
-        assert cuda_record.calls()[before:] == ["htod", "dtoh"] * 5, cuda_record.calls()
+        assert cuda_record.calls()[before:] == (["htod"] + ["dtoh"] * len(outputs)) * 5, cuda_record.calls()
         with open(engine.about["path"], "rb") as file:
             header = json.loads(file.readline().decode())
-        return output, header, engine.stages, engine.about
+        return sums, header, engine.stages, engine.about
 try:
-    output, header, stages, about = once()
+    sums, header, stages, about = once()
     lines, said[:] = list(said), []
     once()
 except JetsonError as error:
     sys.exit("ERROR " + str(error))
-print(json.dumps({"sum": float(output.sum()), "header": header, "stages": stages, "lines": lines, "again": said}))
+print(json.dumps({"sums": sums, "header": header, "stages": stages, "lines": lines, "again": said}))
 """
 
 
@@ -116,17 +117,28 @@ def toys(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(toys):
-    """What ONNX Runtime says for the contract's input."""
-    with open_engine(sidecar.load(toys["segmentation"]), (64, 96), options=EngineOptions("onnxruntime")) as engine:
-        engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
-        return float(engine.run().sum())
+    """What ONNX Runtime says for the contract's input, by toy and output."""
+    found = {}
+    for kind in ("segmentation", "multi"):
+        with open_engine(sidecar.load(toys[kind]), (64, 96), options=EngineOptions("onnxruntime")) as engine:
+            engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
+            found[kind] = {name: float(array.sum()) for name, array in engine.run().items()}
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_several_outputs_of_one_pass_in_tensorrt_of_every_version(tmp_path, version, toys, expected):
+    assert list(expected["multi"]) == ["segmentation", "pose", "depth"]
+    found = contract(tmp_path, version, toys["multi"])
+    assert isinstance(found, dict), found
+    assert found["sums"] == pytest.approx(expected["multi"], rel=1e-5)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toys, expected):
     found = contract(tmp_path, version, toys["segmentation"])
     assert isinstance(found, dict), found
-    assert found["sum"] == pytest.approx(expected, rel=1e-5)
+    assert found["sums"] == pytest.approx(expected["segmentation"], rel=1e-5)
     assert found["header"]["flags"] == []
     assert found["header"]["shapes"] == {"image": [1, 3, 64, 96]}
     assert found["header"]["workspace"] == 256 << 20
@@ -431,10 +443,13 @@ def wait_for(condition, seconds=15):
 
 
 def test_onnxruntime_runs_every_kind_at_every_size(toys):
-    for kind, channels in [("segmentation", 3), ("pose", 3), ("depth", 1)]:
+    channels = {"segmentation": 3, "pose": 3, "depth": 1}
+    for kind in (*channels, "multi"):
         for size in [(32, 32), (64, 96)]:
             with open_engine(sidecar.load(toys[kind]), size, options=EngineOptions("onnxruntime", threads=1)) as engine:
-                assert engine.run().shape == (1, channels, size[0] // 4, size[1] // 4)
+                found = {name: array.shape for name, array in engine.run().items()}
+                kinds = channels if kind == "multi" else (kind,)
+                assert found == {each: (1, channels[each], size[0] // 4, size[1] // 4) for each in kinds}
                 assert engine.stages is not None
                 assert engine.stages.inference == engine.stages.compute > 0
 
@@ -473,7 +488,10 @@ def test_an_engine_runs_only_in_its_own_thread(toys):
     [
         ({"input": ("picture", "NCHW", (0, 0, 0), (1, 1, 1))}, "the input is 'image', the sidecar has 'picture'"),
         ({"input": ("image", "NHWC", (0, 0, 0), (1, 1, 1))}, r"the input is tensor\(float\), the sidecar has uint8"),
-        ({"output": ("output", "logits", 8)}, r"output is \[1, 3, 8, 8\], the sidecar has \[1, 3, 4, 4\]"),
+        (
+            {"outputs": ("segmentation", "logits", 8)},
+            r"output segmentation is \[1, 3, 8, 8\], the sidecar has \[1, 3, 4, 4\]",
+        ),
     ],
 )
 def test_a_graph_that_is_not_what_the_sidecar_says_is_refused(toys, change, text):
@@ -482,7 +500,8 @@ def test_a_graph_that_is_not_what_the_sidecar_says_is_refused(toys, change, text
     if "input" in change:
         values["input"] = sidecar.Input(*change["input"])
     else:
-        values["output"] = sidecar.Output(*change["output"])
+        name, decode, stride = change["outputs"]
+        values["outputs"] = (sidecar.Output(name, artifact.sidecar.outputs[0].task, decode, stride),)
     with pytest.raises(JetsonError, match=text):
         open_engine(
             artifact._replace(sidecar=artifact.sidecar._replace(**values)),

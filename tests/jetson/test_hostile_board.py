@@ -147,7 +147,7 @@ def artifact(tmp_path):
     file = sidecar.describe_file(str(folder), "model.onnx", "fp32", ("onnxruntime",))
     task = {"kind": "depth", "minimum": 0.5, "maximum": 10.0}
     image = sidecar.Input("image", "NCHW", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-    sidecar.save(str(folder), sidecar.Sidecar("toy", task, image, sidecar.Output("out", "depth", 4), (file,)))
+    sidecar.save(str(folder), sidecar.Sidecar("toy", image, (sidecar.Output("out", task, "depth", 4),), (file,)))
     return sidecar.load(str(folder))
 
 

@@ -235,7 +235,7 @@ def test_a_nan_in_the_output_is_flagged(toys, monkeypatch):
     workloads = [measure.Workload(sidecar.load(toys["depth"]), (32, 32), "fp32")]
     settings = measure.Settings(passes=1, engine=EngineOptions("onnxruntime"))
     (row,) = measure.measure(workloads, bench_run.load_images(None), settings, Machine("/none"), print)
-    assert "the output holds NaN or infinite values" in row.reasons
+    assert "an output holds NaN or infinite values" in row.reasons
 
 
 def fake_report(factor=1.0, name="arch0", cpu="a CPU"):

@@ -40,8 +40,8 @@ def test_a_name_opens_the_artifact_that_comes_with_the_device_half(board):
 def test_a_folder_opens_as_before_and_a_name_wins_over_a_folder_of_that_name(board, toys):
     assert shelf.open_artifact(toys["pose"]).folder == toys["pose"]
     shutil.copytree(toys["depth"], "street")
-    assert shelf.open_artifact("street").sidecar.task["kind"] == "segmentation"
-    assert shelf.open_artifact(os.path.join(".", "street")).sidecar.task["kind"] == "depth"
+    assert shelf.open_artifact("street").sidecar.kinds == ("segmentation",)
+    assert shelf.open_artifact(os.path.join(".", "street")).sidecar.kinds == ("depth",)
 
 
 def test_trio_comes_first(board, toys):

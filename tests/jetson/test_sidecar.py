@@ -15,9 +15,8 @@ def segmentation(**changes):
     task = {"kind": "segmentation", "classes": ["sky", "road"], "colours": [[0, 0, 255], [90, 90, 90]]}
     values = {
         "name": "toy",
-        "task": task,
         "input": sidecar.Input("image", "NCHW", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        "output": sidecar.Output("output", "logits", 4),
+        "outputs": (sidecar.Output("classes", task, "logits", 4),),
         "files": (),
         "fastnas": "0.1.0",
     }
@@ -144,7 +143,8 @@ def changed(values, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [
-        (["format"], 2, "format 2, newer than the 1"),
+        (["format"], 3, "format 3, newer than the 2"),
+        (["format"], 1, "format must be 2, not 1: export it again"),
         (["format"], "1", "format must be a whole number, not '1'"),
         (["format"], True, "format must be a whole number"),
         (["name"], "del", "name is missing"),
@@ -162,12 +162,12 @@ def changed(values, path, value):
         (["input", "std"], [0, 1, 1], r"std\[0\] must be a number from 1e-06 to 1000, not 0"),
         (["input", "layout"], "NCWH", "layout must be one of NCHW, NHWC"),
         (["input", "dtype"], "uint8", "dtype must be one of float32"),
-        (["output", "decode"], "depth", "decode must be one of logits, labels"),
-        (["output", "stride"], 0, "stride must be a whole number from 1 to 64, not 0"),
-        (["task", "kind"], "flow", "kind must be one of"),
-        (["task", "colours"], [[0, 0, 0]], "as many as the classes"),
-        (["task", "colours", 0], [0, 0], r"colours\[0\].item must have 3 items"),
-        (["task"], [], "task must be an object"),
+        (["outputs", 0, "decode"], "depth", "decode must be one of logits, labels"),
+        (["outputs", 0, "stride"], 0, "stride must be a whole number from 1 to 64, not 0"),
+        (["outputs", 0, "task", "kind"], "flow", "kind must be one of"),
+        (["outputs", 0, "task", "colours"], [[0, 0, 0]], "as many as the classes"),
+        (["outputs", 0, "task", "colours", 0], [0, 0], r"colours\[0\].item must have 3 items"),
+        (["outputs", 0, "task"], [], "task must be an object"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_field(artifact, path, value, text):
@@ -184,10 +184,27 @@ def test_pose_and_depth_tasks_are_checked():
         (pose, "heatmaps", r"skeleton\[0\].item\[1\] must be a whole number from 0 to 1, not 2"),
         (depth, "depth", "minimum must be below maximum"),
     ]:
-        values = segmentation(task=task, output=sidecar.Output("o", decode, 4)).to_dict()
+        values = segmentation(outputs=(sidecar.Output("o", task, decode, 4),)).to_dict()
         values["files"] = [{"path": "m", "precision": "fp32", "targets": ["tensorrt"], "sha256": "0" * 64, "bytes": 1}]
         with pytest.raises(JetsonError, match=text):
             sidecar.from_dict(values)
+
+
+def test_outputs_are_of_different_names_and_kinds(artifact):
+    one = artifact.sidecar.to_dict()["outputs"][0]
+    depth = {"name": "depth", "task": {"kind": "depth", "minimum": 1.0, "maximum": 9.0}, "decode": "depth", "stride": 8}
+    values = changed(artifact.sidecar.to_dict(), ["outputs"], [one, depth])
+    several = sidecar.from_dict(values)
+    assert (several.kinds, several.crops_people) == (("segmentation", "depth"), False)
+    assert [output.shape((64, 96)) for output in several.outputs] == [(1, 2, 16, 24), (1, 1, 8, 12)]
+    assert several.output("depth").name == "depth"
+    assert sidecar.from_dict(several.to_dict()) == several
+    for wrong in ([one, dict(depth, name=one["name"])], [one, dict(one, name="other")]):
+        with pytest.raises(JetsonError, match="outputs must have different names and kinds of task"):
+            sidecar.from_dict(changed(values, ["outputs"], wrong))
+    for number, text in ((0, "outputs is empty"), (4, "outputs must have 1 to 3 items, not 4")):
+        with pytest.raises(JetsonError, match=text):
+            sidecar.from_dict(changed(values, ["outputs"], [one] * number))
 
 
 SKELETON = {"kind": "pose", "joints": ["a", "b"], "mirror": [1, 0]}
@@ -217,26 +234,38 @@ SKELETON = {"kind": "pose", "joints": ["a", "b"], "mirror": [1, 0]}
         (["input", "mean"], [0.5, float("nan"), 0.5], r"mean\[1\] must be a number from -1000 to 1000, not nan"),
         (["input", "std"], [1, 1, float("inf")], r"std\[2\] must be a number from"),
         (["input", "name"], "a\nb", "input.name must be text without control characters"),
-        (["output", "stride"], 65, "stride must be a whole number from 1 to 64"),
-        (["task", "classes"], ["a"] * 256, "classes must have 1 to 255 items, not 256"),
-        (["task", "classes"], [], "classes is empty"),
-        (["task", "classes", 0], "a\ud800", r"classes\[0\] must be text without control characters, not 'a.ud800'"),
-        (["task", "classes", 0], "a\u202eb", r"classes\[0\] must be text without control characters"),
-        (["task", "colours", 0], [0, 0, 256], r"colours\[0\].item\[2\] must be a whole number from 0 to 255"),
-        (["genotype"], "x" * 10001, "genotype must have 0 to 10000 characters"),
-        (["task"], dict(SKELETON, skeleton=[[0, 1]] * 10**6), "skeleton must have 0 to 4096 items, not 1000000"),
+        (["outputs", 0, "stride"], 65, "stride must be a whole number from 1 to 64"),
+        (["outputs", 0, "task", "classes"], ["a"] * 256, "classes must have 1 to 255 items, not 256"),
+        (["outputs", 0, "task", "classes"], [], "classes is empty"),
         (
-            ["task"],
+            ["outputs", 0, "task", "classes", 0],
+            "a\ud800",
+            r"classes\[0\] must be text without control characters, not 'a.ud800'",
+        ),
+        (["outputs", 0, "task", "classes", 0], "a\u202eb", r"classes\[0\] must be text without control characters"),
+        (
+            ["outputs", 0, "task", "colours", 0],
+            [0, 0, 256],
+            r"colours\[0\].item\[2\] must be a whole number from 0 to 255",
+        ),
+        (["genotype"], "x" * 10001, "genotype must have 0 to 10000 characters"),
+        (
+            ["outputs", 0, "task"],
+            dict(SKELETON, skeleton=[[0, 1]] * 10**6),
+            "skeleton must have 0 to 4096 items, not 1000000",
+        ),
+        (
+            ["outputs", 0, "task"],
             dict(SKELETON, skeleton=[[0, 2**70]]),
             r"skeleton\[0\].item\[1\] must be a whole number from 0 to 1",
         ),
-        (["task"], dict(SKELETON, skeleton=[], joints=["a"] * 1025), "joints must have 1 to 1024 items"),
+        (["outputs", 0, "task"], dict(SKELETON, skeleton=[], joints=["a"] * 1025), "joints must have 1 to 1024 items"),
         (
-            ["task"],
+            ["outputs", 0, "task"],
             {"kind": "depth", "minimum": 1e-9, "maximum": 1.0},
             "minimum must be a number from 0.001 to 1000000",
         ),
-        (["task"], {"kind": "depth", "minimum": 1, "maximum": 10**400}, "maximum must be a number from"),
+        (["outputs", 0, "task"], {"kind": "depth", "minimum": 1, "maximum": 10**400}, "maximum must be a number from"),
     ],
 )
 def test_a_hostile_value_is_one_line_with_the_place_and_the_limit(artifact, path, value, text):
@@ -248,7 +277,7 @@ def test_a_hostile_value_is_one_line_with_the_place_and_the_limit(artifact, path
 
 
 def test_fields_of_a_task_that_nobody_reads_are_dropped(artifact):
-    values = changed(artifact.sidecar.to_dict(), ["task", "more"], ["x"] * 9999)
+    values = changed(artifact.sidecar.to_dict(), ["outputs", 0, "task", "more"], ["x"] * 9999)
     assert sidecar.from_dict(values) == artifact.sidecar
 
 

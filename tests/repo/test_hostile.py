@@ -40,9 +40,10 @@ class RefusedLine(Exception):
 def sidecars() -> tuple[bytes, ...]:
     file = sidecar.ModelFile("model.onnx", "fp32", ("onnxruntime", "tensorrt"), "0" * 64, 10633)
     image = sidecar.Input("image", "NCHW", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    outputs = [sidecar.Output(kind, task, DECODE[kind], 4) for kind, task in TASKS.items()]
     found = [
-        sidecar.Sidecar("toy", task, image, sidecar.Output("output", DECODE[kind], 4), (file,), input_size=(64, 64))
-        for kind, task in TASKS.items()
+        sidecar.Sidecar("toy", image, tuple(several), (file,), input_size=(64, 64))
+        for several in (*([output] for output in outputs), outputs)
     ]
     return tuple(json.dumps(each.to_dict()).encode() for each in found)
 

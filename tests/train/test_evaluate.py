@@ -26,7 +26,7 @@ from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.registry import head_for
 from fastnas.train.eval_command import tables
 from fastnas.train.evaluate import Predictor, at_scales, evaluate, flipped
-from fastnas.train.predictors import open_predictor
+from fastnas.train.predictors import open_predictors
 from tests.helpers.jetson_toys import write_toy
 
 CPU = torch.device("cpu")
@@ -72,8 +72,9 @@ def test_the_right_answer_scores_one() -> None:
 @pytest.mark.parametrize("kind", TASKS)
 def test_shares_of_processes_merge_to_the_whole(kind: str, models: dict[str, Path]) -> None:
     dataset = SyntheticScenes("val", kind, (64, 64), count=5)
-    with open_predictor(models[kind], "fp32", CPU) as opened:
-        assert opened.size == (64, 64)
+    with open_predictors(models[kind], "fp32", CPU) as predictors:
+        (opened,) = predictors.values()
+        assert opened.size == ((64, 64) if kind == "pose" else None)
         whole = evaluate(opened.predict, dataset, opened.size, CPU).compute()
         first, second = (
             evaluate(opened.predict, dataset, opened.size, CPU, workers=rank, rank=rank, world=2) for rank in (0, 1)
@@ -111,7 +112,8 @@ def test_command_prints_the_metrics(kind: str, models: dict[str, Path], tmp_path
     shown = json.loads(result.stdout)
     chosen = SyntheticScenes("val", kind)
     indices = [0, 166, 333]
-    with open_predictor(models[kind], "fp32", CPU) as opened:
+    with open_predictors(models[kind], "fp32", CPU) as predictors:
+        (opened,) = predictors.values()
         head = head_for(opened.task)
         metrics = head.metrics()
         for i in indices:
@@ -201,11 +203,11 @@ class CountingEngine:
 
     def __init__(self, artifact: Artifact, size: tuple[int, int], *_: object) -> None:
         self.input, self.size, self.closed = np.empty(artifact.sidecar.input.shape(size), np.float32), size, 0
-        self.output = np.zeros((1, 3, size[0] // 4, size[1] // 4), np.float32)
+        self.outputs = {"segmentation": np.zeros((1, 3, size[0] // 4, size[1] // 4), np.float32)}
         self.opened.append(self)
 
-    def run(self) -> np.ndarray[Any, Any]:
-        return self.output
+    def run(self) -> dict[str, np.ndarray[Any, Any]]:
+        return self.outputs
 
     def __enter__(self) -> CountingEngine:
         return self
@@ -219,7 +221,8 @@ def test_the_engines_of_an_evaluation_are_closed(fails: bool, tmp_path: Path, mo
     CountingEngine.opened.clear()
     monkeypatch.setattr("fastnas.jetson.engine.opening.open_engine", CountingEngine)
     folder = Path(write_toy(tmp_path, "segmentation"))
-    with contextlib.suppress(ZeroDivisionError), open_predictor(folder, "fp32", CPU) as opened:
+    with contextlib.suppress(ZeroDivisionError), open_predictors(folder, "fp32", CPU) as predictors:
+        (opened,) = predictors.values()
         for side in (32, 64, 32):
             assert opened.predict(torch.zeros(2, 3, 32, side)).shape == (2, 3, 8, side // 4)
         assert [engine.closed for engine in CountingEngine.opened] == [0, 0]
@@ -230,11 +233,13 @@ def test_the_engines_of_an_evaluation_are_closed(fails: bool, tmp_path: Path, mo
 
 def test_an_artifact_is_evaluated_at_its_own_size(tmp_path: Path) -> None:
     folder = Path(write_toy(tmp_path, "pose"))
-    with open_predictor(folder, "fp32", CPU) as opened:
+    with open_predictors(folder, "fp32", CPU) as predictors:
+        (opened,) = predictors.values()
         assert opened.size == (256, 256)
     artifact = sidecar.load(str(folder))
     sidecar.save(str(folder), artifact.sidecar._replace(input_size=(256, 192)))
-    with open_predictor(folder, "fp32", CPU) as opened:
+    with open_predictors(folder, "fp32", CPU) as predictors:
+        (opened,) = predictors.values()
         assert opened.size == (256, 192)
 
 

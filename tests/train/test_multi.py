@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +22,15 @@ from fastnas.data.base import DenseDataset, Sample, Subset, largest_people
 from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 from fastnas.data.transforms import collate, train_transform
 from fastnas.errors import FastnasError
-from fastnas.models.checkpoint import FILE_NAME, load_model
+from fastnas.models.checkpoint import FILE_NAME, load_model, save_model
 from fastnas.models.spec import ModelSpec, build
-from fastnas.tasks import Multi
+from fastnas.tasks import Depth, Multi, channels_of
 from fastnas.train.loaders import EpochBatches
 from fastnas.train.loop import Trainer, TrainerOptions
+from fastnas.train.objective import known_targets
 from fastnas.train.recipes import RECIPES
 from fastnas.train.settings import Phase, RunSettings
+from fastnas.train.teacher import load_teacher
 
 TASK = Multi((TASKS["segmentation"], TASKS["pose"], TASKS["depth"]))  # type: ignore[arg-type]
 ALL = ("segmentation=synthetic", "depth=synthetic", "pose=synthetic")
@@ -129,6 +132,33 @@ def test_the_command_collects_the_tasks_of_its_datasets(tmp_path: Path) -> None:
     assert len(list((folder / "images").iterdir())) == 1
     resumed = run("train", "--resume", str(folder))
     assert resumed.exit_code == 0, resumed.output
+
+
+def test_teachers_of_some_tasks_fill_in_what_is_missing(tmp_path: Path) -> None:
+    """Each teaches its own channels; what came with a sample goes before what they say."""
+    torch.manual_seed(0)
+    networks = {}
+    for kind in ("depth", "segmentation"):
+        spec = ModelSpec("arch2", TASKS[kind], channels=4, sep_repeats=1)
+        networks[kind] = build(spec).eval()
+        save_model(tmp_path / f"{kind}.safetensors", networks[kind], spec)
+    sources = ",".join(str(tmp_path / f"{kind}.safetensors") for kind in networks)
+    images = torch.randn(2, 3, 64, 64)
+    logits = load_teacher(sources, TASK, torch.device("cpu"), (64, 64))(images)
+    with torch.no_grad():
+        for kind, network in networks.items():
+            torch.testing.assert_close(logits[:, channels_of(TASK)[kind]], network(images))
+    assert logits[:, channels_of(TASK)["pose"]].isnan().all()
+    stored = torch.full((2, TASK.outputs, 1, 1), math.nan)
+    stored[1, -1] = 7.0
+    both = known_targets(stored, logits)
+    assert (both[1, -1] == 7).all()
+    torch.testing.assert_close(both[0], logits[0], equal_nan=True)
+    assert known_targets(None, logits) is logits
+    spec = ModelSpec("arch2", Depth(1.0, 2.0), channels=4, sep_repeats=1)
+    save_model(tmp_path / "other.safetensors", build(spec), spec)
+    with pytest.raises(FastnasError, match="has no task of the network: depth with 1 outputs"):
+        load_teacher(str(tmp_path / "other.safetensors"), TASK, torch.device("cpu"), (64, 64))
 
 
 def test_a_dataset_of_no_task_of_the_network_is_refused(tmp_path: Path) -> None:

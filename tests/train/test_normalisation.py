@@ -27,7 +27,7 @@ from fastnas.search.evaluation.encoder_cache import content_key
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.settings import EvaluationSettings, SearchSettings
 from fastnas.train.loop import Trainer, TrainerOptions
-from fastnas.train.predictors import open_predictor
+from fastnas.train.predictors import open_predictors
 from fastnas.train.recipes import RECIPES
 from fastnas.train.run_log import RunLog
 from fastnas.train.teacher import load_teacher
@@ -100,8 +100,8 @@ def test_training_evaluation_and_log_use_it(tmp_path: Path) -> None:
     assert len(Own.seen) == 2 + 2 + 2  # batches, validation images, and those of the log
     header = read_header(tmp_path / "model.safetensors")
     assert header["normalisation"] == {"mean": list(OWN.mean), "std": list(OWN.std)}
-    with open_predictor(tmp_path / "model.safetensors", "fp32", CPU) as opened:
-        assert opened.normalisation == OWN
+    with open_predictors(tmp_path / "model.safetensors", "fp32", CPU) as opened:
+        assert opened["segmentation"].normalisation == OWN
 
 
 def small(encoder_weights: str = "none") -> SearchSettings:

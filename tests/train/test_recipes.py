@@ -147,7 +147,7 @@ WRITTEN = """{"model": {"architecture": "arch1", "task": {"kind": "depth", "mini
 "weight_decay": 1e-05, "clip": 0.0}, "decoder": {"kind": "sgd", "lr": 0.007, "momentum": 0.9, "betas": [0.9, 0.99],
 "eps": 0.001, "weight_decay": 1e-05, "clip": 0.0}, "batch": 32, "crop": [500, 500], "schedule": "poly",
 "horizon": 400, "power": 0.9, "milestones": [3, 4], "scale": [0.5, 2.0], "rotation": 0.0, "mirror": true,
-"polyak": 0.0, "distillation": 0.3, "loss_weights": [1.0, 300.0, 1.0],
+"polyak": 0.0, "distillation": 0.3, "loss_weights": [1.0, 100.0, 0.5],
 "val_size": [256, 256]}, "roots": {"nyud": "/data"}, "val": "nyud:test",
 "encoder_weights": "none", "teacher": "t.onnx", "seed": 3, "limit": 9, "val_limit": 0, "precision": "fp32",
 "accumulate": 1, "eval_every": 1}"""

@@ -283,8 +283,8 @@ class _Engine(_Counted):
         super().__init__()
         self.session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
         self.header = header
-        # On a board the order is the builder's: here the output comes first.
-        self.tensors = [self.session.get_outputs()[0], self.session.get_inputs()[0]]
+        # On a board the order is the builder's: here the outputs come first, the last of the graph's before others.
+        self.tensors = [*reversed(self.session.get_outputs()), self.session.get_inputs()[0]]
 
     def create_execution_context(self):
         return None if _FAULT == "memory" else _Context(self)
@@ -293,7 +293,7 @@ class _Engine(_Counted):
 
         @property
         def num_io_tensors(self):
-            return 2
+            return len(self.tensors)
 
         def get_tensor_name(self, index):
             return self.tensors[index].name
@@ -307,7 +307,7 @@ class _Engine(_Counted):
 
         @property
         def num_bindings(self):
-            return 2
+            return len(self.tensors)
 
         def get_binding_name(self, index):
             return self.tensors[index].name
@@ -324,18 +324,19 @@ class _Context(_Counted):
         self._engine, self._shape, self._addresses = engine, (), {}
 
     def _infer(self, addresses):
-        output, image = addresses
+        *outputs, image = addresses
         given = _array(image, self._shape)
-        found = self._engine.session.run(None, {"image": given})[0]
-        if _FAULT in ("wrong", "nan"):
-            found[0, 0, -1, -1] = {"wrong": found.max() * 1.5, "nan": float("nan")}[_FAULT]
-        _array(output, found.shape)[...] = found
+        names = [tensor.name for tensor in self._engine.tensors[:-1]]
+        for address, found in zip(outputs, self._engine.session.run(names, {"image": given})):
+            if _FAULT in ("wrong", "nan"):
+                found[0, 0, -1, -1] = {"wrong": found.max() * 1.5, "nan": float("nan")}[_FAULT]
+            _array(address, found.shape)[...] = found
         return True
 
     def _get_shape(self, name):
         if name == "image":
             return self._shape
-        channels = self._engine.tensors[0].shape[1]
+        channels = next(tensor.shape[1] for tensor in self._engine.tensors if tensor.name == name)
         return (1, channels) + tuple(side // 4 for side in self._shape[2:])
 
     if _VERSION >= (8, 5):
@@ -351,7 +352,7 @@ class _Context(_Counted):
             self._addresses[name] = memory
 
         def execute_async_v3(self, stream_handle):
-            return self._infer([self._addresses["output"], self._addresses["image"]])
+            return self._infer([self._addresses[tensor.name] for tensor in self._engine.tensors])
 
     if _VERSION < (10, 0):
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.camera_parts import REAL_VIDEO, Process, port_of, wait_running, write_video
-from tests.helpers.jetson_toys import toy_artifacts
+from tests.helpers.jetson_toys import TASKS, toy_artifacts
 
 BROWSER = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -39,7 +39,7 @@ def camera(tmp_path_factory):
     toys = toy_artifacts(tmp_path_factory)
     folder = tmp_path_factory.mktemp("camera")
     video = REAL_VIDEO if os.path.exists(REAL_VIDEO) else write_video(folder / "a.avi", 60)
-    with Process(folder, *toys.values(), "--source", video, "--loop", "--port", 0) as process:
+    with Process(folder, *(toys[kind] for kind in TASKS), "--source", video, "--loop", "--port", 0) as process:
         process.folder = folder
         wait_running(port_of(process))
         yield process

@@ -24,7 +24,7 @@ from tests.helpers.camera_parts import (
     watch,
     write_video,
 )
-from tests.helpers.jetson_toys import toy_artifacts
+from tests.helpers.jetson_toys import TASKS, toy_artifacts
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_network_camera_that_goes_away_and_comes_back(toys, tmp_path):
 
 def test_a_file_through_all_tasks_into_a_file(toys, tmp_path, video):
     arguments = ["--source", video, "--every-frame", "--no-web", "--out", "seen.avi"]
-    with Process(tmp_path, *toys.values(), *arguments) as camera:
+    with Process(tmp_path, *(toys[kind] for kind in TASKS), *arguments) as camera:
         assert camera.child.wait(60) == 0, camera.text()
         assert "60 frames shown, 0 of 60 dropped, 0 corrupt" in camera.text()
     frames, fps = frames_of(tmp_path / "seen.avi")
@@ -128,10 +128,12 @@ def test_a_file_through_all_tasks_into_a_file(toys, tmp_path, video):
     assert frames[0].shape == (192, 160, 3)  # depth below the camera's wide frame
 
 
-def test_the_real_video_with_five_viewers(toys, tmp_path):
+@pytest.mark.parametrize("kinds", [("segmentation", "depth", "pose"), ("multi",)])
+def test_the_real_video_with_five_viewers(toys, tmp_path, kinds):
+    """Three networks, or one with the same tasks: the page shows all layers, or one of them."""
     if not os.path.exists(REAL_VIDEO):
         pytest.skip("the real video (../shared/data/video/bikes.mp4) is not on this machine")
-    with Process(tmp_path, *toys.values(), "--source", REAL_VIDEO, "--loop", "--port", 0) as camera:
+    with Process(tmp_path, *(toys[kind] for kind in kinds), "--source", REAL_VIDEO, "--loop", "--port", 0) as camera:
         port = port_of(camera)
         wait_running(port)
         results = []

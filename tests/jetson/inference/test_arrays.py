@@ -42,7 +42,7 @@ def test_labels_of_logits_and_of_class_ids():
     logits[0, 2, 0, 1] = logits[0, 1, 1, 0] = 5
     expected = [[0, 2], [1, 0]]
     for array in (logits, np.array([expected], np.int64)):
-        found = decode.decoder_for(Output("o", "logits", 4))(array)
+        found = decode.decoder_for(Output("o", {}, "logits", 4))(array)
         assert found.dtype == np.uint8
         assert found.tolist() == expected
 
@@ -77,7 +77,7 @@ def test_gaussians_are_found_between_cells(stride):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[..., :2], points, rtol=0, atol=2e-3)
     np.testing.assert_array_equal(found[..., 2], maps.max((2, 3)))
-    heatmaps = decode.decoder_for(Output("o", "heatmaps", stride))(maps[1:])
+    heatmaps = decode.decoder_for(Output("o", {}, "heatmaps", stride))(maps[1:])
     np.testing.assert_array_equal(heatmaps, found[1])
 
 
@@ -112,10 +112,10 @@ def test_flat_and_negative_maps_are_decoded_to_their_first_highest_cell():
 
 
 def test_peaks_are_brought_to_pixels():
-    found = decode.decoder_for(Output("o", "peaks", 4))(np.array([[[2, 0.25, 0.5]]], np.float32))
+    found = decode.decoder_for(Output("o", {}, "peaks", 4))(np.array([[[2, 0.25, 0.5]]], np.float32))
     assert found.tolist() == [[9.5, 2.5, 0.5]]
 
 
 def test_depth_is_the_array_itself():
     array = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)
-    assert decode.decoder_for(Output("o", "depth", 4))(array).tolist() == array[0, 0].tolist()
+    assert decode.decoder_for(Output("o", {}, "depth", 4))(array).tolist() == array[0, 0].tolist()

@@ -80,7 +80,8 @@ def test_class_ids_are_those_of_interpolated_logits(toys, image):
     ) as coarse:
         frame = np.ascontiguousarray(image[..., ::-1])
         few = coarse(frame).segmentation
-        fine = labels(coarse._predictors["segmentation"].engine.output, size)
+        (network,) = coarse._networks
+        fine = labels(network[1].engine.outputs["segmentation"], size)
     assert few is not None
     assert few.shape == (24, 32)
     assert result.segmentation.shape == (60, 80)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fastnas.jetson import sidecar
-from fastnas.jetson.engine.base import Stages
+from fastnas.jetson.engine.base import Engine, Stages
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference import predictor
 from fastnas.jetson.inference.predictions import Box
-from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size
+from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size, tasks_of
 from fastnas.jetson.options import EngineOptions
 from tests.helpers.jetson_toys import toy_artifacts
 
@@ -45,7 +45,9 @@ def test_only_the_chosen_tasks_run(artifacts):
     lines = []
     options = InferenceOptions((64, 96), (64, 64), engine=EngineOptions(threads=1))
     frame = np.random.RandomState(0).randint(0, 256, (96, 160, 3)).astype(np.uint8)
-    with Predictor(by_task(list(artifacts.values())), (96, 160), options, lines.append) as predict:
+    with Predictor(
+        by_task([artifacts[kind] for kind in ("pose", "depth", "segmentation")]), (96, 160), options, lines.append
+    ) as predict:
         predictions: Any = predict(frame)
         assert predictions.segmentation.shape == (16, 24)
         assert predictions.depth.shape == (16, 24)
@@ -63,6 +65,48 @@ def test_only_the_chosen_tasks_run(artifacts):
         "depth: toy-depth at 64x96, fp32 in onnxruntime",
         "pose: toy-pose at 64x64, fp32 in onnxruntime",
     ]
+
+
+def test_one_pass_of_one_network_gives_several_tasks(artifacts, monkeypatch):
+    passes, lines = [], []
+    run = Engine.run
+
+    def note(engine):
+        passes.append(engine)
+        return run(engine)
+
+    monkeypatch.setattr(Engine, "run", note)
+    frame = np.random.RandomState(0).randint(0, 256, (90, 160, 3)).astype(np.uint8)
+    options = InferenceOptions((96, 128), (64, 64), engine=EngineOptions("onnxruntime", threads=1))
+    found = by_task([artifacts["multi"]])
+    assert list(found) == list(tasks_of(found)) == ["segmentation", "depth", "pose"]
+    assert tasks_of(found)["depth"] == {"kind": "depth", "minimum": 0.5, "maximum": 10.0}
+    with Predictor(found, (90, 160), options, lines.append) as predict:
+        predictions: Any = predict(frame)
+        assert len(passes) == 1
+        depth: Any = predict(frame, ["depth"])
+        assert len(passes) == 2
+        predict(frame, [])
+        assert len(passes) == 2
+    assert lines == ["segmentation, depth, pose: toy-multi at 96x128, fp32 in onnxruntime"]
+    assert (depth.segmentation, depth.pose) == (None, None)
+    np.testing.assert_array_equal(depth.depth, predictions.depth)
+    assert predictions.segmentation.shape == predictions.depth.shape == (24, 32)
+    # Joints lie in the whole frame, which the network saw squeezed; there is no crop.
+    engine = passes[0]
+    cells = engine.outputs["pose"][0].reshape(3, -1).argmax(1)
+    assert np.abs(predictions.pose[:, 0] - ((cells % 32 + 0.5) * 160 / 32 - 0.5)).max() <= 160 / 32 + 1e-3
+    assert np.abs(predictions.pose[:, 1] - ((cells // 32 + 0.5) * 90 / 24 - 0.5)).max() <= 90 / 24 + 1e-3
+    assert predictions.box is None
+    assert predictions.milliseconds > 0
+    with pytest.raises(JetsonError, match="toy-multi and toy-pose are both for pose"):
+        by_task([artifacts["multi"], artifacts["pose"]])
+    # Some of its tasks may be left to it alone.
+    some = {"pose": artifacts["multi"], "depth": artifacts["depth"]}
+    with Predictor(some, (90, 160), options) as predict:
+        other: Any = predict(frame)
+        assert other.segmentation is None
+        np.testing.assert_array_equal(other.pose, predictions.pose)
 
 
 def test_no_pose_where_the_segmentation_finds_nobody(artifacts):
@@ -85,12 +129,12 @@ class PoseEngine:
 
     def __init__(self, *cells):
         self.input = np.full((1, 3, 64, 64), np.nan, np.float32)
-        self.output = np.zeros((1, 3, 16, 16), np.float32)
+        self.outputs = {"pose": np.zeros((1, 3, 16, 16), np.float32)}
         for joint, (x, y) in enumerate(cells):
-            self.output[0, joint, y, x] = 1
+            self.outputs["pose"][0, joint, y, x] = 1
 
     def run(self):
-        return self.output
+        return self.outputs
 
     def close(self):
         pass
