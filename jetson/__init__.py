@@ -16,6 +16,10 @@ if platform.machine() == "aarch64" and sys.version_info < (3, 7):
     # The last NumPy for this Python, 1.19.5, finds out the processor with an instruction that a TX2 and a Nano lack.
     os.environ.setdefault("OPENBLAS_CORETYPE", "ARMV8")
 
+# ONNX Runtime from 1.31 on records how it is used in files of its own, and sends it to its makers, unless it is told
+# before it is imported. ORT_DISABLE_TELEMETRY=0 allows it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __version__ = "0.1.0"
 
 

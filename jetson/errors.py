@@ -74,10 +74,10 @@ class CommandGroup(click.Group):
         """Run as a program; without `standalone_mode` errors are raised, as with any group."""
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **options)
-        _replace_unprintable()
-        _name_user()
         try:
             with _counted_interrupts():
+                _replace_unprintable()
+                _name_user()
                 result = super().main(args, standalone_mode=False, **options)
         except click.ClickException as error:
             line = " ".join(error.format_message().split())
@@ -85,7 +85,7 @@ class CommandGroup(click.Group):
                 line += " (see {} --help)".format(error.ctx.command_path if error.ctx else self.name)
             click.echo("Error: " + line, err=True)
             sys.exit(error.exit_code)
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
             click.echo("Interrupted.", err=True)
             sys.exit(130)
         sys.exit(result if isinstance(result, int) else 0)

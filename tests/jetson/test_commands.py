@@ -1,5 +1,6 @@
 """The device half's own command line: one line for an error, the traceback with --debug, and the exit codes."""
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -144,6 +145,38 @@ def test_an_interrupt_without_a_trace_in_the_error_is_one(monkeypatch, error):
     done = run("doctor")
     assert (done.exit_code, done.output.strip()) == (130, "Interrupted.")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nothing_is_recorded_for_others(tmp_path):
+    """ONNX Runtime would leave files of its telemetry in the home folder and beside temporary files."""
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment.update(HOME=str(tmp_path), TMPDIR=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    environment["PYTHONPATH"] = os.path.dirname(os.path.dirname(PACKAGE))
+    done = subprocess.run(
+        [sys.executable, "-m", "fastnas.jetson", "doctor"], env=environment, stdout=subprocess.PIPE, timeout=120
+    )
+    assert b"ONNX Runtime: " in done.stdout
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("module", ["fastnas", "fastnas.jetson"])
+def test_ctrl_c_while_the_command_line_is_imported_has_no_traceback(tmp_path, module):
+    """A stand-in for click, the first package that is imported, that takes its time."""
+    if importlib.util.find_spec(module + ".__main__") is None:
+        pytest.skip(module + " is not here")
+    (tmp_path / "click.py").write_text("print('here', flush=True)\nimport time\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path), os.path.dirname(os.path.dirname(PACKAGE))])
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "doctor"],
+        env=dict(os.environ, PYTHONPATH=path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == b"here\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == b""
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.skipif(sys.version_info < (3, 8), reason="Python 3.8 lets us see what is dropped")
