@@ -31,7 +31,7 @@ def cached(text: str, log: Log) -> sidecar.Artifact | None:
     path = shelf.resolve(text)
     if not path.endswith(shelf.SUFFIX):
         return None
-    folder = cache_root() / "artifacts" / f"{sha256_of(path)[:16]}-{__version__}"
+    folder = cache_root() / "artifacts" / f"{sha256_of(path)[:16]}-{__version__}-{sidecar.FORMAT}"
     if not (found := sidecar.find(str(folder))):
         from fastnas.models.checkpoint import load_model
 

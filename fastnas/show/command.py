@@ -19,6 +19,7 @@ from fastnas.models.cell_plan import Step, collected_sums, plan_cell
 from fastnas.models.genotype import ENCODER_OUTPUTS, Genotype
 from fastnas.models.operations import OPERATIONS
 from fastnas.options import CHANNELS, DEFAULT_TASK, ENCODER, NETWORK, SEP_REPEATS
+from fastnas.tasks import tasks_of
 
 if TYPE_CHECKING:
     from fastnas.models.checkpoint import Model
@@ -91,7 +92,8 @@ def show(
 
 def _tree(model: Model, genotype: Genotype | None) -> Tree:
     spec = model.spec
-    about = f": {spec.task.kind}, {spec.task.outputs} outputs, encoder {spec.encoder}"
+    tasks = "; ".join(f"{task.kind}, {task.outputs} outputs" for task in tasks_of(spec.task))
+    about = f": {tasks}, encoder {spec.encoder}"
     root = Tree(Text.assemble((printable(model.name), "bold"), about))
     if model.header:
         metrics = ", ".join(f"{key} {value:.4g}" for key, value in model.metrics.items())

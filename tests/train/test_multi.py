@@ -20,11 +20,13 @@ from fastnas.cli import main
 from fastnas.data import DataName, open_dataset
 from fastnas.data.base import DenseDataset, Sample, Subset, largest_people
 from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
-from fastnas.data.transforms import collate, train_transform
+from fastnas.data.transforms import collate, eval_transform, train_transform
 from fastnas.errors import FastnasError
 from fastnas.models.checkpoint import FILE_NAME, load_model, save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Depth, Multi, channels_of
+from fastnas.tasks.registry import head_for
+from fastnas.train import evaluate as evaluate_module
 from fastnas.train.loaders import EpochBatches
 from fastnas.train.loop import Trainer, TrainerOptions
 from fastnas.train.objective import known_targets
@@ -132,6 +134,65 @@ def test_the_command_collects_the_tasks_of_its_datasets(tmp_path: Path) -> None:
     assert len(list((folder / "images").iterdir())) == 1
     resumed = run("train", "--resume", str(folder))
     assert resumed.exit_code == 0, resumed.output
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of a network of three tasks with weights from seed 0, and its artifact beside."""
+    torch.manual_seed(0)
+    spec = ModelSpec("arch2", TASK, channels=4, sep_repeats=1)
+    path = tmp_path_factory.mktemp("model") / "trio.safetensors"
+    save_model(path, build(spec).eval(), spec, recipe={"name": "test", "val_size": [64, 64]}, metrics={})
+    made = run("export", str(path), "--res", "64", "--out", str(path.parent))
+    assert made.exit_code == 0, made.output
+    return path
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_task_of_the_dataset_is_evaluated(kind: str, model: Path) -> None:
+    """As a network of that task alone would be, with its channels; the pose on the whole image, not averaged here."""
+    network = load_model(model).network
+    scenes = SyntheticScenes("val", kind)
+    metrics = head_for(TASKS[kind]).metrics()
+    transform = eval_transform(TASKS[kind], None, multiple=32)
+    for index in (0, 250):
+        batch = collate([transform(scenes[index])])
+        with torch.no_grad():
+            metrics.update(network(batch["image"])[:, channels_of(TASK)[kind]], batch)
+    expected = {key: value for key, value in metrics.compute().items() if not math.isnan(value)}
+    for place in (model, model.parent / "trio"):
+        more = ["--data", f"{kind}=synthetic", "--limit", "2", "--workers", "0", "--no-flip", "--json"]
+        shown = json.loads(run("eval", str(place), *more).stdout)
+        found = {key: value for key, value in shown["metrics"].items() if value is not None}
+        assert found == pytest.approx(expected, abs=1e-4), place
+    assert shown["score"] == head_for(TASKS[kind]).score(expected).name
+
+
+def test_people_are_cropped_if_a_size_is_given(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    real = evaluate_module.evaluate
+
+    def noting(predict: Any, dataset: Any, size: Any, *rest: Any, **more: Any) -> Any:
+        sizes.append(size)
+        return real(predict, dataset, size, *rest, **more)
+
+    monkeypatch.setattr(evaluate_module, "evaluate", noting)
+    for more in ((), ("--res", "96x64")):
+        done = run("eval", str(model), "--data", "pose=synthetic", "--limit", "1", "--workers", "0", *more)
+        assert done.exit_code == 0, done.output
+    assert sizes == [None, (96, 64)]
+
+
+def test_a_dataset_of_another_task_is_not_evaluated(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "b.png")
+    (tmp_path / "dataset.json").write_text('{"kind": "segmentation", "classes": ["x", "y"]}')
+    (tmp_path / "val.txt").write_text("a.png b.png\n")
+    done = run("eval", str(model), "--data", "folder", "--root", str(tmp_path))
+    assert done.exit_code == 1
+    assert (
+        "segmentation with 11 outputs and pose with 16 outputs and depth with 1 outputs, but folder has" in done.stderr
+    )
 
 
 def test_teachers_of_some_tasks_fill_in_what_is_missing(tmp_path: Path) -> None:
