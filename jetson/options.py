@@ -83,6 +83,9 @@ HOST = Parsed("USER@JETSON", parse_host)
 ENGINES = ("auto", "tensorrt", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt")
 
 
+MEMORY_KINDS = ("auto", "mapped", "managed", "pinned", "ordinary")
+
+
 class EngineOptions(NamedTuple):
     """How an artifact's engine runs.
 
@@ -91,12 +94,14 @@ class EngineOptions(NamedTuple):
         threads: of ONNX Runtime on the CPU; 0 is its own choice.
         workspace_mb: limit of TensorRT's scratch memory.
         dla: number of the deep learning accelerator that TensorRT uses; None is the GPU alone.
+        memory: of TensorRT's inputs and outputs, one of `MEMORY_KINDS`; `auto` goes by the GPU.
     """
 
     engine: str = "auto"
     threads: int = 0
     workspace_mb: int = 256
     dla: Optional[int] = None
+    memory: str = "auto"
 
 
 ENGINE = click.option(
@@ -125,16 +130,25 @@ DLA = click.option(
     help="Run TensorRT's fp16 engines on this deep learning accelerator, and on the GPU what it cannot.",
 )
 
+MEMORY = click.option(
+    "--memory",
+    type=click.Choice(MEMORY_KINDS),
+    default="auto",
+    show_default=True,
+    help="Of TensorRT's inputs and outputs: shared with the GPU (mapped, managed) or copied to it (pinned, ordinary).",
+)
+
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--engine`, `--threads`, `--workspace` and `--dla`; the command gets `engine`, an `EngineOptions`."""
+    """Add the options of an engine; the command gets `engine`, an `EngineOptions`."""
 
     @ENGINE
     @THREADS
     @WORKSPACE
     @DLA
+    @MEMORY
     @functools.wraps(command)
-    def run(engine: str, threads: int, workspace_mb: int, dla: Optional[int], **options: Any) -> Any:
-        return command(engine=EngineOptions(engine, threads, workspace_mb, dla), **options)
+    def run(engine: str, threads: int, workspace_mb: int, dla: Optional[int], memory: str, **options: Any) -> Any:
+        return command(engine=EngineOptions(engine, threads, workspace_mb, dla, memory), **options)
 
     return run

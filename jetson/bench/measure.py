@@ -17,7 +17,7 @@ from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import Unsupported
 from fastnas.jetson.inference.decode import decoder_for
 from fastnas.jetson.inference.preprocess import Preprocessor
-from fastnas.jetson.options import ENGINES, EngineOptions
+from fastnas.jetson.options import ENGINES, MEMORY_KINDS, EngineOptions
 from fastnas.jetson.sidecar import Artifact, Size
 from fastnas.jetson.system.machine import Machine
 
@@ -82,6 +82,7 @@ class Settings(NamedTuple):
                 engine.take("threads", int),
                 engine.take("workspace_mb", int),
                 engine.take("dla", int, optional=True),
+                engine.take("memory", str, MEMORY_KINDS),
             ),
         )
 

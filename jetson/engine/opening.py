@@ -10,7 +10,7 @@ from fastnas.jetson.sidecar import PRECISIONS, Artifact, Size
 
 
 def resolve_engine(name: str) -> str:
-    """The engine that is meant: `auto` is TensorRT where it and pycuda are installed, else ONNX Runtime.
+    """The engine that is meant: `auto` is TensorRT where it is installed, else ONNX Runtime.
 
     Raises:
         JetsonError: there is no such engine.
@@ -19,7 +19,7 @@ def resolve_engine(name: str) -> str:
         raise JetsonError("no engine {!r}; there are {}".format(name, ", ".join(ENGINES)))
     if name != "auto":
         return name
-    return "tensorrt" if find_spec("tensorrt") and find_spec("pycuda") else "onnxruntime"
+    return "tensorrt" if find_spec("tensorrt") else "onnxruntime"
 
 
 def target_of(engine: str) -> str:

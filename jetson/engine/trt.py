@@ -1,13 +1,15 @@
-"""TensorRT 8.0 to 11 with pycuda: page-locked and device memory allocated once, one stream, one owning thread."""
+"""TensorRT 8.0 to 11: memory allocated once, one stream, one owning thread."""
 
 import traceback
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from fastnas.jetson.engine import verify
 from fastnas.jetson.engine.base import Engine, Log
+from fastnas.jetson.engine.buffers import Buffer, choose_memory
 from fastnas.jetson.engine.build import BuildOrder, make_logger
 from fastnas.jetson.engine.cache import EngineCache
-from fastnas.jetson.engine.cuda import explain, import_cuda, make_current
+from fastnas.jetson.engine.cuda.interface import CudaError, Device
+from fastnas.jetson.engine.cuda.opening import open_cuda, tell_once
 from fastnas.jetson.engine.trt_tensors import Tensors
 from fastnas.jetson.engine.weights import plain_graph
 from fastnas.jetson.errors import MORE_MEMORY, JetsonError, Unsupported, import_package
@@ -62,12 +64,11 @@ class TensorRTEngine(Engine):
     _stream: Any
     _enqueue: Any
     _marks: Any
-    _device_input: Any
-    _device_outputs: Any
+    _buffers: List[Buffer]
 
     def __init__(self, artifact: Artifact, size: Size, precision: str, options: EngineOptions, log: Log) -> None:
         super().__init__(artifact, size)
-        trt, self._cuda = import_tensorrt(), import_cuda()
+        trt, self._cuda = import_tensorrt(), open_cuda(log)
         self._logger = make_logger(trt)
         self._name = "{} {} at {}x{}".format(artifact.sidecar.name, precision, *size)
         try:
@@ -76,17 +77,16 @@ class TensorRTEngine(Engine):
             # The frames of the failed calls hold what TensorRT made; it must go before the CUDA context does.
             traceback.clear_frames(error.__traceback__)
             self.close()
-            if isinstance(error, self._cuda.Error):
-                raise explain(self._cuda, error, "preparing " + self._name) from error
+            if isinstance(error, CudaError):
+                raise error.during("preparing " + self._name) from error
             raise
 
     def _open(self, trt: Any, precision: str, options: EngineOptions, log: Log) -> None:
         """Find or build the engine, enter the CUDA context, load, allocate, and compare a new engine with its graph."""
-        device = self._cuda.Device(0)
-        order, identity = self._order(trt, device, precision, options)
+        order, identity = self._order(trt, precision, options)
         cache, name = EngineCache(), "{}-{}-{}x{}".format(self._artifact.sidecar.name, precision, *self._size)
         path = cache.get(name, identity, order, log)
-        self._resources.callback(make_current(device).pop)
+        self._resources.callback(self._cuda.enter())
         self._hold("_runtime", trt.Runtime(self._logger))
         if options.dla is not None:
             self._runtime.DLA_core = options.dla
@@ -94,22 +94,23 @@ class TensorRTEngine(Engine):
             cache.forget(path)
             if self._load(cache.get(name, identity, order, log)) is None:
                 raise JetsonError("TensorRT cannot load the engine that it built: {}".format(self._logger.last_error))
+        memory, reason = choose_memory(options.memory, self._cuda.device)
+        tell_once(log, "memory: {}, {} (--memory)".format(memory, reason))
         self.about = dict(identity, engine="tensorrt", version=trt.__version__, path=path)
-        self._allocate(trt, order.shape)
+        self.about.update(CUDA=self._cuda.about, memory=memory)
+        self._allocate(trt, order.shape, memory)
         if not cache.compared(path):
             self._compare(cache, path, order.onnx, precision, log)
 
-    def _order(
-        self, trt: Any, device: Any, precision: str, options: EngineOptions
-    ) -> Tuple[BuildOrder, Dict[str, Any]]:
+    def _order(self, trt: Any, precision: str, options: EngineOptions) -> Tuple[BuildOrder, Dict[str, Any]]:
         """How to build the engine, and everything that decides whether a built one fits."""
-        capability = tuple(device.compute_capability())
-        if precision == "int8" and capability in NO_INT8:
-            raise Unsupported("{} has no INT8 instructions; use --precision fp16".format(device.name()))
+        device = self._cuda.device
+        if precision == "int8" and device.capability in NO_INT8:
+            raise Unsupported("{} has no INT8 instructions; use --precision fp16".format(device.name))
         if options.dla is not None:
             _require_dla(trt, self._logger, device, options.dla, precision)
         file, flags, typed = choose_graph(trt, self._artifact, precision, self._size)
-        spec = self._artifact.sidecar.input
+        spec, machine = self._artifact.sidecar.input, Machine()
         order = BuildOrder(
             onnx=plain_graph(self._artifact.verified_path(file), file.sha256),
             engine="",
@@ -128,8 +129,10 @@ class TensorRTEngine(Engine):
             "workspace": options.workspace_mb,
             "size": list(self._size),
             "TensorRT": trt.__version__,
-            "GPU": "{} sm_{}{}".format(device.name(), *capability),
-            "L4T": Machine().l4t,
+            # Orin Nano, NX and AGX share a name and a capability, and differ in multiprocessors and in clocks.
+            "GPU": "{} sm_{}{} x{}".format(device.name, *device.capability + (device.multiprocessors,)),
+            "module": machine.module,
+            "L4T": machine.l4t,
         }
         return order, identity
 
@@ -138,9 +141,9 @@ class TensorRTEngine(Engine):
         with open(path, "rb") as file:
             return self._hold("_engine", self._runtime.deserialize_cuda_engine(file.read()))
 
-    def _allocate(self, trt: Any, shape: Tuple[int, ...]) -> None:
-        """Allocate the memory, check names, shapes and types, and bind."""
-        cuda, spec = self._cuda, self._artifact.sidecar
+    def _allocate(self, trt: Any, shape: Tuple[int, ...], memory: str) -> None:
+        """Allocate memory of a kind, check names, shapes and types, and bind."""
+        spec = self._artifact.sidecar
         if self._hold("_context", self._engine.create_execution_context()) is None:
             raise JetsonError("there is not enough memory to run {}; {}".format(self._name, MORE_MEMORY))
         tensors = Tensors(trt, self._engine, self._context)
@@ -150,18 +153,21 @@ class TensorRTEngine(Engine):
         for output in spec.outputs:
             self._check_output(output, tensors.shape(output.name), tensors.dtype(output.name))
         # Arrays that a caller still holds after `close` are freed when it drops them.
-        self._hold("input", cuda.pagelocked_empty(shape, spec.input.dtype))
-        self._hold(
-            "outputs", {name: cuda.pagelocked_empty(tuple(tensors.shape(name)), tensors.dtype(name)) for name in names}
-        )
-        self._hold("_device_input", cuda.mem_alloc(self.input.nbytes))
-        self._hold("_device_outputs", {name: cuda.mem_alloc(self.outputs[name].nbytes) for name in names})
-        self._hold("_stream", cuda.Stream())
-        addresses = {name: int(self._device_outputs[name]) for name in names}
-        addresses[spec.input.name] = int(self._device_input)
+        self._hold("_buffers", [])
+        for name, kind in [(spec.input.name, spec.input.dtype)] + [(name, tensors.dtype(name)) for name in names]:
+            self._buffers.append(self._close_later(Buffer(self._cuda, memory, tuple(tensors.shape(name)), kind)))
+        self._hold("input", self._buffers[0].array)
+        self._hold("outputs", {name: buffer.array for name, buffer in zip(names, self._buffers[1:])})
+        self._hold("_stream", self._close_later(self._cuda.stream()))
+        addresses = {name: buffer.address for name, buffer in zip([spec.input.name] + names, self._buffers)}
         self._hold("_enqueue", tensors.bind(addresses, self._stream.handle))
-        self._hold("_marks", [cuda.Event() for _ in range(4)])
+        self._hold("_marks", [self._close_later(self._cuda.event()) for _ in range(4)])
         self.input.fill(0)
+
+    def _close_later(self, resource: Any) -> Any:
+        """Have `close` close it."""
+        self._resources.callback(resource.close)
+        return resource
 
     def _compare(self, cache: EngineCache, path: str, onnx: str, precision: str, log: Log) -> None:
         """Compare a new engine with its graph; one that differs is not kept."""
@@ -178,33 +184,36 @@ class TensorRTEngine(Engine):
         # No local names for what `close` frees: the traceback of an error would keep it alive beyond its context.
         try:
             self._marks[0].record(self._stream)
-            self._cuda.memcpy_htod_async(self._device_input, self.input, self._stream)
+            self._buffers[0].copy_in(self._stream)
             self._marks[1].record(self._stream)
             if not self._enqueue():
                 raise JetsonError("TensorRT refused to run {}: {}".format(self._name, self._logger.last_error))
             self._marks[2].record(self._stream)
-            for name in self.outputs:
-                self._cuda.memcpy_dtoh_async(self.outputs[name], self._device_outputs[name], self._stream)
+            for index in range(1, len(self._buffers)):
+                self._buffers[index].copy_out(self._stream)
             self._marks[3].record(self._stream)
             self._marks[3].synchronize()
+            compute = self._marks[2].milliseconds_since(self._marks[1])
+            if not self._buffers[0].copied:
+                return None, compute, None
             return (
-                self._marks[0].time_till(self._marks[1]),
-                self._marks[1].time_till(self._marks[2]),
-                self._marks[2].time_till(self._marks[3]),
+                self._marks[1].milliseconds_since(self._marks[0]),
+                compute,
+                self._marks[3].milliseconds_since(self._marks[2]),
             )
-        except self._cuda.Error as error:
-            raise explain(self._cuda, error, "running " + self._name) from error
+        except CudaError as error:
+            raise error.during("running " + self._name) from error
 
 
-def _require_dla(trt: Any, logger: Any, device: Any, core: int, precision: str) -> None:
+def _require_dla(trt: Any, logger: Any, device: Device, core: int, precision: str) -> None:
     """Refuse a deep learning accelerator that is not there, and what it does not compute.
 
     It has no fp32; for INT8 it wants, up to TensorRT 10, ranges from a calibration instead of a quantised graph.
     """
     cores = getattr(trt.Builder(logger), "num_DLA_cores", 0)
     if cores == 0:
-        raise JetsonError("{} has no DLA; leave out --dla".format(device.name()))
+        raise JetsonError("{} has no DLA; leave out --dla".format(device.name))
     if core >= cores:
-        raise JetsonError("{} has no DLA {}: it has {}, counted from 0".format(device.name(), core, cores))
+        raise JetsonError("{} has no DLA {}: it has {}, counted from 0".format(device.name, core, cores))
     if precision != "fp16":
         raise Unsupported("a DLA runs fp16 alone, not {}; use --precision fp16, or leave out --dla".format(precision))

@@ -1,7 +1,7 @@
 """Which binding of CUDA is used: pycuda where it is installed and loads, else ctypes."""
 
 from importlib.util import find_spec
-from typing import Callable
+from typing import Callable, Set
 
 from fastnas.jetson.engine.cuda.by_ctypes import load_ctypes_cuda
 from fastnas.jetson.engine.cuda.by_pycuda import PyCuda
@@ -27,5 +27,15 @@ def open_cuda(log: Callable[[str], None]) -> Cuda:
             raise_if_interrupted(error)
             reason = "does not load ({})".format(first_line(error))
     cuda = load_ctypes_cuda()
-    log("{}: pycuda {}".format(cuda.about, reason))
+    tell_once(log, "{}: pycuda {}".format(cuda.about, reason))
     return cuda
+
+
+_told: Set[str] = set()
+
+
+def tell_once(log: Callable[[str], None], line: str) -> None:
+    """Log a line that would be the same for every engine of a process."""
+    if line not in _told:
+        _told.add(line)
+        log(line)
