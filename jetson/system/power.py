@@ -30,9 +30,7 @@ class PowerMode(NamedTuple):
 def parse_modes(text: str) -> List[PowerMode]:
     """The modes of an `nvpmodel.conf`, in its order."""
     modes = []
-    sections = re.split(r"^\s*(?=<)", text, flags=re.MULTILINE)
-    for section in sections:
-        head, _, body = section.partition(">")
+    for head, body in re.findall(r"^\s*<([^<>]*)>([^<]*)", text, re.MULTILINE):
         attributes = dict(re.findall(r"(\w+)=(\S+)", head))
         if "POWER_MODEL" not in head.split() or not attributes.get("ID", "").isdigit():
             continue
