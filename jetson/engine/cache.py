@@ -112,7 +112,7 @@ def _run_build(order: BuildOrder, log: Log) -> None:
     """Build in a child process, which ends with this one however that ends; log now and then that it still runs."""
     paths = [os.path.dirname(os.path.dirname(PACKAGE))] + [path for path in (os.environ.get("PYTHONPATH"),) if path]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths))
-    command = [sys.executable, "-m", "fastnas.jetson.engine.build", json.dumps(order._asdict())]
+    command = [sys.executable, "-m", "fastnas.jetson.engine.build", json.dumps(order._asdict()), str(os.getpid())]
     start = time.monotonic()
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
