@@ -27,8 +27,9 @@ from fastnas.jetson.files import sha256_of
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 from fastnas.models.zoo import ZOO
+from fastnas.tasks import Multi
 from tests.helpers.deploy_toys import toy_network, unsettled
-from tests.helpers.small_shelf import STREET, make_shelf, use_shelf, write_model
+from tests.helpers.small_shelf import ROOMS, STREET, make_shelf, use_shelf, write_model
 
 SIZE = (64, 96)
 
@@ -159,6 +160,15 @@ def test_an_exported_compact_artifact_has_half_the_bytes_and_runs(tmp_path: Path
     assert sizes[1] < 0.53 * sizes[0]
     assert 0 < abs(outputs[1] - outputs[0]).max() < 5e-3 * abs(outputs[0]).max()
     assert parity.TOLERANCE < made.sidecar.parity["model.onnx"]["outputs"]["segmentation"]["largest"] < 5e-3
+
+
+def test_a_network_of_several_tasks_is_compact_too(tmp_path: Path) -> None:
+    spec = ModelSpec("arch1", Multi((STREET, ROOMS)), channels=8, sep_repeats=1)
+    made = export.export(unsettled(spec), spec, "both", tmp_path, Options(SIZE, compact=True))
+    stored = onnx.load(made.folder / "model.onnx")
+    assert {tensor.data_type for tensor in stored.graph.initializer} >= {TensorProto.FLOAT16}
+    assert [output.kind for output in made.sidecar.outputs] == ["segmentation", "depth"]
+    assert len(onnx.load_from_string(expand(stored.SerializeToString())).graph.output) == 2
 
 
 def test_a_name_is_exported_once_for_its_weights(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.model import load
 from fastnas.jetson.predict.inputs import find_inputs, open_input, unique_names
 from fastnas.jetson.system.opencv import import_cv2
-from tests.helpers.jetson_toys import TASKS, toy_artifacts
+from tests.helpers.jetson_toys import MULTI, TASKS, toy_artifacts
 
 cv2 = import_cv2()
 
@@ -104,6 +104,16 @@ def test_depth_of_an_image(toys, inputs):
     assert run(toys["depth"], "in/lake.png", "--no-overlays").exit_code == 0
     assert files() == ["depth/lake.png", "predictions.jsonl"]
     assert cv2.imread("out/depth/lake.png", cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+def test_a_network_of_several_tasks_writes_all_of_them(toys, inputs):
+    assert run(toys[MULTI], "in/lake.png", "in/ride.avi", "--frames", "1").exit_code == 0
+    both = ["lake.png", "ride/000000.png"]
+    found = ["{}/{}".format(folder, name) for folder in ("depth", "masks") for name in both]
+    assert files() == sorted(found + ["joints.json", "overlays/lake.jpg", "overlays/ride.mp4", "predictions.jsonl"])
+    header, lake = records()[:2]
+    assert sorted(header["tasks"]) == ["depth", "pose", "segmentation"]
+    assert len(lake["pose"]) == 3
 
 
 def test_joints_of_all_inputs_are_in_one_file(toys, inputs):
