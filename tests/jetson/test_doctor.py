@@ -119,6 +119,22 @@ def test_the_numpy_that_dies_on_the_old_boards_is_named(board, packages, tmp_pat
     assert (runtime[0].status, runtime[0].fix) == ("fail", "pip3 install onnxruntime numpy==1.19.4")
 
 
+@pytest.mark.parametrize(
+    ("machine", "python", "value"),
+    [("aarch64", (3, 6, 9), "ARMV8"), ("aarch64", (3, 10, 12), None), ("x86_64", (3, 6, 9), None)],
+)
+def test_the_old_boards_numpy_is_told_its_processor_before_it_is_imported(machine, python, value):
+    code = (
+        "import os, platform, sys; here = sys.version_info; platform.machine = lambda: {!r}; sys.version_info = {!r}\n"
+        "import fastnas.jetson; sys.version_info = here\n"
+        "assert 'numpy' not in sys.modules; print(os.environ.get('OPENBLAS_CORETYPE'))"
+    )
+    environment = {name: text for name, text in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    environment["PYTHONPATH"] = paths.ROOT
+    command = [sys.executable, "-c", code.format(machine, python)]
+    assert subprocess.check_output(command, env=environment).decode().split() == [str(value)]
+
+
 def test_the_doctor_imports_nothing_that_can_kill_it():
     code = (
         "import sys; from fastnas.jetson.system import doctor, machine; doctor.examine(machine.Machine());"

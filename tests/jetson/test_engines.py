@@ -406,6 +406,20 @@ def test_an_engine_of_another_tensorrt_is_rebuilt_and_says_why(tmp_path, toys):
     assert "TensorRT was 8.2.1.8, is 8.6.2.3" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({"FAKE_MULTIPROCESSORS": "16"}, "GPU was Fake GPU sm_87 x8, is Fake GPU sm_87 x16"),
+        ({"FASTNAS_MODULE": "NVIDIA Jetson Orin NX"}, "module was NVIDIA Jetson Orin Nano, is NVIDIA Jetson Orin NX"),
+    ],
+)
+def test_an_engine_of_another_board_of_the_same_generation_is_rebuilt(tmp_path, toys, binding, more, line):
+    """Orin Nano, NX and AGX have a GPU of the same name and compute capability."""
+    board = dict(binding, FASTNAS_MODULE="NVIDIA Jetson Orin Nano")
+    contract(tmp_path, "10", toys["segmentation"], **board)
+    assert line in " ".join(contract(tmp_path, "10", toys["segmentation"], **dict(board, **more))["lines"])
+
+
 @pytest.mark.parametrize("left", [b"8.6.2.3tt", b"torn", b"10.3.0.30 of another GPU"])
 def test_timings_that_tensorrt_refuses_cost_no_build(tmp_path, left, toys):
     """`create_timing_cache` gives None for those of another release, `set_timing_cache` False for another GPU's."""

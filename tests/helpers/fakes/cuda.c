@@ -4,7 +4,8 @@
    to one file they share one state. Every allocation, call and free is a line of `fake_log`: "+device", "=htod",
    "-device"; freed outside a context it is "-leaked device", freed by the wrong function "!cudaFree".
 
-   FAKE_COMPUTE is the compute capability, such as 6.2; FAKE_INTEGRATED is 1 on a board; FAKE_NO_DRIVER makes cuInit fail.
+   FAKE_COMPUTE is the compute capability, such as 6.2; FAKE_MULTIPROCESSORS their number; FAKE_INTEGRATED is 1 on a board;
+   FAKE_NO_DRIVER makes cuInit fail.
    FAKE_CUDA_FAULT makes a call fail: context, pinned, device (the second), copy or launch. */
 
 #include <stdio.h>
@@ -103,10 +104,12 @@ const char *cudaGetErrorString(int error) { return text(error); }
 int cudaRuntimeGetVersion(int *version) { return *version = VERSION, 0; }
 int cudaGetDeviceCount(int *count) { return *count = 1, 0; }
 
+static const char *number(const char *name, const char *otherwise) { return getenv(name) ? getenv(name) : otherwise; }
+
 int cudaDeviceGetAttribute(int *value, int which, int device) {
-    const char *compute = getenv("FAKE_COMPUTE") ? getenv("FAKE_COMPUTE") : "8.7";
+    const char *compute = number("FAKE_COMPUTE", "8.7");
     if (device) return INVALID;
-    *value = which == 16 ? 8 : which == 18 ? getenv("FAKE_INTEGRATED") != NULL : 0;
+    *value = which == 16 ? atoi(number("FAKE_MULTIPROCESSORS", "8")) : which == 18 ? getenv("FAKE_INTEGRATED") != NULL : 0;
     if (which == 75) *value = atoi(compute);
     if (which == 76) *value = atoi(strchr(compute, '.') + 1);
     return 0;

@@ -1,8 +1,9 @@
 """A stand-in for pycuda's driver: device memory is the host's, work is done at once, contexts are per thread.
 
-FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_INTEGRATED is 1 on a board; FAKE_NO_DRIVER lets `init` fail;
-FAKE_OLD_PYCUDA has no primary context, as before 2020.1; FAKE_BROKEN_PYCUDA does not load, `numpy` as where it was
-compiled with a newer NumPy. FAKE_CUDA_FAULT makes a call fail: `context`, `pinned`, `device`, `copy` or `launch`.
+FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_MULTIPROCESSORS their number; FAKE_INTEGRATED is 1 on a
+board; FAKE_NO_DRIVER lets `init` fail; FAKE_OLD_PYCUDA has no primary context, as before 2020.1; FAKE_BROKEN_PYCUDA
+does not load, `numpy` as where it was compiled with a newer NumPy. FAKE_CUDA_FAULT makes a call fail: `context`,
+`pinned`, `device`, `copy` or `launch`.
 
 Whatever is allocated, called and freed is noted in `cuda_record`.
 """
@@ -104,7 +105,8 @@ class Device:
     def get_attribute(self, attribute):
         if attribute is device_attribute.INTEGRATED:
             return int("FAKE_INTEGRATED" in os.environ)
-        return {device_attribute.MULTIPROCESSOR_COUNT: 8}[attribute]
+        assert attribute is device_attribute.MULTIPROCESSOR_COUNT
+        return int(os.environ.get("FAKE_MULTIPROCESSORS", "8"))
 
     def make_context(self):
         context = Context()
