@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.jetson_toys import TASKS, write_toy
+from tests.helpers.jetson_toys import MULTI, TASKS, write_toy
 
 ROOT = Path(__file__).resolve().parents[2]
 JETSON = ROOT / "jetson"
@@ -161,7 +161,7 @@ def test_the_device_half_installs_and_passes_its_tests_on_python_3_6(old_python,
         write_toy(tmp_path / "jetson" / "artifacts", name="street")
     install = [old_python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", "./jetson"]
     subprocess.run(install, cwd=tmp_path, check=True, env=environment)
-    for kind in TASKS:
+    for kind in (*TASKS, MULTI):
         write_toy(tmp_path / "toys", kind)
     script = Path(old_python).with_name("fastnas")
     networks = "import fastnas.jetson, fastnas.jetson.shelf as s; s.open_artifact('street'); print(s.available())"
