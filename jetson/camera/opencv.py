@@ -10,7 +10,8 @@ import numpy as np
 from fastnas.jetson.camera import gstreamer
 from fastnas.jetson.camera.sources import Address, Folder, Mode, Source, SourceLost, TestPattern, is_frame
 from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.system.opencv import import_cv2, opencv_has
+from fastnas.jetson.system.machine import Machine
+from fastnas.jetson.system.opencv import import_cv2, opencv_has, opencv_package
 
 FAILURES = 10
 """Failed reads in a row after which a source is lost (a camera) or has ended (a file)."""
@@ -112,7 +113,8 @@ def _open_rtsp(address: Address) -> Source:
         return _open_gstreamer("rtsp", pipeline, shown)
     cv2 = import_cv2()
     if not opencv_has("FFMPEG"):
-        raise JetsonError("this OpenCV has no FFmpeg to read RTSP with; run: sudo apt-get install python3-opencv")
+        package = opencv_package(Machine().generation)
+        raise JetsonError("this OpenCV has no FFmpeg to read RTSP with; run: sudo apt-get install " + package)
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", rtsp_options(cv2.getBuildInformation()))
     return Capture(cv2.VideoCapture(address.value, cv2.CAP_FFMPEG), "FFmpeg {}, over TCP".format(address), "rtsp")
 

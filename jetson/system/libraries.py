@@ -20,7 +20,8 @@ def runtime_paths(root: str) -> List[str]:
     """Where libcudart may be: where the system looks, in NVIDIA's folder, and in the packages that PyTorch brings."""
     found = ctypes.util.find_library("cudart") if root == "/" else None
     paths = [found] if found else []
-    folders = [os.path.join(glob.escape(root), "usr/local/cuda/lib64")]
+    toolkit = os.path.join(glob.escape(root), "usr/local/cuda")
+    folders = [os.path.join(toolkit, "lib64"), os.path.join(toolkit + "*", "targets", "*", "lib")]
     folders += [os.path.join(glob.escape(folder or "."), "nvidia", "*", "lib") for folder in sys.path]
     for folder in folders:
         paths += sorted(glob.glob(os.path.join(folder, "libcudart.so.*")))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from fastnas.jetson.commands import main
 from fastnas.jetson.system import cuda as cuda_checks
 from fastnas.jetson.system import doctor, findings
+from fastnas.jetson.system.libraries import runtime_paths
 from fastnas.jetson.system.machine import Machine
 from fastnas.jetson.system.probe import Probe, probe
 from tests.helpers import paths
@@ -192,6 +193,19 @@ def cuda(machine, monkeypatch, driver, runtime):
     monkeypatch.setattr(cuda_checks, "runtime_paths", lambda root: ["libcudart.so"])
     monkeypatch.setattr(cuda_checks, "probe", lambda *arguments: Probe(None, "is not installed"))
     return {finding.what: finding for finding in cuda_checks.check_cuda(machine)}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "usr/local/cuda/lib64/libcudart.so.12",
+        "usr/local/cuda-10.2/targets/aarch64-linux/lib/libcudart.so.10.2",
+        "usr/local/cuda-13.2/targets/sbsa-linux/lib/libcudart.so.13",
+    ],
+)
+def test_the_runtime_is_found_where_a_release_of_jetpack_puts_it(board, place):
+    root = board("tx2", **{place: ""}).root
+    assert runtime_paths(root)[:1] == [os.path.join(root, place)]
 
 
 def test_cuda_of_a_board_in_order(board, monkeypatch):

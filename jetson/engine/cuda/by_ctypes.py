@@ -56,6 +56,8 @@ class CtypesCuda(Cuda):
 
     def enter(self) -> Callable[[], None]:
         """See `Cuda.enter`."""
+        # The runtime makes the primary context so that host memory can be mapped; before CUDA 11 the driver does not.
+        self._runtime.cudaFree(None)
         context = _Context(self._driver, self._number)
         context.push()
         self._context = context

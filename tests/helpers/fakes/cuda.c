@@ -41,6 +41,7 @@ static char record[1 << 20];
 static object *objects;
 static graph *captured;
 static int mallocs;
+static int maps;
 static __thread int contexts;
 
 const char *fake_log(void) { return record; }
@@ -51,7 +52,7 @@ void fake_note(const char *line) {
              released ? line + 1 : line);
 }
 
-void fake_clear(void) { record[0] = 0, mallocs = 0; }
+void fake_clear(void) { record[0] = 0, mallocs = maps = 0; }
 
 static void note(char sign, const char *kind) {
     char line[64];
@@ -122,14 +123,17 @@ int cudaMalloc(void **pointer, size_t size) {
 int cudaMallocManaged(void **pointer, size_t size, unsigned flags) {
     return flags == 1 ? make("managed", size, pointer) : INVALID;
 }
-int cudaFree(void *pointer) { return unmake("device", "managed", pointer, "cudaFree"); }
+/* Without a pointer it makes the primary context, in which host memory can be mapped. */
+int cudaFree(void *pointer) {
+    return pointer ? unmake("device", "managed", pointer, "cudaFree") : (maps = 1, 0);
+}
 int cudaHostAlloc(void **pointer, size_t size, unsigned flags) {
     if (fault("pinned")) return OUT_OF_MEMORY;
     return make(flags == 2 ? "mapped" : "pinned", size, pointer);
 }
 int cudaFreeHost(void *pointer) { return unmake("pinned", "mapped", pointer, "cudaFreeHost"); }
 int cudaHostGetDevicePointer(void **device, void *host, unsigned flags) {
-    return flags ? INVALID : (*device = host, 0);
+    return flags || !maps ? INVALID : (*device = host, 0);
 }
 
 static void add_one(float *data, unsigned count) {
