@@ -93,7 +93,7 @@ class Records:
         found = Fields(parse_json(lines[0], self.path), self.path).values if lines else header
         if found != header and not replace:
             changed = sorted(key for key in set(header) | set(found) if header.get(key) != found.get(key))
-            message = "{} holds predictions of another {}: give another --out, or --replace to remove them"
+            message = "{} holds predictions that differ in {}: give another --out, or --replace to remove them"
             raise JetsonError(message.format(self._folder, " and ".join(changed)))
         for number, line in enumerate(lines[1:], start=2):
             self._take(_checked(line, "{}, line {}".format(self.path, number)))

@@ -17,6 +17,7 @@ from fastnas.jetson.camera.sources import Mode
 from fastnas.jetson.commands import main
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.model import load
+from fastnas.jetson.inference.predictor import Predictor
 from fastnas.jetson.predict.inputs import find_inputs, open_input, unique_names
 from fastnas.jetson.system.opencv import import_cv2
 from tests.helpers.jetson_toys import MULTI, TASKS, toy_artifacts
@@ -163,12 +164,32 @@ def test_other_predictions_are_not_mixed_but_replaced_if_asked(toys, inputs):
     assert run(toys["segmentation"], inputs).exit_code == 0
     done = run(toys["depth"], "in/lake.png")
     assert done.exit_code == 1
-    assert "holds predictions of another network" in done.output
+    assert "holds predictions that differ in network" in done.output
     assert "--replace" in done.output
     assert run(toys["segmentation"], inputs, "--res", "64").exit_code == 1
     done = run(toys["depth"], "in/lake.png", "--replace")
     assert done.exit_code == 0, done.output
     assert files() == ["depth/lake.png", "overlays/lake.jpg", "predictions.jsonl"]
+
+
+def test_other_weights_of_the_same_name_are_not_mixed(toys, inputs, tmp_path):
+    assert run(toys["segmentation"], "in/lake.png").exit_code == 0
+    other = tmp_path / "toy-segmentation"
+    shutil.copytree(toys["segmentation"], str(other))
+    text = (other / "model.json").read_text()
+    (sha,) = [file["sha256"] for file in json.loads(text)["files"]]
+    (other / "model.json").write_text(text.replace(sha, "0" * 64))
+    assert "holds predictions that differ in weights" in run(str(other), "in/lake.png").output
+
+
+def test_a_person_is_tracked_within_a_video_and_not_beyond(toys, inputs, monkeypatch):
+    seen = []
+    reset = Predictor.reset
+    monkeypatch.setattr(Predictor, "reset", lambda self, box=None: seen.append("new scene") or reset(self, box))
+    call = Predictor.__call__
+    monkeypatch.setattr(Predictor, "__call__", lambda self, frame: seen.append("frame") or call(self, frame))
+    assert run(toys["pose"], inputs, "--no-overlays").exit_code == 0
+    assert seen == ["new scene", "frame"] * 3 + ["frame"] * 3
 
 
 def test_a_folder_of_other_files_is_left_alone(toys, inputs):
