@@ -187,15 +187,16 @@ class EpochBatches(Sampler[list[Key]]):
             yield [(self.epoch, index) for index in indices[self.rank :: self.world]]
 
     def _order(self) -> list[int]:
-        """The samples of the epoch, one of each group in turn."""
+        """The samples of the epoch: of each group in turn as many as there are processes, so that each gets of all."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
-        share = -(-self.length // len(self.groups))
-        columns, first = [], 0
+        count, first, columns = len(self.groups), 0, []
+        share = -(-self.length // (count * self.world)) * self.world
         for size in self.groups:
             rounds = [torch.randperm(size, generator=generator) for _ in range(-(-share // size))]
             columns.append(first + torch.cat(rounds)[:share])
             first += size
-        order: list[int] = torch.stack(columns, 1).flatten()[: self.length].tolist()
+        turns = torch.stack(columns).view(count, -1, self.world).transpose(0, 1)
+        order: list[int] = turns.flatten()[: self.length].tolist()
         return order
 
 

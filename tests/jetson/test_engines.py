@@ -19,6 +19,7 @@ from fastnas.jetson import sidecar
 from fastnas.jetson.commands import main
 from fastnas.jetson.engine import build
 from fastnas.jetson.engine.opening import open_engine
+from fastnas.jetson.engine.verify import difference
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.options import MEMORY_KINDS, EngineOptions
 from tests.helpers import paths
@@ -127,6 +128,17 @@ def expected(toys):
             engine.input[...] = np.random.RandomState(1).rand(*engine.input.shape)
             found[kind] = {name: float(array.sum()) for name, array in engine.run().items()}
     return found
+
+
+def test_the_worst_output_of_a_new_engine_counts(toys, monkeypatch):
+    artifact, size = sidecar.load(toys["multi"]), (64, 96)
+    onnx = artifact.path(artifact.sidecar.files[0])
+    with open_engine(artifact, size, options=EngineOptions("onnxruntime", threads=1)) as engine:
+        right = engine.run
+        assert difference(engine, artifact.sidecar, size, onnx, print) == pytest.approx(0, abs=1e-5)
+        for name in ("segmentation", "depth"):
+            monkeypatch.setattr(engine, "run", lambda: {**right(), name: 1.5 * right()[name]})  # noqa: B023
+            assert difference(engine, artifact.sidecar, size, onnx, print) == pytest.approx(0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

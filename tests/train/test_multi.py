@@ -24,7 +24,7 @@ from fastnas.data.transforms import collate, eval_transform, train_transform
 from fastnas.errors import FastnasError
 from fastnas.models.checkpoint import FILE_NAME, load_model, save_model
 from fastnas.models.spec import ModelSpec, build
-from fastnas.tasks import Depth, Multi, channels_of
+from fastnas.tasks import Depth, Multi, Pose, channels_of
 from fastnas.tasks.registry import head_for
 from fastnas.train import evaluate as evaluate_module
 from fastnas.train.loaders import EpochBatches
@@ -68,9 +68,11 @@ def test_tasks_get_the_same_share_of_every_batch() -> None:
     batches.start, batches.epoch = 0, 1
     assert [[index for _, index in batch] for batch in batches] != epoch
     shares = [list(EpochBatches([10, 2, 6], 6, 3, rank, 2)) for rank in (0, 1)]
-    assert [sorted(index for part in parts for _, index in part) for parts in zip(*shares, strict=True)] == [
-        sorted(batch) for batch in epoch
-    ]
+    together = [sorted(key[1] for part in parts for key in part) for parts in zip(*shares, strict=True)]
+    assert together == [sorted(batch) for batch in epoch]
+    for rank in range(3):
+        for keys in EpochBatches([10, 20, 30], 18, 3, rank, 3):
+            assert Counter(0 if index < 10 else 1 if index < 30 else 2 for _, index in keys) == {0: 2, 1: 2, 2: 2}
 
 
 class Kept(DenseDataset):
@@ -168,6 +170,39 @@ def test_the_task_of_the_dataset_is_evaluated(kind: str, model: Path) -> None:
     assert shown["score"] == head_for(TASKS[kind]).score(expected).name
 
 
+def write_people(folder: Path, people: list[tuple[int, int, int]], joints: tuple[str, ...], bones: Any = ()) -> None:
+    """A dataset `keypoints` of black images: people as (image, width, height of the box), in train and val."""
+    for image in {image for image, _, _ in people}:
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / f"{image}.png")
+    content: dict[str, Any] = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in {image for image, _, _ in people}
+        ],
+        "categories": [
+            {"id": 1, "name": "person", "keypoints": joints, "skeleton": [[a + 1, b + 1] for a, b in bones]}
+        ],
+        "annotations": [
+            {"id": i, "image_id": image, "category_id": 1, "keypoints": [5, 5, 2] * len(joints), "bbox": [0, 0, *box]}
+            for i, (image, *box) in enumerate(people)
+        ],
+    }
+    for split in ("train", "val"):
+        (folder / f"{split}.json").write_text(json.dumps(content))
+
+
+def test_of_a_whole_image_the_largest_person_is_evaluated_of_crops_everybody(model: Path, tmp_path: Path) -> None:
+    task = TASKS["pose"]
+    assert isinstance(task, Pose)
+    write_people(tmp_path, [(1, 10, 10), (1, 40, 30), (2, 5, 5)], task.joints, task.skeleton)
+    counts = []
+    for more in ((), ("--res", "64x64")):
+        where = ["--data", "keypoints", "--root", str(tmp_path), "--workers", "0", "--json"]
+        done = run("eval", str(model), *where, *more)
+        assert done.exit_code == 0, done.output
+        counts.append(json.loads(done.stdout)["images"])
+    assert counts == [2, 3]
+
+
 def test_people_are_cropped_if_a_size_is_given(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     real = evaluate_module.evaluate
@@ -232,18 +267,7 @@ def test_a_dataset_of_no_task_of_the_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_of_every_image_the_largest_person(tmp_path: Path) -> None:
-    people = [(1, 10, 10), (1, 40, 30), (2, 5, 5), (1, 20, 20), (2, 4, 4)]
-    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "1.png")
-    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "2.png")
-    content: dict[str, Any] = {
-        "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in (1, 2)],
-        "categories": [{"id": 1, "name": "person", "keypoints": ["head"], "skeleton": []}],
-        "annotations": [
-            {"id": i, "image_id": image, "category_id": 1, "keypoints": [5, 5, 2], "bbox": [0, 0, width, height]}
-            for i, (image, width, height) in enumerate(people)
-        ],
-    }
-    (tmp_path / "train.json").write_text(json.dumps(content))
+    write_people(tmp_path, [(1, 10, 10), (1, 40, 30), (2, 5, 5), (1, 20, 20), (2, 4, 4)], ("head",))
     dataset = open_dataset("keypoints", tmp_path, "train")
     assert [largest_people(dataset)[i]["name"] for i in range(2)] == ["1-1", "2-2"]
     assert len(largest_people(dataset)) == 2
