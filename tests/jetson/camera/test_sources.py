@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import socket
+import sys
 import time
 from typing import Any
 
@@ -201,6 +203,36 @@ def test_closing_ends_the_process_of_a_csi_camera(tmp_path, monkeypatch):
         time.sleep(0.01)
     source.close()
     assert not os.path.exists("/proc/{}".format((tmp_path / "pid").read_text().strip()))
+
+
+SAYS_ITS_SIGNAL = """
+import signal, sys, time
+def end(number, frame):
+    open("{0}/signal", "w").write(str(number))
+    sys.exit()
+signal.signal(signal.SIGINT, end), signal.signal(signal.SIGTERM, end)
+open("{0}/ready", "w").close()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", ["close", "interrupt"])
+def test_a_csi_camera_is_ended_as_by_ctrl_c(tmp_path, monkeypatch, end):
+    """At SIGTERM gst-launch leaves Argus's session open, and the daemon hangs."""
+    (tmp_path / "launch.py").write_text(SAYS_ITS_SIGNAL.format(tmp_path))
+    fake_launcher(tmp_path, "exec {} {}/launch.py\n".format(sys.executable, tmp_path), monkeypatch)
+    monkeypatch.setattr(gstreamer.GStreamerProcess, "_end", patient(gstreamer.GStreamerProcess._end))
+    source: Any = open_source(parse_address("csi://0"), Mode())
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    getattr(source, end)()
+    assert (tmp_path / "signal").read_text() == str(int(signal.SIGINT))
+    source.close()
+
+
+def patient(end):
+    """The same with more time, for a machine that is busy."""
+    return lambda source, seconds: end(source, 20)
 
 
 @pytest.mark.skipif(shutil.which("gst-launch-1.0") is not None, reason="gst-launch-1.0 is on this machine")
