@@ -136,6 +136,19 @@ def test_the_old_boards_numpy_is_told_its_processor_before_it_is_imported(machin
     assert subprocess.check_output(command, env=environment).decode().split() == [str(value)]
 
 
+def test_a_numpy_that_dies_on_another_board_has_the_same_remedy(board, packages):
+    packages(numpy=DIES, cv2=DIES)
+    (finding,) = find(doctor.check_python(board("orin")), "NumPy")
+    assert (finding.status, finding.fix[:34]) == ("fail", "export OPENBLAS_CORETYPE=ARMV8, or")
+
+
+def test_a_file_in_the_folder_is_no_package(packages, tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text("__version__ = '1'")
+    packages()
+    monkeypatch.chdir(tmp_path)
+    assert probe("beside") == Probe(None, "is not installed")
+
+
 def test_the_doctor_imports_nothing_that_can_kill_it():
     code = (
         "import sys; from fastnas.jetson.system import doctor, machine; doctor.examine(machine.Machine());"
