@@ -149,7 +149,7 @@ def test_an_artifact_whose_weights_are_elsewhere_is_refused(tmp_path):
     artifact, path = sidecar.load(folder), os.path.join(folder, "model.onnx")
     assert artifact.verified_path(artifact.sidecar.files[0]) == path
     model = onnx.load(path)
-    onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     files = (sidecar.describe_file(folder, "model.onnx", "fp32", ("onnxruntime", "tensorrt")),)
     sidecar.save(folder, artifact.sidecar._replace(files=files))
     with pytest.raises(JetsonError, match="model.onnx leaves weights in another file, which no artifact may"):

@@ -185,9 +185,18 @@ def test_other_weights_of_the_same_name_are_not_mixed(toys, inputs, tmp_path):
 def test_a_person_is_tracked_within_a_video_and_not_beyond(toys, inputs, monkeypatch):
     seen = []
     reset = Predictor.reset
-    monkeypatch.setattr(Predictor, "reset", lambda self, box=None: seen.append("new scene") or reset(self, box))
     call = Predictor.__call__
-    monkeypatch.setattr(Predictor, "__call__", lambda self, frame: seen.append("frame") or call(self, frame))
+
+    def noted_reset(self, box=None):
+        seen.append("new scene")
+        return reset(self, box)
+
+    def noted_call(self, frame):
+        seen.append("frame")
+        return call(self, frame)
+
+    monkeypatch.setattr(Predictor, "reset", noted_reset)
+    monkeypatch.setattr(Predictor, "__call__", noted_call)
     assert run(toys["pose"], inputs, "--no-overlays").exit_code == 0
     assert seen == ["new scene", "frame"] * 3 + ["frame"] * 3
 
