@@ -197,7 +197,7 @@ def test_the_artifacts_that_come_with_fastnas_are_the_models(tmp_path: Path) -> 
             engine.input[...] = torch.randn(engine.input.shape, generator=torch.Generator().manual_seed(0)).numpy()
             with torch.inference_mode():
                 wanted = network.eval()(torch.from_numpy(engine.input.copy()))
-            wanted = wanted if isinstance(wanted, dict) else {name: wanted for name in engine.run()}
+            wanted = wanted if isinstance(wanted, dict) else dict.fromkeys(engine.run(), wanted)
             for output, found in engine.run().items():
                 expected = wanted[output].numpy()
                 assert abs(found - expected).max() <= 1e-2 * abs(expected).max()
