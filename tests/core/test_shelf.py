@@ -185,6 +185,8 @@ def test_the_models_that_come_with_fastnas_are_whole_and_small() -> None:
 
 def test_the_artifacts_that_come_with_fastnas_are_the_models(tmp_path: Path) -> None:
     """A board runs what the host does: each artifact's output is that of the model of its name."""
+    from fastnas.deploy.io_forms import forms_of
+    from fastnas.deploy.parity import Reference
     from fastnas.jetson.engine.opening import open_engine
     from fastnas.jetson.options import EngineOptions
 
@@ -192,13 +194,12 @@ def test_the_artifacts_that_come_with_fastnas_are_the_models(tmp_path: Path) -> 
     for name in device_shelf.shipped():
         artifact = device_shelf.open_artifact(name)
         total += sum(file.bytes for file in artifact.sidecar.files)
-        network = open_model(shelf.resolve(name), STREET, "", 0, 0).network
+        model = load_model(found(name))
         with open_engine(artifact, (128, 160), options=EngineOptions("onnxruntime", threads=1)) as engine:
-            engine.input[...] = torch.randn(engine.input.shape, generator=torch.Generator().manual_seed(0)).numpy()
-            with torch.inference_mode():
-                wanted = network.eval()(torch.from_numpy(engine.input.copy()))
-            wanted = wanted if isinstance(wanted, dict) else dict.fromkeys(engine.run(), wanted)
-            for output, found in engine.run().items():
-                expected = wanted[output].numpy()
-                assert abs(found - expected).max() <= 1e-2 * abs(expected).max()
+            image = torch.randn(engine.input.shape, generator=torch.Generator().manual_seed(0))
+            engine.input[...] = image.numpy()
+            outputs = engine.run()
+            for form in forms_of(model.spec.task, ()):
+                wanted = Reference(model.network, [image]).output(image, form)
+                assert abs(outputs[form.name] - wanted).max() <= 1e-2 * abs(wanted).max()
     assert total <= MOST_ARTIFACTS
