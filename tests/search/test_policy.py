@@ -106,8 +106,9 @@ def test_two_decisions_learn_to_agree_beyond_what_independent_ones_can(strategy:
     optimum = TEMPERATURE * math.log(sum(math.exp(agree(decisions) / TEMPERATURE) for decisions in ALL))
     independent = best_soft_reward_of_independent_decisions()
     assert optimum - independent > 0.1
-    policy = learner(strategy, entropy_bonus=TEMPERATURE, batch=32, learning_rate=6e-3)
-    search(policy, agree, count=2400)
+    # At a rate of 6e-3 PPO is chaotic: 40 to 88 % of the way over six seeds. At this one, 87 to 97 %.
+    policy = learner(strategy, entropy_bonus=TEMPERATURE, batch=32, learning_rate=1.5e-3)
+    search(policy, agree, count=4800)
     reached = soft_reward(score(policy, ALL).exp().double().numpy())
     assert reached > independent + 0.8 * (optimum - independent)
 
