@@ -32,6 +32,9 @@ COMMANDS: dict[str, Entry] = {
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Evaluate a trained model."),
     "export": Entry("fastnas.deploy.command:export", "Write a network as an optimised, checked ONNX artifact."),
     "data": Entry("fastnas.data.command:data", "Check, show and import datasets."),
+    "import": Entry(
+        "fastnas.importing.command:import_weights", "Write a checkpoint of the paper's public code as a model file."
+    ),
     "jetson-bench": Entry("fastnas.jetson.commands:jetson_bench", "Measure latency, here or on a board over SSH."),
     "camera": Entry("fastnas.jetson.camera.command:camera", "Show live segmentation, depth or pose of a camera."),
     "predict": Entry("fastnas.jetson.predict.command:predict", "Predict images, videos and streams into files."),

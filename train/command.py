@@ -33,6 +33,7 @@ from fastnas.shelf import SUFFIX
 if TYPE_CHECKING:
     from fastnas.data import DataName
     from fastnas.models.decoder import Auxiliary
+    from fastnas.models.spec import Definition
     from fastnas.train.processes import Machine
     from fastnas.train.settings import Recipe, RunSettings
 
@@ -53,6 +54,7 @@ class Request:
     sep_repeats: int
     aux: Auxiliary | None
     val: str | None
+    definition: Definition = "fastnas"
 
     @property
     def names(self) -> list[DataName]:
@@ -80,7 +82,8 @@ class Request:
         val = self.val or self._first_of_each_task(roots)
         task = join_tasks(DataName.parse(text).open(roots, "val", self.task).task for text in val.split(","))
         aux = self.aux or ("none" if self.architecture in BASELINES else "cell")
-        model = ModelSpec(self.architecture, task, self.encoder, self.channels, self.sep_repeats, aux)
+        shape = (self.encoder, self.channels, self.sep_repeats, aux, self.definition)
+        model = ModelSpec(self.architecture, task, *shape)
         return RunSettings(model, self._recipe(task.kind), roots, val, **others)
 
     def _first_of_each_task(self, roots: dict[str, str]) -> str:

@@ -16,8 +16,8 @@ from fastnas.tasks import Depth, Multi, Pose, Segmentation, Task
 HEAD = "decoder.classifier."
 AUXILIARY = "decoder.auxiliary."
 
-SHAPE = ("encoder", "channels", "sep_repeats")
-"""Parameters of the command that the model decides unless they are given."""
+SHAPE = ("encoder", "channels", "sep_repeats", "definition")
+"""What the model decides of a network unless the command is given it; there is no option for the definition."""
 
 
 def completed(architecture: str | None, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -89,10 +89,11 @@ def outputs_of(task: Task) -> list[tuple[str, str]]:
 
 def _same_parts(spec: ModelSpec, model: Model) -> tuple[str, ...]:
     """The prefixes of the weights that mean the same in both networks."""
-    own, other = spec, model.spec
-    shapes = [(each.genotype or each.architecture, each.channels, each.sep_repeats) for each in (own, other)]
-    decoder = ("decoder.",) if own.encoder == other.encoder and shapes[0] == shapes[1] else ()
-    return (*(("encoder.",) if own.encoder == other.encoder else ()), *decoder)
+    specs = (spec, model.spec)
+    own, other = [(each.encoder, each.definition) for each in specs]
+    shapes = [(each.genotype or each.architecture, each.channels, each.sep_repeats) for each in specs]
+    decoder = ("decoder.",) if own == other and shapes[0] == shapes[1] else ()
+    return (*(("encoder.",) if own == other else ()), *decoder)
 
 
 def _line(name: str, new: list[str], total: int, shared: list[tuple[str, str]], outputs: list[tuple[str, str]]) -> str:

@@ -1,8 +1,8 @@
 """The steps of a cell, and which of them are computed: those that its output needs, without what `zero` makes zero.
 
 The result of `zero`, an operation on a value that is zero, and the sum of two zeros are zero, so they are never built.
-(The public implementation feeds zeros through conv-BN-ReLU, which turns them into a learned constant; leaving it out is
-our one deviation, and what makes `zero` cost nothing.) Values that only a `zero` reads are not computed either.
+(The public implementation feeds zeros through conv-BN-ReLU, which turns them into a learned constant; leaving it out
+makes `zero` cost nothing.) Values that only a `zero` reads are not computed either.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastnas.errors import FastnasError
 from fastnas.models.decoder import Decoder
+from fastnas.models.encoder import MOBILENET_V2_CHANNELS, PublicMobileNetV2
 from fastnas.models.genotype import ENCODER_OUTPUTS
 from fastnas.models.network import Network
 
@@ -127,7 +128,7 @@ def count_public(network: Network, counts: Counts) -> PublicCounts:
         return Difference(what, inputs * outputs + 2 * outputs, inputs * outputs * pixels)  # 2: of batch norm
 
     differences = []
-    if encoder.channels == (24, 32, 96, 320):
+    if encoder.channels == MOBILENET_V2_CHANNELS and not isinstance(encoder, PublicMobileNetV2):
         differences.append(convolution("1x1 convolution in MobileNet-v2's first block", 32, 32, stride=2))
     if isinstance(decoder, Decoder):
         differences += [

@@ -75,6 +75,8 @@ class Decoder(nn.Module):
         outputs: K.
         aux: kind of the auxiliary heads.
         head_stds: standard deviations of the classifiers' initial weights, `Task.head_stds`; None for Xavier's.
+        stepwise: enlarge the sums as the paper's public code does: one after the other, those before it to the size of
+            the next where that is larger, instead of each at once to the largest size.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class Decoder(nn.Module):
         outputs: int,
         aux: Auxiliary = "none",
         head_stds: Sequence[tuple[int, float | None]] = (),
+        stepwise: bool = False,
     ) -> None:
         super().__init__()
+        self.stepwise = stepwise
         if len(in_channels) != ENCODER_OUTPUTS:
             raise ValueError(f"a decoder needs {ENCODER_OUTPUTS} encoder outputs, not {len(in_channels)}")
         self.connections = genotype.connections
@@ -117,8 +121,7 @@ class Decoder(nn.Module):
         for index, (pair, block) in enumerate(zip(self.connections, self.blocks, strict=True), start=ENCODER_OUTPUTS):
             pool[index] = block(pool[pair[0]], pool[pair[1]])
         sums = [pool[index] for index in self.collected]
-        size = larger([_size(x) for x in sums])
-        logits: Tensor = self.classifier(self.collect(torch.cat([resize(x, size) for x in sums], dim=1)))
+        logits: Tensor = self.classifier(self.collect(_concatenate(sums, self.stepwise)))
         if not self.training:
             return logits
         return [logits, *(head(pool[ENCODER_OUTPUTS + k]) for k, head in enumerate(self.auxiliary))]
@@ -156,6 +159,14 @@ def _reinitialise(head: nn.Module, stds: Sequence[tuple[int, float | None]]) -> 
         if std is not None:
             nn.init.normal_(last.weight.detach()[first : first + count], std=std)
         first += count
+
+
+def _concatenate(sums: Sequence[Tensor], stepwise: bool) -> Tensor:
+    """Sums [N, C, ., .] as one [N, len(sums) C, H, W] of the largest size; `stepwise` as of `Decoder`."""
+    if stepwise and len(sums) > 1:
+        return _concatenate([_concatenate(sums[:-1], stepwise), sums[-1]], stepwise=False)
+    size = larger([_size(x) for x in sums])
+    return torch.cat([resize(x, size) for x in sums], dim=1)
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ from fastnas.normalisation import IMAGENET, Normalisation
 STRIDES = (4, 8, 16, 32)
 ENCODERS = ["mobilenet_v2", "resnet50", "resnet101", "resnet152"]
 """Names of the encoders; `timm/NAME` adds those of timm."""
+MOBILENET_V2_CHANNELS = (24, 32, 96, 320)
 ADVICE = "give a file with --encoder-weights PATH, or start at random with --encoder-weights none"
 
 
@@ -52,6 +53,21 @@ class Encoder(nn.Module):
             images = stage(images)
             features.append(images)
         return features
+
+
+class PublicMobileNetV2(Encoder):
+    """MobileNet-v2 as the public code of the paper has it, at random.
+
+    Its first block has the 1x1 convolution that the others have, from 32 to 32 channels. torchvision's has not, nor has
+    Table 2 of the MobileNet-v2 paper, whose expansion is 1 there.
+    """
+
+    def __init__(self) -> None:
+        blocks = torchvision.models.mobilenet_v2().features
+        blocks[1].conv = nn.Sequential(
+            torchvision.ops.Conv2dNormActivation(32, 32, kernel_size=1, activation_layer=nn.ReLU6), *blocks[1].conv
+        )
+        super().__init__(_cut_mobilenet_v2(blocks), MOBILENET_V2_CHANNELS)
 
 
 def add_encoder(name: str, make: Callable[[], Encoder]) -> None:
@@ -120,10 +136,13 @@ _TORCHVISION: dict[str, tuple[Callable[..., nn.Module], Any]] = {
 
 def _cut(name: str, classifier: Any) -> Encoder:
     if name == "mobilenet_v2":
-        blocks = classifier.features
-        return Encoder([blocks[:4], blocks[4:7], blocks[7:14], blocks[14:18]], (24, 32, 96, 320))
+        return Encoder(_cut_mobilenet_v2(classifier.features), MOBILENET_V2_CHANNELS)
     stem = nn.Sequential(classifier.conv1, classifier.bn1, classifier.relu, classifier.maxpool, classifier.layer1)
     return Encoder([stem, classifier.layer2, classifier.layer3, classifier.layer4], (256, 512, 1024, 2048))
+
+
+def _cut_mobilenet_v2(blocks: Any) -> list[nn.Module]:
+    return [blocks[:4], blocks[4:7], blocks[7:14], blocks[14:18]]
 
 
 class _TimmEncoder(Encoder):

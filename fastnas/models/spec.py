@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -14,11 +14,14 @@ from fastnas.errors import FastnasError
 from fastnas.jetson.checks import CHANNELS, NAME, REPEATS, Fields
 from fastnas.models.baselines import BASELINES, baseline_encoder, make_baseline
 from fastnas.models.decoder import Auxiliary, Decoder
-from fastnas.models.encoder import make_encoder
+from fastnas.models.encoder import PublicMobileNetV2, make_encoder
 from fastnas.models.genotype import Genotype, is_genotype_text
 from fastnas.models.network import Network
 from fastnas.models.zoo import ZOO
 from fastnas.tasks import Task, task_from_dict
+
+Definition = Literal["fastnas", "public"]
+"""Whose network a genotype describes: ours, or that of the paper's public code, which differs a little."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class ModelSpec:
         channels: C of the decoder (48 in the paper's search, 64 in full training).
         sep_repeats: R of the separable operations (1 in search, 2 in full training).
         aux: auxiliary heads, in training only.
+        definition: `public` builds a genotype as the paper's public code does, for weights that were trained there: on
+            its own MobileNet-v2 (`PublicMobileNetV2`), with `stepwise` sums (`Decoder`).
     """
 
     architecture: str
@@ -40,10 +45,15 @@ class ModelSpec:
     channels: int = 64
     sep_repeats: int = 2
     aux: Auxiliary = "none"
+    definition: Definition = "fastnas"
 
     def __post_init__(self) -> None:
         if self.aux not in get_args(Auxiliary):
             raise FastnasError(f"auxiliary heads {self.aux!r} are not one of {', '.join(get_args(Auxiliary))}")
+        if self.definition not in get_args(Definition):
+            raise FastnasError(f"definition {self.definition!r:.80} is not one of {', '.join(get_args(Definition))}")
+        if self.definition == "public" and self.encoder != ModelSpec.encoder:
+            raise FastnasError(f"the public definition has the encoder {ModelSpec.encoder}, not {self.encoder!r:.80}")
         values = Fields(vars(self), "model")
         values.take("architecture", str), values.take("encoder", str, within=NAME)
         values.take("channels", int, within=CHANNELS), values.take("sep_repeats", int, within=REPEATS)
@@ -60,6 +70,7 @@ class ModelSpec:
             "channels": (ModelSpec.channels,),
             "sep_repeats": (ModelSpec.sep_repeats,),
             "aux": (ModelSpec.aux,),
+            "definition": (ModelSpec.definition,),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -126,10 +137,19 @@ def build(spec: ModelSpec, encoder_weights: str | Path = "none") -> Network:
     genotype = spec.genotype
     if genotype is None:
         return make_baseline(spec.architecture, spec.task.outputs, encoder_weights)
-    encoder = make_encoder(spec.encoder, encoder_weights)
-    task = spec.task
+    public = spec.definition == "public"
+    if public and encoder_weights != "none":
+        raise FastnasError("the encoder of the public definition has no weights of its own: import a whole model")
+    encoder = PublicMobileNetV2() if public else make_encoder(spec.encoder, encoder_weights)
     decoder = Decoder(
-        genotype, encoder.channels, spec.channels, spec.sep_repeats, task.outputs, spec.aux, task.head_stds
+        genotype,
+        encoder.channels,
+        spec.channels,
+        spec.sep_repeats,
+        spec.task.outputs,
+        spec.aux,
+        spec.task.head_stds,
+        stepwise=public,
     )
     return Network(encoder, decoder)
 
