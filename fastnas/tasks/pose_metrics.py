@@ -29,7 +29,16 @@ GROUPS = {
     "knee": {"knee"},
     "ankle": {"ankle"},
 }
-"""Groups of MPII's table -> words in joints' names. As there, pelvis and thorax are in no group and do not count."""
+"""Groups of MPII's table -> words in joints' names. As there, pelvis and thorax are in no group and do not count.
+
+Where a head top is labelled, as in MPII, the group `head` is that joint alone, and the neck counts in the mean of all.
+"""
+
+HEAD_TOP = {"head", "top"}
+"""The words of that joint."""
+
+SCRIPTS_TENTH = 0.11
+"""The limit behind the published `Mean@0.1`: Xiao et al. read the twelfth of the limits 0, 0.01, 0.02 and so on."""
 
 SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107,
@@ -85,6 +94,7 @@ class PoseMetrics(Metrics):
         Returns:
             `PCKh@0.5` and `PCKh@0.1` if heads are measured, `PCK@0.2` if there are shoulders and hips: the share of
             joints within that part of the head's size or the torso's length, and `.../GROUP` for each group of joints.
+            `PCKh@0.11` over all joints, which is what the published tables of MPII call `Mean@0.1`.
             `AP`, `AP50`, `AP75`, `APm`, `APl` and `AR` by COCO's rules if every person's area is known.
         """
         metrics: dict[str, float] = {}
@@ -93,6 +103,8 @@ class PoseMetrics(Metrics):
         heads = torch.tensor([person.head_size for person in self.people])
         if heads.isfinite().any():
             metrics |= self._pck("PCKh", heads, 0.5) | self._pck("PCKh", heads, 0.1)
+            tenth = f"PCKh@{SCRIPTS_TENTH}"
+            metrics[tenth] = self._pck("PCKh", heads, SCRIPTS_TENTH)[tenth]
         torsos = torch.stack([torso_length(self.joints, person.true, person.visible) for person in self.people])
         if torsos.isfinite().any():
             metrics |= self._pck("PCK", torsos, 0.2)
@@ -103,22 +115,26 @@ class PoseMetrics(Metrics):
     def _pck(self, name: str, unit: Tensor, limit: float) -> dict[str, float]:
         """The share of joints within `limit` of each person's `unit` [people], NaN where that person does not count.
 
-        Over the body the joints are pooled; a group is the mean of its joints. Both as in MPII's table.
+        Over the body the joints are pooled; a group is the mean of its joints. Both as in MPII's table, and computed in
+        the order and precision of Xiao et al., so that a joint at the limit falls on the same side.
         """
-        predicted = torch.stack([person.predicted[:, :2] for person in self.people])
-        true = torch.stack([person.true for person in self.people])
+        predicted = torch.stack([person.predicted[:, :2] for person in self.people]).double()
+        true = torch.stack([person.true for person in self.people]).double()
         counted = torch.stack([person.visible for person in self.people]) & unit.isfinite()[:, None]
-        hits = ((predicted - true).norm(dim=-1) <= limit * unit[:, None]) & counted
-        hits_by_joint, count_by_joint = hits.sum(0), counted.sum(0)
+        hits = ((predicted - true).norm(dim=-1) / unit[:, None].double() <= limit) & counted
+        hits_by_joint, count_by_joint = hits.sum(0).double(), counted.sum(0).double()
         groups = {
             group: [j for j, joint in enumerate(self.joints) if parts.intersection(words(joint))]
             for group, parts in GROUPS.items()
         }
+        tops = [j for j, joint in enumerate(self.joints) if HEAD_TOP.issubset(words(joint))]
         scored = sorted(j for members in groups.values() for j in members) or list(range(len(self.joints)))
         metrics = {f"{name}@{limit}": hits_by_joint[scored].sum() / count_by_joint[scored].sum()}
         shares = hits_by_joint / count_by_joint
         metrics |= {
-            f"{name}@{limit}/{group}": shares[members].nanmean() for group, members in groups.items() if members
+            f"{name}@{limit}/{group}": shares[members].nanmean()
+            for group, members in (groups | ({"head": tops} if tops else {})).items()
+            if members
         }
         return {key: float(value) for key, value in metrics.items()}
 
