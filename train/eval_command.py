@@ -13,6 +13,7 @@ import click
 
 from fastnas import shelf
 from fastnas.errors import FastnasError
+from fastnas.jetson.files import expand_user
 from fastnas.jetson.options import RESOLUTION
 from fastnas.options import ACCELERATOR, MODEL
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastnas.data import DenseDataset
     from fastnas.normalisation import Normalisation
-    from fastnas.tasks.base import Batch, Score, TaskHead
+    from fastnas.tasks.base import Batch, Metrics, Score, TaskHead
     from fastnas.train.evaluate import ImageScore, Predictor
     from fastnas.train.predictors import OpenPredictor
 
@@ -76,6 +77,19 @@ def _scales(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ..
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for an image of ground truth and prediction of each sample.",
 )
+@click.option(
+    "--detections",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Pose of a COCO keypoint file: in the boxes of this file, in COCO's format of results, not the labelled ones.",
+)
+@click.option(
+    "--detection-score",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Leave out boxes of a lower score.",
+)
 @click.option("--limit", type=click.IntRange(0), default=0, help="Only so many images, evenly spread; 0 for all.")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Data loader processes.")
 @ACCELERATOR
@@ -89,6 +103,8 @@ def evaluate_command(
     scales: tuple[float, ...],
     size: tuple[int, int] | None,
     images: Path | None,
+    detections: Path | None,
+    detection_score: float,
     limit: int,
     workers: int,
     accelerator: str,
@@ -107,6 +123,7 @@ def evaluate_command(
     fastnas eval runs/arch0-camvid/model.safetensors --data camvid --root CamVid
     fastnas eval model.safetensors --data voc --root VOCdevkit --flip --scales 0.5,0.75,1,1.25,1.5
     fastnas eval trio --data nyud --root NYUD
+    fastnas eval runs/arch0-coco/model.safetensors --data coco --root COCO --detections detections.json
     fastnas eval artifacts/arch0 --precision int8 --data camvid --root CamVid --images predictions
     """
     from lightning_fabric import Fabric
@@ -120,10 +137,15 @@ def evaluate_command(
     console = PlainConsole(stderr=as_json)
     with open_predictors(model, precision, device) as predictors:
         dataset, opened = _open_data(data, root, limit, predictors, model, crops=size is not None)
+        metrics = None
+        if detections is not None:
+            if limit:
+                raise click.UsageError("--detections is compared with all annotated people: leave out --limit")
+            dataset, metrics = _detected(dataset, expand_user(detections), detection_score)
         opened = replace(opened, predict=_averaged(opened, flip, scales, model), size=size or opened.size)
         with Progress(*Progress.get_default_columns(), console=console) as bar:
             task = bar.add_task("evaluating", total=len(dataset))
-            found = _evaluate(opened, dataset, device, workers, images, lambda count: bar.advance(task, count))
+            found = _evaluate(opened, dataset, device, workers, images, lambda count: bar.advance(task, count), metrics)
     if as_json:
         extremes = {name: [one._asdict() for one in ranked] for name, ranked in found.extremes.items()}
         result = {
@@ -136,6 +158,8 @@ def evaluate_command(
     for table in tables(found.metrics, console.width):
         console.print(table)
     for name, ranked in found.extremes.items():
+        if not ranked:  # no image has a label of its own
+            continue
         listed = ", ".join(f"{one.name} {one.score:.3f}" for one in ranked)
         console.print(f"{name} by {found.score.name}: {listed}", soft_wrap=True)
     if images is not None:
@@ -168,6 +192,22 @@ def _open_data(
     return limited(largest_people(dataset) if whole else dataset, limit), opened
 
 
+def _detected(dataset: DenseDataset, path: Path, minimum: float) -> tuple[DenseDataset, Metrics]:
+    """The people of a detection file in the images of a dataset, and their metrics."""
+    from fastnas.data.detections import read_detections
+    from fastnas.data.formats.keypoints import CocoPeople
+    from fastnas.tasks.detection_metrics import DetectionMetrics
+    from fastnas.tasks.registry import head_for
+
+    if not isinstance(dataset, CocoPeople):
+        raise FastnasError(
+            "--detections is for the people of a whole COCO keypoint file, in crops: give --data coco or keypoints, "
+            "and --res where the model takes whole images"
+        )
+    found = read_detections(path, dataset, minimum)
+    return found, DetectionMetrics(found.task, head_for(found.task).decode, found.scores, found.truth)
+
+
 def _only(predictors: Mapping[str, OpenPredictor]) -> str | None:
     """The kind of task of a model that has one."""
     return next(iter(predictors)) if len(predictors) == 1 else None
@@ -195,8 +235,12 @@ def _evaluate(
     workers: int,
     images: Path | None,
     advance: Callable[[int], object],
+    metrics: Metrics | None = None,
 ) -> Evaluation:
-    """Metrics over the dataset and the score of each image; with `images`, a file for each in that folder."""
+    """Metrics over the dataset, `metrics` or the task's own, and the score of each image.
+
+    With `images`, a file for each in that folder.
+    """
     from fastnas.tasks.registry import head_for
     from fastnas.train.evaluate import evaluate, image_scores, images_of
 
@@ -210,14 +254,14 @@ def _evaluate(
                 _save_image(images / f"{name.replace('/', '_')}.png", head, one, output, opened.normalisation)
         advance(len(logits))
 
-    metrics = evaluate(
+    values = evaluate(
         opened.predict, dataset, opened.size, device,
-        normalisation=opened.normalisation, workers=workers, watch=watch,
+        normalisation=opened.normalisation, workers=workers, watch=watch, metrics=metrics,
     ).compute()  # fmt: skip
-    score = head.score(metrics)
+    score = head.score(values)
     labelled = (one for one in scores if not math.isnan(one.score))
     ranked = sorted(labelled, key=lambda one: one.score, reverse=score.higher_is_better)
-    return Evaluation(metrics, score, ranked, len(dataset))
+    return Evaluation(values, score, ranked, len(dataset))
 
 
 def tables(values: dict[str, float], width: int) -> list[Table]:

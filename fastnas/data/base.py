@@ -255,15 +255,17 @@ class PoseDataset(DenseDataset):
     Args:
         name, split, task: see `DenseDataset`.
         people: in the order of the samples.
-        annotations: the file they come from, for the error of an empty split.
+        annotations: the file they come from.
     """
+
+    task: Pose
 
     def __init__(
         self, name: str, split: str, task: Pose, people: Sequence[PersonAnnotation], annotations: Path
     ) -> None:
         if not people:
             raise FastnasError(f"split {split} of {name} is empty: {annotations} has no person with a labelled joint")
-        self.name, self.split, self.task, self.people = name, split, task, people
+        self.name, self.split, self.task, self.people, self.annotations = name, split, task, people, annotations
         require_files((person.image for person in people), "image")
 
     def __len__(self) -> int:

@@ -6,8 +6,6 @@ person size mean what their datasets say.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from fastnas.tasks import Pose
 from fastnas.tasks.base import Batch, Metrics, Size
+from fastnas.tasks.coco_truth import CocoTruth
 from fastnas.tasks.joint_names import words
 
 GROUPS = {
@@ -49,6 +48,10 @@ for head and neck, and for thorax and pelvis the joints beside them."""
 
 OTHER_SIGMA = 0.079
 """The spread of a joint that has none of these words."""
+
+
+SURE = 0.2
+"""Joints of a higher confidence make the score of a pose."""
 
 
 @dataclass(frozen=True)
@@ -151,47 +154,28 @@ def torso_length(joints: Sequence[str], points: Tensor, visible: Tensor) -> Tens
 def average_precision(people: Sequence[PersonResult], sigmas: Sequence[float]) -> dict[str, float]:
     """COCO's metrics for people found in their true boxes, from the object keypoint similarity with `sigmas` [J].
 
-    A prediction's score is the mean confidence of its joints above 0.2. People of the same `image_id` compete for the
-    same truth, as in COCO; those of unknown image are alone in theirs.
+    A prediction's score is the mean confidence of its joints above `SURE`. People of the same `image_id` compete for
+    the same truth, as in COCO; those of unknown image are alone in theirs.
     """
-    import numpy as np
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     truth: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for number, person in enumerate(people, start=1):
         image_id = person.image_id if person.image_id >= 0 else -number
         true = torch.cat([person.true, 2.0 * person.visible[:, None]], 1) * person.visible[:, None]
         confidence = person.predicted[:, 2]
-        sure = confidence[confidence > 0.2]
+        sure = confidence[confidence > SURE]
         # No one is a crowd. The box serves only people without a labelled joint, who are ignored.
         truth.append({
             "id": number, "image_id": image_id, "category_id": 1, "iscrowd": 0, "area": person.area,
             "bbox": [0, 0, 0, 0], "keypoints": true.flatten().tolist(), "num_keypoints": int(person.visible.sum()),
         })  # fmt: skip
         found.append({
-            "image_id": image_id, "category_id": 1, "score": float(sure.mean()) if len(sure) else 0.0,
+            "image_id": image_id, "score": float(sure.mean()) if len(sure) else 0.0,
             "keypoints": person.predicted.flatten().tolist(),
         })  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco = COCO()
-        coco.dataset = {
-            "images": [{"id": image_id} for image_id in {person["image_id"] for person in truth}],
-            "categories": [{"id": 1, "name": "person"}],
-            "annotations": truth,
-        }
-        coco.createIndex()
-        evaluation: Any = COCOeval(coco, coco.loadRes(found), iouType="keypoints")
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    names = ("AP", "AP50", "AP75", "APm", "APl", "AR")
-    # COCO writes -1 where no person is of that size.
-    return {
-        name: float(value) if value >= 0 else math.nan for name, value in zip(names, evaluation.stats[:6], strict=True)
-    }
+    images = [{"id": image_id} for image_id in {person["image_id"] for person in truth}]
+    content = {"images": images, "categories": [{"id": 1, "name": "person"}], "annotations": truth}
+    return CocoTruth(content, category=1).compare(found, sigmas)
 
 
 def sigma(joint: str) -> float:

@@ -17,6 +17,9 @@ from fastnas.errors import FastnasError
 from fastnas.tasks import Pose, checked_names
 from fastnas.tasks.joint_names import mirror_of_pairs, mirrored, words
 
+Files = dict[Any, tuple[Path, Size | None]]
+"""Id of an image -> its path, and the size that the annotation file notes."""
+
 INFO = DatasetInfo(
     name="keypoints",
     title="keypoints in the COCO format",
@@ -48,7 +51,26 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
     return Subset(whole, train if split == "train" else val, split)
 
 
-def read_people(name: str, split: str, path: Path, images: Path) -> PoseDataset:
+class CocoPeople(PoseDataset):
+    """The people of a COCO keypoint file.
+
+    Attributes:
+        annotations: the file.
+        images: the folder of its images.
+    """
+
+    def __init__(
+        self, name: str, split: str, task: Pose, people: Sequence[PersonAnnotation], annotations: Path, images: Path
+    ) -> None:
+        super().__init__(name, split, task, people, annotations)
+        self.images = images
+
+    def files(self, content: dict[str, Any]) -> Files:
+        """The images of the file's content."""
+        return _files(content, self.images)
+
+
+def read_people(name: str, split: str, path: Path, images: Path) -> CocoPeople:
     """The people of a COCO keypoint file that have a box and a labelled joint, in the file's order; crowds left out.
 
     Args:
@@ -62,26 +84,40 @@ def read_people(name: str, split: str, path: Path, images: Path) -> PoseDataset:
     """
     content = read_json(path)
     try:
-        category = next(entry for entry in content["categories"] if entry.get("keypoints"))
+        category = person_category(content, path)
         bones = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
         task = pose_task(checked_names(category["keypoints"], path), bones, category.get("mirror"))
-        files = {
-            image["id"]: (images / image["file_name"], noted_size(image.get("width"), image.get("height")))
-            for image in content["images"]
-        }
+        files = _files(content, images)
         annotations = [entry for entry in content["annotations"] if entry["category_id"] == category["id"]]
         people = [
             _person(entry, files, task, path)
             for entry in annotations
             if not entry.get("iscrowd") and any(entry.get("keypoints", ())[2::3]) and min(entry["bbox"][2:]) > 0
         ]
-    except StopIteration as error:
-        raise FastnasError(f"{path} has no category with keypoints: it is not a COCO keypoint file") from error
     except FastnasError as error:
         raise FastnasError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise FastnasError(f"{path} is not a COCO keypoint file: {type(error).__name__} {error}") from error
-    return PoseDataset(name, split, task, people, path)
+    return CocoPeople(name, split, task, people, path, images)
+
+
+def person_category(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The first category with keypoints of the file at `path`.
+
+    Raises:
+        FastnasError: there is none.
+    """
+    for entry in content["categories"]:
+        if entry.get("keypoints"):
+            return entry
+    raise FastnasError(f"{path} has no category with keypoints: it is not a COCO keypoint file")
+
+
+def _files(content: dict[str, Any], images: Path) -> Files:
+    return {
+        image["id"]: (images / image["file_name"], noted_size(image.get("width"), image.get("height")))
+        for image in content["images"]
+    }
 
 
 def pose_task(
@@ -102,9 +138,7 @@ def pose_task(
     return Pose(names, tuple(skeleton), mirrored(names) if pairs is None else mirror_of_pairs(names, pairs))
 
 
-def _person(
-    entry: dict[str, Any], files: dict[Any, tuple[Path, Size | None]], task: Pose, path: Path
-) -> PersonAnnotation:
+def _person(entry: dict[str, Any], files: Files, task: Pose, path: Path) -> PersonAnnotation:
     values = entry["keypoints"]
     if len(values) != 3 * task.outputs:
         raise FastnasError(
