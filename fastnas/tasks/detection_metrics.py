@@ -1,8 +1,8 @@
 """COCO's average precision of poses in detected boxes, as Xiao et al. compute it.
 
 B. Xiao, H. Wu, Y. Wei, "Simple baselines for human pose estimation and tracking", ECCV 2018, Section 4.1; the limits
-are those of the authors' code. Poses are scored again, near duplicates are suppressed, and what is left is compared with
-everybody in the annotated images.
+are those of the authors' code. Poses are scored again, near duplicates are suppressed, and what is left is compared
+with everybody in the annotated images.
 """
 
 from __future__ import annotations
