@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fastnas.jetson import sidecar
+from fastnas.jetson.camera.budget import describe
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.opencv import open_source
 from fastnas.jetson.camera.pipeline import Pipeline
@@ -33,6 +34,7 @@ from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference.draw import draw
+from fastnas.jetson.inference.predictions import Predictions
 from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size, tasks_of
 from fastnas.jetson.inference.preprocess import Preprocessor
 from fastnas.jetson.options import EngineOptions, parse_size
@@ -92,10 +94,10 @@ class Busy(Statistics):
 
     total = 0.0
 
-    def add_inference(self, milliseconds: float) -> None:
+    def add_inference(self, predictions: Predictions, milliseconds: float) -> None:
         """See `Statistics.add_inference`."""
-        self.total += milliseconds
-        super().add_inference(milliseconds)
+        self.total += predictions.milliseconds
+        super().add_inference(predictions, milliseconds)
 
 
 @contextmanager
@@ -103,7 +105,8 @@ def camera(
     artifacts: dict[str, Any], inference: InferenceOptions, source: str, viewers: int, every: bool = False
 ) -> Iterator[Busy]:
     """The whole of it: source, networks, overlay, page and viewers; its live statistics."""
-    stats, controls, broadcast = Busy(), Controls(list(artifacts)), Broadcast(max(viewers, 1))
+    stats, controls = Busy(), Controls(list(artifacts))
+    broadcast = Broadcast(max(viewers, 1), lambda each: stats.budget.add("encode", each))
     address = parse_address(source)
     tasks = tasks_of(artifacts)
     pipeline = Pipeline(
@@ -166,7 +169,7 @@ def main() -> None:
     shape = (frame.shape[0], frame.shape[1])
     sizes = {kind: input_size(each, options.res, shape) for kind, each in artifacts.items()}
     every = not parse_address(options.source).live  # a file faster than its own speed: only the networks limit it
-    alone, whole, shares = [], [], []
+    alone, whole, shares, budget = [], [], [], ""
     for number in range(options.rounds):
         alone.append(inference_alone(artifacts, frame, sizes, inference, options.seconds))
         with camera(artifacts, inference, options.source, options.viewers, every) as stats:
@@ -175,6 +178,7 @@ def main() -> None:
             elapsed = time.perf_counter() - start
             whole.append((stats.shown - before) / elapsed)
             shares.append((stats.total - busy) / elapsed / 1000)
+            budget = describe(stats.snapshot()["budget"])
         print(
             f"round {number + 1}: networks alone {alone[-1]:.1f} FPS, end to end {whole[-1]:.1f} FPS "
             f"({whole[-1] / alone[-1]:.1%}); the networks run {shares[-1]:.1%} of the time",
@@ -186,6 +190,7 @@ def main() -> None:
         f"(median of {options.rounds}); "
         f"the networks run {statistics.median(shares):.1%} of the time"
     )
+    print(f"last round: {budget}")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def camera(
         if out is not None:
             sinks.append(Recording(out, frames.fps, every_frame, say))
         if web:
-            broadcast = Broadcast(viewers)
+            broadcast = Broadcast(viewers, lambda each: statistics.budget.add("encode", each))
             sinks.append(broadcast)
             server = stack.enter_context(Server(address, port, name, broadcast, controls, statistics))
             click.echo("watch: {}".format(server.url()), err=True)
@@ -166,11 +166,13 @@ def parse_box(text: str) -> "Box":
 
 
 def summary(statistics: Dict[str, Any]) -> str:
-    """The last line of the command."""
+    """The last lines of the command."""
+    from fastnas.jetson.camera.budget import describe
+
     line = "{shown} frames shown, {dropped} of {captured} dropped, {corrupt} corrupt"
     if statistics["latency_ms"]:
         line += "; at the end {shown_fps:.1f} FPS, latency {latency_ms[p50]:.0f} ms, p99 {latency_ms[p99]:.0f} ms"
-    return line.format(**statistics)
+    return "\n".join(filter(None, [line.format(**statistics), describe(statistics["budget"])]))
 
 
 @contextmanager

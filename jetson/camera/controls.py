@@ -34,6 +34,11 @@ class Controls:
         task = self.task  # read once: the page may change it meanwhile
         return self._kinds if task == ALL else (task,)
 
+    @property
+    def captures(self) -> bool:
+        """Whether a snapshot or a recording is requested."""
+        return self.recording or self._snapshot
+
     def take_snapshot_request(self) -> bool:
         """Whether a snapshot was requested since the last call."""
         with self._lock:

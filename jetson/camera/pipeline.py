@@ -34,7 +34,17 @@ class Frame(NamedTuple):
 
 
 class Sink:
-    """Takes the finished images. All calls come from the drawing thread."""
+    """Takes the finished images. All calls come from the drawing thread.
+
+    Attributes:
+        records: whether `show` writes the image, which takes time, instead of keeping it for another thread.
+    """
+
+    records = False
+
+    def wants(self) -> bool:
+        """Whether it takes an image now; False: it goes without this one. Nothing is drawn while no sink wants one."""
+        return True
 
     def show(self, image: np.ndarray, captured: float) -> None:
         """Take an image that was captured at a time of the monotonic clock; it is not modified afterwards."""
@@ -132,7 +142,8 @@ class Pipeline:
                 if self._controls.paused and not source.live:
                     self._stop.wait(TICK)
                     continue
-                image = source.read()
+                with statistics.budget.measured("capture"):
+                    image = source.read()
                 statistics.corrupt, statistics.pipeline = source.corrupt, source.pipeline
                 if image is None:
                     return
@@ -155,8 +166,9 @@ class Pipeline:
                     continue
                 if predictor is None:
                     predictor = self._open_predictor(frame.image.shape[:2])
+                start = time.perf_counter()
                 predictions = predictor(frame.image, self._controls.active())
-                self._statistics.add_inference(predictions.milliseconds)
+                self._statistics.add_inference(predictions, (time.perf_counter() - start) * 1000)
                 self._hand_over(self._predictions, (frame, predictions))
         finally:
             if predictor is not None:
@@ -170,16 +182,29 @@ class Pipeline:
 
     def _show_all(self) -> None:
         last: Optional[Tuple[Frame, Predictions]] = None
-        version = self._controls.version
+        version, waiting = self._controls.version, list(self._sinks)
         while not self._predictions.done and not self._stop.is_set():
             item = self._predictions.take()
             last = item or last
-            if last is None or (item is None and version == self._controls.version):
+            if last is None:
                 continue
-            version = self._controls.version
-            frame, predictions = last
-            image = self._draw(frame.image, predictions, self._controls.alpha)
-            for sink in self._sinks:
-                sink.show(image, frame.captured)
+            if item is not None or version != self._controls.version:
+                version, waiting = self._controls.version, list(self._sinks)
+            taking = [sink for sink in waiting if sink.wants()]
+            if taking:
+                self._show_one(last[0], last[1], taking)
+                waiting = [sink for sink in waiting if sink not in taking]
             if item is not None:
-                self._statistics.add_shown((time.monotonic() - frame.captured) * 1000)
+                self._statistics.add_shown((time.monotonic() - last[0].captured) * 1000)
+
+    def _show_one(self, frame: Frame, predictions: Predictions, sinks: Sequence[Sink]) -> None:
+        with self._statistics.budget.measured("draw"):
+            image = self._draw(frame.image, predictions, self._controls.alpha)
+        recording = [sink for sink in sinks if sink.records]
+        for sink in sinks:
+            if not sink.records:
+                sink.show(image, frame.captured)
+        if recording:
+            with self._statistics.budget.measured("record"):
+                for sink in recording:
+                    sink.show(image, frame.captured)

@@ -117,6 +117,8 @@ class Video:
 class Recording(Sink):
     """`--out`: everything into one video file. A full disk ends it, keeping what was recorded."""
 
+    records = True
+
     def __init__(self, path: str, fps: float, every_frame: bool, say: Callable[[str], None]) -> None:
         self._video, self._say = Video(path, fps, every_frame), say
         recover(os.path.dirname(path) or ".", say)
@@ -138,11 +140,17 @@ class Captures(Sink):
     A full disk ends a recording, not the camera.
     """
 
+    records = True
+
     def __init__(self, folder: str, fps: float, controls: Controls, say: Callable[[str], None]) -> None:
         self._folder, self._fps, self._controls, self._say = folder, fps, controls, say
         self._cv2 = import_cv2()
         self._video: Optional[Video] = None
         recover(folder, say)
+
+    def wants(self) -> bool:
+        """See `Sink.wants`: while a capture is requested, or a recording is to be finished."""
+        return self._controls.captures or self._video is not None
 
     def show(self, image: np.ndarray, captured: float) -> None:
         """See `Sink.show`."""

@@ -2,44 +2,15 @@
 
 import threading
 import time
-from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
+from fastnas.jetson.camera.budget import Budget, RecentValues
+from fastnas.jetson.inference.predictions import Predictions
 from fastnas.jetson.system.sensors import Sensors, total_power
 
-SECONDS = 5.0
-"""Window of rates and percentiles."""
-
-MAX_VALUES = 1500
-"""Limit of the values that are kept, so that memory does not grow with the rate."""
-
 COUNTS = ("captured", "dropped", "shown", "corrupt", "reconnects")
-
-
-class RecentValues:
-    """Values of the last seconds, with the time of each."""
-
-    def __init__(self) -> None:
-        self._items: Deque[Tuple[float, float]] = deque(maxlen=MAX_VALUES)
-
-    def add(self, value: float) -> None:
-        """Add a value now."""
-        self._items.append((time.monotonic(), value))
-
-    def values(self) -> List[float]:
-        """The values, oldest first."""
-        return [value for _, value in self._recent()]
-
-    def rate(self) -> float:
-        """Values per second; 0 if there are fewer than two."""
-        times = [when for when, _ in self._recent()]
-        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
-
-    def _recent(self) -> List[Tuple[float, float]]:
-        since = time.monotonic() - SECONDS
-        return [item for item in list(self._items) if item[0] >= since]
 
 
 class Statistics:
@@ -52,12 +23,14 @@ class Statistics:
         pipeline: `Source.pipeline`.
         captured, dropped, shown, corrupt, reconnects: counts since the start. Frames are dropped for newer ones while
             the networks are busy.
+        budget: where the time of a frame goes.
     """
 
     def __init__(self, sensors: Optional[Sensors] = None) -> None:
         self.lost = self.ended = False
         self.message = self.pipeline = ""
         self.captured = self.dropped = self.shown = self.corrupt = self.reconnects = 0
+        self.budget = Budget()
         self._shown_at: Optional[float] = None
         self._lock = threading.Lock()
         self._camera, self._inference, self._latency = RecentValues(), RecentValues(), RecentValues()
@@ -84,18 +57,21 @@ class Statistics:
         with self._lock:
             self.dropped += dropped
 
-    def add_inference(self, milliseconds: float) -> None:
-        """The networks ran."""
-        self._inference.add(milliseconds)
+    def add_inference(self, predictions: Predictions, milliseconds: float) -> None:
+        """The networks ran; it took `milliseconds` with what comes before and after."""
+        self._inference.add(predictions.milliseconds)
+        self.budget.add("pre", predictions.preparing)
+        self.budget.add("inference", predictions.milliseconds)
+        self.budget.add("post", max(milliseconds - predictions.preparing - predictions.milliseconds, 0.0))
 
     def add_shown(self, latency: float) -> None:
-        """An image was finished, `latency` milliseconds after its capture."""
+        """A frame was finished, `latency` milliseconds after its capture; it is drawn where anything shows it."""
         self.shown += 1
         self._shown_at = time.monotonic()
         self._latency.add(latency)
 
     def seconds_since_shown(self) -> Optional[float]:
-        """Since the last finished image; None before the first."""
+        """Since the last finished frame; None before the first."""
         return None if self._shown_at is None else time.monotonic() - self._shown_at
 
     def snapshot(self) -> Dict[str, Any]:
@@ -109,6 +85,7 @@ class Statistics:
             shown_fps=round(self._latency.rate(), 1),
             inference_ms=percentiles(inference),
             latency_ms=percentiles(self._latency.values()),
+            budget=self.budget.snapshot(),
             **self._read_sensors(),
         )
 

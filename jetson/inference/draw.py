@@ -4,7 +4,8 @@ The live camera draws with it, and so do the plots of training and evaluation. I
 channel order B, G, R; so are colours.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+import functools
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -29,6 +30,9 @@ MIN_SHARE = 0.002
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 WIDE = 1.6
 """Aspect ratio (width / height) from which depth is drawn below the frame instead of beside it."""
+
+STAMPS = 8
+"""Legends and scales that are kept: one for each set of classes that came lately."""
 
 SHIFT = 4
 """OpenCV takes coordinates in fractions of a pixel: here sixteenths."""
@@ -60,7 +64,9 @@ def draw(
         canvas, legend = _draw_classes(canvas, segmentation, tasks["segmentation"], alpha)
     if pose is not None:
         legend = legend + _draw_skeleton(canvas, pose, tasks["pose"], box)
-    _draw_legend(canvas, legend)
+    names = _legend(tuple(legend), canvas.shape[:2])
+    if names is not None:
+        names.put(canvas)
     if depth is None:
         return canvas
     panel = _draw_depth(depth, tasks["depth"], canvas.shape[:2])
@@ -112,36 +118,55 @@ def _draw_depth(metres: np.ndarray, task: Dict[str, Any], size: Tuple[int, int])
     """Depth as an image of `size` (H, W) with a scale: near is yellow, far is dark blue, by the logarithm."""
     near, far = max(task["minimum"], task["maximum"] / 20), task["maximum"]
 
-    def share(values: Any) -> Any:
-        return np.log(np.clip(values, near, far) / near) / np.log(far / near)
-
     missing = ~(metres > 0)
-    shades = (255 * (1 - share(np.where(missing, far, metres)))).astype(np.uint8)
+    shades = (255 * (1 - _share(np.where(missing, far, metres), near, far))).astype(np.uint8)
     panel = cv2.applyColorMap(cv2.resize(shades, size[::-1], interpolation=cv2.INTER_LINEAR), cv2.COLORMAP_VIRIDIS)
     if missing.any():
         mask = cv2.resize(missing.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
         panel[mask > 0] = GREY
+    scale = _scale(near, far, size)
+    if scale is not None:
+        scale.put(panel)
+    return panel
+
+
+@functools.lru_cache(maxsize=STAMPS)
+def _scale(near: float, far: float, size: Tuple[int, int]) -> Optional["_Stamp"]:
+    """The scale of depth for an image of (H, W), where there is room for one."""
     text, width = _Text(size), max(size[1] // 40, 8)
-    left, top, bottom = size[1] - 3 * width - text.width("0.5 m"), size[0] // 10, size[0] - size[0] // 10
-    if size[1] - left > size[1] // 2:  # no room for a scale
-        return panel
-    _shade(panel, (left - width, top // 2, size[1] - width // 2, size[0] - top // 2))
+    left, top = size[1] - 3 * width - text.width("0.5 m"), size[0] // 10
+    if size[1] - left > size[1] // 2:
+        return None
+    box = (left - width, top // 2, size[1] - width // 2, size[0] - top // 2)
+    return _stamp(size, box, lambda panel: _paint_scale(panel, near, far, left))
+
+
+def _share(values: Any, near: float, far: float) -> Any:
+    """Where metres lie between near (0) and far (1), by the logarithm."""
+    return np.log(np.clip(values, near, far) / near) / np.log(far / near)
+
+
+def _paint_scale(panel: np.ndarray, near: float, far: float, left: int) -> None:
+    """Paint the scale's bar, whose left edge is given, and its ticks."""
+    size = panel.shape[:2]
+    text, width, top = _Text(size), max(size[1] // 40, 8), size[0] // 10
+    bottom = size[0] - top
     bar = np.linspace(255, 0, bottom - top).astype(np.uint8)[:, None]
     panel[top:bottom, left : left + width] = cv2.applyColorMap(bar, cv2.COLORMAP_VIRIDIS)
     last = -size[0]
     for tick in TICKS:
-        y = int(top + share(tick) * (bottom - top - 1))
+        y = int(top + _share(tick, near, far) * (bottom - top - 1))
         if near * 0.999 <= tick <= far * 1.001 and y - last > 1.3 * text.height:
             cv2.line(panel, (left + width, y), (left + width + width // 3, y), TEXT, 1, cv2.LINE_AA)
             text.write(panel, "{:g} m".format(tick), (left + width + width // 2, y + text.height // 2))
             last = y
-    return panel
 
 
-def _draw_legend(canvas: np.ndarray, entries: Entries) -> None:
-    """Draw names with their colours in columns in the lower half of the canvas, at the left; as many as fit."""
-    height, width = canvas.shape[:2]
-    text = _Text((height, width))
+@functools.lru_cache(maxsize=STAMPS)
+def _legend(entries: Tuple[Tuple[str, Colour], ...], size: Tuple[int, int]) -> Optional["_Stamp"]:
+    """Names with their colours in columns in the lower half of an image of (H, W), at the left; as many as fit."""
+    height, width = size
+    text = _Text(size)
     line, margin = 2 * text.height, text.height
     rows = max(min(len(entries), (height // 2 - 2 * margin) // line), 1)
     x, top = 2 * margin, height - 2 * margin - rows * line
@@ -153,14 +178,51 @@ def _draw_legend(canvas: np.ndarray, entries: Entries) -> None:
         columns.append((x, entries[start : start + rows]))
         x += advance
     if not columns:
-        return
-    _shade(canvas, (margin, top - margin // 2, x, height - 2 * margin + margin // 2))
+        return None
+    box = (margin, top - margin // 2, x, height - 2 * margin + margin // 2)
+    return _stamp(size, box, lambda canvas: _paint_legend(canvas, columns, top))
+
+
+def _paint_legend(canvas: np.ndarray, columns: List[Tuple[int, Any]], top: int) -> None:
+    """Paint the columns of a legend, each with its left edge and entries."""
+    text = _Text(canvas.shape[:2])
+    line, margin = 2 * text.height, text.height
     half = int(text.height * 0.6)
     for left, column in columns:
         for row, (name, colour) in enumerate(column):
             middle = top + row * line + line // 2
             cv2.rectangle(canvas, (left, middle - half), (left + 2 * half, middle + half), colour, -1)
             text.write(canvas, name, (left + int(1.8 * margin), middle + text.height // 2))
+
+
+class _Stamp(NamedTuple):
+    """What is the same in every frame, drawn once: a rectangle, how much of the image it keeps, what it adds."""
+
+    left: int
+    top: int
+    keep: np.ndarray
+    paint: np.ndarray
+
+    def put(self, canvas: np.ndarray) -> None:
+        """Draw it on an image of the size that it was made for."""
+        height, width = self.paint.shape[:2]
+        part = canvas[self.top : self.top + height, self.left : self.left + width]
+        if part.size:
+            part[:] = cv2.add(cv2.multiply(part, self.keep, scale=1 / 255), self.paint)
+
+
+def _stamp(size: Tuple[int, int], box: Tuple[int, int, int, int], paint: Callable[[np.ndarray], None]) -> _Stamp:
+    """What `paint` draws on an image of (H, W) within a box, which is darkened so that text is readable on any frame.
+
+    All of that is linear in the pixels below: drawn on black it is what is added, and on white that and what is kept.
+    """
+    left, top, right, bottom = (max(value, 0) for value in box)
+    black, white = (np.full(size + (3,), value, np.uint8) for value in (0, 255))
+    for canvas in (black, white):
+        _shade(canvas, box)
+        paint(canvas)
+    added = black[top:bottom, left:right].copy()
+    return _Stamp(left, top, cv2.subtract(white[top:bottom, left:right], added), added)
 
 
 class _Text:

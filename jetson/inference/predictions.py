@@ -45,6 +45,7 @@ class Predictions(NamedTuple):
         pose: joints, float32 [J, 3] of (x, y, score).
         box: of the crop that the pose network's input was; None for a network that finds joints in the whole frame.
         milliseconds: inference time, the sum over all networks.
+        preparing: milliseconds of pre-processing, likewise.
     """
 
     segmentation: Optional[np.ndarray] = None
@@ -52,3 +53,4 @@ class Predictions(NamedTuple):
     pose: Optional[np.ndarray] = None
     box: Optional[Box] = None
     milliseconds: float = 0.0
+    preparing: float = 0.0

@@ -1,5 +1,6 @@
 """From a frame to predictions: artifacts opened, run and closed in one thread."""
 
+import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -96,12 +97,14 @@ class NetworkPredictor:
         size: of the input.
         engine: that runs it.
         crops_people: whether its frames are crops of one person each.
+        preparing: milliseconds of the last frame's pre-processing.
     """
 
     def __init__(self, artifact: Artifact, size: Size, engine: Engine, fine: bool = False) -> None:
         self.size = size
         self.engine = engine
         self.crops_people = artifact.sidecar.crops_people
+        self.preparing = 0.0
         self._prepare = Preprocessor(artifact.sidecar.input, size)
         self._outputs = {output.kind: output.name for output in artifact.sidecar.outputs}
         self._decoders = {
@@ -113,7 +116,9 @@ class NetworkPredictor:
 
         They are copied from the engine's memory. Joints are in pixels of the frame.
         """
+        start = time.perf_counter()
         self._prepare(frame, self.engine.input)
+        self.preparing = (time.perf_counter() - start) * 1000
         arrays = self.engine.run()
         found = {kind: np.array(self._decoders[kind](arrays[self._outputs[kind]])) for kind in kinds}
         if "pose" in found:
@@ -167,7 +172,7 @@ class Predictor:
     def __call__(self, frame: np.ndarray, kinds: Optional[Sequence[str]] = None) -> Predictions:
         """The predictions for a frame, uint8 [H, W, 3] in OpenCV's channel order; of the tasks `kinds`, or of all."""
         found: Dict[str, Any] = {}
-        milliseconds = 0.0
+        milliseconds = preparing = 0.0
         for own, network in self._networks:
             wanted = [kind for kind in own if kinds is None or kind in kinds]
             if not wanted:
@@ -181,7 +186,8 @@ class Predictor:
                 found.update(network(frame, wanted))
             assert network.engine.stages is not None
             milliseconds += network.engine.stages.inference
-        return Predictions(milliseconds=milliseconds, **found)
+            preparing += network.preparing
+        return Predictions(milliseconds=milliseconds, preparing=preparing, **found)
 
     def reset(self, box: Optional[Box] = None) -> None:
         """Forget the person that was tracked: the next frame is of another scene.

@@ -65,9 +65,30 @@ function show(now) {
   at("hottest").textContent = now.hottest || "no sensor";
   at("power").textContent = number(now.power_w, 1);
   at("power-from").textContent = now.power_w === null ? "no sensor" : "whole board";
+  showBudget(now.budget);
   at("message").textContent = now.message;
   at("pipeline").textContent = now.pipeline;
   if (latency) draw(latency.p50);
+}
+
+const LIMITS = { capture: "the camera or file itself", pre: "pre-processing", inference: "the networks",
+  post: "reading the networks' outputs", draw: "drawing", record: "recording", encode: "JPEG encoding" };
+
+function showBudget(budget) {
+  at("stages").replaceChildren(...Object.entries(budget.stages).map(([stage, { ms, share }]) => {
+    const row = document.createElement("li"), meter = document.createElement("meter");
+    meter.value = share;
+    const cells = [stage, meter, `${number(ms, ms < 10 ? 1 : 0)} ms`, `${Math.round(100 * share)} %`];
+    row.append(...cells.map((cell) => {
+      if (cell === meter) return meter;
+      const text = document.createElement("span");
+      text.textContent = cell;
+      return text;
+    }));
+    row.dataset.limits = stage === budget.limit;
+    return row;
+  }));
+  at("limit").textContent = budget.limit ? `share of the time; the limit is ${LIMITS[budget.limit]}` : "no frames";
 }
 
 function draw(value) {

@@ -197,7 +197,7 @@ class Server:
         if path == "/statistics":
             return response(200, "application/json", json.dumps(self.state()).encode())
         if path == "/frame.jpg":
-            jpeg = self.broadcast.newer(0, 5)
+            jpeg = self.broadcast.newest(5)
             if jpeg is None:
                 raise Refused(503, "there is no frame yet")
             return response(200, "image/jpeg", jpeg.data)

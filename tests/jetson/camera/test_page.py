@@ -87,6 +87,13 @@ def test_the_page(browser, camera, device, tmp_path):
     assert page.locator("#state").inner_text() == "running"
     assert page.locator("#temperature").inner_text() != "0"  # absent or real, never zero
 
+    until(page, "document.querySelectorAll('#stages li').length === 6")  # a viewer is there: drawn and encoded too
+    rows = page.locator("#stages li").all_inner_texts()
+    assert [row.split()[0] for row in rows] == ["capture", "pre", "inference", "post", "draw", "encode"]
+    assert all(row.split()[2] == "ms" and row.split()[4] == "%" for row in rows)
+    assert page.locator("#limit").inner_text().startswith("share of the time; the limit is ")
+    assert page.locator("#stages li[data-limits=true]").count() == 1
+
     page.locator("#pause").click()
     wait_until(page, camera, "paused", True)
     until(page, "document.getElementById('state-text').textContent === 'paused'")
@@ -104,7 +111,7 @@ def test_the_page(browser, camera, device, tmp_path):
     assert len(os.listdir(str(camera.folder / "captures"))) == before + 1
     page.locator("#record").click()
     wait_until(page, camera, "recording", True)
-    assert page.locator("#recording").is_visible()
+    until(page, "!document.getElementById('recording').hidden")
     page.locator("#record").click()
     until(page, "document.getElementById('message').textContent.startsWith('recorded captures/')")
 

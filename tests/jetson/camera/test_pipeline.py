@@ -8,6 +8,7 @@ import pytest
 
 from fastnas.jetson.camera import pipeline as module
 from fastnas.jetson.camera import reopen
+from fastnas.jetson.camera.budget import describe, limit
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.frame_queue import FrameQueue
 from fastnas.jetson.camera.pipeline import Pipeline, Sink
@@ -342,6 +343,102 @@ def test_a_paused_frame_obeys_the_slider():
         time.sleep(0.01)
     line.stop()
     line.join()
+
+
+class Sometimes(Collect):
+    """Wants images while it is told so."""
+
+    wanted = False
+
+    def wants(self):
+        return self.wanted
+
+
+def make_watched(source, predictor):
+    """A pipeline whose only sink is asked, and the numbers of the drawn frames."""
+    drawn, sink, controls = [], Sometimes(), Controls(["segmentation"])
+
+    def draw(image, predictions, alpha):
+        drawn.append(int(image[0, 0, 0]))
+        return image
+
+    statistics = Statistics()
+    return Pipeline(source, predictor.open, draw, [sink], controls, statistics), drawn, sink, statistics, controls
+
+
+def wait_for(condition, seconds=10):
+    due = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < due
+        time.sleep(0.01)
+
+
+def test_nothing_is_drawn_while_nobody_watches():
+    line, drawn, sink, statistics, _ = make_watched(FakeSource(100000), SlowPredictor())
+    line.start()
+    wait_for(lambda: statistics.shown > 20)
+    assert drawn == []
+    assert "draw" not in statistics.snapshot()["budget"]["stages"]
+    sink.wanted = True
+    wait_for(lambda: len(sink.numbers) > 5)
+    sink.wanted = False
+    time.sleep(0.2)
+    count = len(drawn)
+    assert sink.numbers == drawn
+    wait_for(lambda: statistics.shown > statistics.captured / 2 + 20)
+    assert len(drawn) == count
+    line.stop()
+    line.join()
+
+
+def test_who_comes_while_it_is_paused_sees_the_last_frame():
+    line, drawn, sink, statistics, controls = make_watched(FakeSource(100000), SlowPredictor())
+    line.start()
+    wait_for(lambda: statistics.shown > 5)
+    controls.apply({"paused": True})
+    time.sleep(0.3)
+    assert drawn == []
+    shown = statistics.shown
+    sink.wanted = True
+    wait_for(lambda: sink.numbers)
+    time.sleep(0.3)
+    assert drawn == sink.numbers
+    assert len(drawn) == 1
+    assert statistics.shown == shown
+    line.stop()
+    line.join()
+
+
+def test_the_budget_of_a_frame():
+    """Stages by their time; the last thread that is always busy limits."""
+
+    def draw(image, predictions, alpha):
+        time.sleep(0.03)
+        return image
+
+    for predictor, drawing, limiting in (
+        (SlowPredictor(0.02), lambda image, p, a: image, "inference"),
+        (SlowPredictor(), draw, "draw"),
+        (SlowPredictor(), lambda image, p, a: image, "capture"),
+    ):
+        line, _, statistics, _ = make(FakeSource(80, fps=80.0), predictor, draw=drawing)
+        run(line)
+        budget = statistics.snapshot()["budget"]
+        assert list(budget["stages"]) == ["capture", "pre", "inference", "post", "draw"]
+        assert budget["limit"] == limiting, budget
+        ms = budget["stages"][limiting]["ms"]
+        assert ms == pytest.approx({"inference": 20, "draw": 30, "capture": 12.5}[limiting], rel=0.3)
+        assert budget["stages"][limiting]["share"] > 0.85
+
+
+def test_the_limit_is_the_longest_stage_of_the_last_busy_thread():
+    shares = {"capture": 1.0, "pre": 0.3, "inference": 0.5, "post": 0.2, "draw": 0.5, "record": 0.3}
+    assert limit(shares) == "inference"
+    assert limit(dict(shares, record=0.45)) == "draw"
+    assert limit(dict(shares, encode=0.95)) == "encode"
+    assert limit(dict(shares, inference=0.2)) == "capture"
+    assert limit({}) is None
+    assert describe({"stages": {}, "limit": None}) == ""
 
 
 def test_memory_stays_flat():

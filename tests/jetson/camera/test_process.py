@@ -54,6 +54,7 @@ def test_a_signal_ends_it_cleanly_with_whole_files(toys, tmp_path, number):
         text = camera.text()
     assert "Traceback" not in text
     assert re.search(r"\d+ frames shown, \d+ of \d+ dropped, 0 corrupt; at the end [\d.]+ FPS", text)
+    assert re.search(r"share of the time: capture [\d.]+ ms \(\d+%\), pre .*record .*encode .*; the limit is ", text)
     (name,) = os.listdir(str(tmp_path / "captures"))
     assert sorted(os.listdir(str(tmp_path))) == ["all.mp4", "captures", "log"]
     for path in (tmp_path / "all.mp4", tmp_path / "captures" / name):

@@ -147,6 +147,30 @@ def test_the_stream_ends_with_the_camera(camera):
     assert time.monotonic() - start < 5
 
 
+def test_images_are_wanted_only_while_somebody_watches_or_asks(camera):
+    broadcast = camera.broadcast
+    assert not broadcast.wants()  # the image before is not the newest any more
+    with broadcast.watching():
+        assert broadcast.wants()
+        assert broadcast.newer(0, 0.05) is None
+        camera.show()
+        assert broadcast.newer(0, 1) is not None
+    assert not broadcast.wants()
+    wanted = []
+
+    def produce():
+        while not broadcast.wants():
+            time.sleep(0.01)
+        wanted.append(True)
+        camera.show()
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    assert camera.ask("/frame.jpg")[0] == 200
+    thread.join()
+    assert wanted == [True]
+
+
 def test_five_viewers_share_one_encoding(camera, monkeypatch):
     encoded = []
     encode = camera.broadcast._cv2.imencode

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastnas.jetson.inference import draw as module
 from fastnas.jetson.inference.draw import GREY, LEFT, RIGHT, draw
 from fastnas.jetson.inference.predictions import Box
 from tests.helpers.jetson_toys import TASKS
@@ -128,3 +129,46 @@ def test_the_sides_of_a_body_are_in_the_legend():
         assert (drawn[150:] == colour).all(-1).sum() > 50
     joints[:, 2] = 0
     assert (draw(grey(), {"pose": task}, pose=joints) == 100).all()
+
+
+class Painted:
+    """Instead of a stamp: paints onto every image."""
+
+    def __init__(self, size, box, paint):
+        self.box, self.paint = box, paint
+
+    def put(self, canvas):
+        module._shade(canvas, self.box)
+        self.paint(canvas)
+
+
+def forget():
+    module._legend.cache_clear()
+    module._scale.cache_clear()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (240, 320), (720, 1280)])
+def test_what_is_kept_of_legend_and_scale_looks_as_if_painted_anew(size, monkeypatch):
+    frame = np.random.RandomState(0).randint(0, 256, size + (3,)).astype(np.uint8)
+    ids = np.tile(np.arange(3, dtype=np.uint8), (60, 27))[:, :80]
+    forget()
+    kept = [draw(frame, TASKS, ids, np.ones((60, 80), np.float32)) for _ in range(2)]
+    assert (kept[0] == kept[1]).all()
+    monkeypatch.setattr(module, "_stamp", Painted)
+    forget()
+    painted = draw(frame, TASKS, ids, np.ones((60, 80), np.float32))
+    forget()
+    difference = np.abs(kept[0].astype(int) - painted)
+    assert difference.max() <= 6
+    assert (difference > 1).mean() < 0.01
+
+
+def test_legend_and_scale_are_drawn_once(monkeypatch):
+    written = []
+    monkeypatch.setattr(module._Text, "write", lambda self, canvas, text, at: written.append(text))
+    forget()
+    for _ in range(5):
+        draw(grey(size=(720, 1280)), TASKS, np.full((60, 80), 1, np.uint8), np.ones((60, 80), np.float32))
+    forget()
+    assert written.count("road") == 2  # once on black, once on white
+    assert written.count("0.5 m") == 2
