@@ -328,7 +328,7 @@ class Trainer:
         groups = by_task(map(self.data, phase.data), self.spec.task)
         transform = train_transform(
             self.spec.task, recipe.crop, scale=recipe.scale, rotation=recipe.rotation, mirror=recipe.mirror,
-            normalisation=self.raw.encoder.normalisation,
+            depth_by_zoom=recipe.depth_by_zoom, normalisation=self.raw.encoder.normalisation,
         )  # fmt: skip
         samples = SeededSamples([dataset for group in groups for dataset in group], transform, options.seed)
         sizes = [sum(map(len, group)) for group in groups]

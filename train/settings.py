@@ -80,6 +80,10 @@ class Recipe(Settings):
         f"Several tasks: weights of the losses of {', '.join(TASKS)}, where there are these.",
         0,
     )
+    depth_by_zoom: bool = setting(
+        True,
+        "Depth: divide depths by the factor of random scaling, for what is enlarged looks nearer; or keep the metres.",
+    )
     val_size: tuple[int, int] = setting((256, 256), "Pose: height and width of the network's input in validation.", 1)
 
     def __post_init__(self) -> None:

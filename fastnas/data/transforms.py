@@ -42,6 +42,7 @@ def train_transform(
     scale: tuple[float, float] = (0.5, 2.0),
     rotation: float = 0.0,
     mirror: bool = True,
+    depth_by_zoom: bool = True,
     normalisation: Normalisation = IMAGENET,
 ) -> v2.Transform:
     """The random transform of training samples, to `size` (H, W): see `ScaleCrop` and `PersonCrop`.
@@ -52,6 +53,7 @@ def train_transform(
         scale: the range of zoom factors, sampled uniformly.
         rotation: largest rotation either way, degrees (pose alone).
         mirror: mirror every second sample.
+        depth_by_zoom: see `ScaleCrop`.
         normalisation: the encoder's.
     """
     if isinstance(task, Pose):
@@ -61,9 +63,10 @@ def train_transform(
         raise FastnasError(f"only pose samples can be rotated: set rotation to 0 for {task.kind}")
     if isinstance(task, Multi):
         exchanged = next((each.mirror for each in task.tasks if isinstance(each, Pose)), ())
-        whole = ScaleCrop(size, scale=scale, mirror=mirror, joints=exchanged)
+        whole = ScaleCrop(size, scale=scale, mirror=mirror, joints=exchanged, depth_by_zoom=depth_by_zoom)
         return v2.Compose([whole, *to_network(normalisation), FillLabels(task)])
-    return v2.Compose([ScaleCrop(size, scale=scale, mirror=mirror), *to_network(normalisation)])
+    crop = ScaleCrop(size, scale=scale, mirror=mirror, depth_by_zoom=depth_by_zoom)
+    return v2.Compose([crop, *to_network(normalisation)])
 
 
 def eval_transform(
@@ -92,8 +95,8 @@ class ScaleCrop(v2.Transform):
     """Zoom by a random factor, mirror at random, and cut out a crop; where the image is smaller, it is padded.
 
     Padding has ImageNet's mean colour, is ignored in masks and missing in depths. Depths are divided by the zoom
-    factor: for a camera of fixed focal length, what appears twice as large stands at half the distance. Mirroring
-    reorders joints by `joints` (`Pose.mirror`).
+    factor: for a camera of fixed focal length, what appears twice as large stands at half the distance. Without
+    `depth_by_zoom` they keep their metres. Mirroring reorders joints by `joints` (`Pose.mirror`).
     """
 
     def __init__(
@@ -102,9 +105,11 @@ class ScaleCrop(v2.Transform):
         scale: tuple[float, float] = (0.5, 2.0),
         mirror: bool = True,
         joints: Sequence[int] = (),
+        depth_by_zoom: bool = True,
     ) -> None:
         super().__init__()
         self.size, self.scale, self.mirror, self.joints = size, scale, mirror, joints
+        self.depth_by_zoom = depth_by_zoom
 
     def forward(self, sample: Tensors) -> Tensors:
         """Move all of `sample` by one random matrix."""
@@ -116,7 +121,8 @@ class ScaleCrop(v2.Transform):
         top = round(_uniform(0, zoom * height - out_height))
         to_edges, to_centres = _shift(0.5, 0.5), _shift(-0.5 - left, -0.5 - top)
         flip = _shift(width, 0) @ _stretch(-1, 1) if mirrored else np.eye(3)
-        return warp(sample, to_centres @ _stretch(zoom, zoom) @ flip @ to_edges, self.size, self.joints)
+        matrix = to_centres @ _stretch(zoom, zoom) @ flip @ to_edges
+        return warp(sample, matrix, self.size, self.joints, depth_by_zoom=self.depth_by_zoom)
 
 
 class PersonCrop(v2.Transform):
@@ -202,18 +208,25 @@ class FillLabels(v2.Transform):
         return filled
 
 
-def warp(sample: Tensors, matrix: Matrix, size: tuple[int, int], mirror: Sequence[int] = ()) -> Tensors:
+def warp(
+    sample: Tensors,
+    matrix: Matrix,
+    size: tuple[int, int],
+    mirror: Sequence[int] = (),
+    *,
+    depth_by_zoom: bool = True,
+) -> Tensors:
     """A copy of `sample` with everything in it moved by a similarity `matrix` (old to new pixels) onto `size` (H, W).
 
     What comes from outside the old image has ImageNet's mean colour, is ignored in the mask and missing in the
-    depth. A matrix that mirrors also reorders the joints by `mirror` (`Pose.mirror`). A teacher's outputs are brought
-    to a quarter of the resolution of `size`, and are NaN outside the old image. The new sample also has
-    `to_image`, float32 [2, 3]: from its pixels to those of the image as loaded, in which `head_size` and `area` are
-    measured and stay.
+    depth. Depths are divided by the matrix's zoom factor, unless `depth_by_zoom` is false. A matrix that mirrors also
+    reorders the joints by `mirror` (`Pose.mirror`). A teacher's outputs are brought to a quarter of the resolution of
+    `size`, and are NaN outside the old image. The new sample also has `to_image`, float32 [2, 3]: from its pixels to
+    those of the image as loaded, in which `head_size` and `area` are measured and stay.
     """
     moved = dict(sample)
     determinant = float(np.linalg.det(matrix[:2, :2]))
-    zoom, old = math.sqrt(abs(determinant)), sample["image"].shape[-2:]
+    zoom, old = math.sqrt(abs(determinant)) if depth_by_zoom else 1.0, sample["image"].shape[-2:]
     order = list(mirror) if determinant < 0 and mirror else slice(None)
     moved["image"] = tv_tensors.Image(_resample(sample["image"], matrix, size, [255 * mean for mean in IMAGENET.mean]))
     if "mask" in sample:

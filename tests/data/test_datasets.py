@@ -431,6 +431,9 @@ class TestNyud:
             pixels = np.arange(3 * W * H).reshape(3, W, H) % 251
             file["images"] = np.stack([pixels + i for i in range(4)]).astype(np.uint8)
             file["depths"] = np.stack([np.arange(W * H).reshape(W, H) + i for i in range(4)]).astype(np.float32)
+            raw = np.stack([np.arange(W * H).reshape(W, H) % 3 for _ in range(4)]).astype(np.float32)
+            raw[:, 1, 1] = np.nan
+            file["rawDepths"] = raw
         savemat(tmp_path / "splits.mat", {"trainNdxs": np.array([[2], [4]]), "testNdxs": np.array([[1], [3]])})
         return tmp_path
 
@@ -447,7 +450,44 @@ class TestNyud:
         assert train.size(0) == (W, H)
         report = check_dataset("nyud", labelled)
         assert report.ok
-        assert [one.samples for one in report.splits] == [2, 2]
+        assert [one.samples for one in report.splits] == [2, 2, 2, 2, 0]
+
+    def test_raw_depths_of_the_labelled_mat(self, labelled: Path):
+        for split, names in (("train-raw", ["000002", "000004"]), ("val-raw", ["000001", "000003"])):
+            dataset = open_dataset("nyud", labelled, split)
+            assert [dataset[i]["name"] for i in range(2)] == names
+            depth = dataset[0]["depth"]
+            assert depth[1, 1] == 0  # NaN is missing, too
+            for y, x in ((0, 0), (5, 7), (H - 1, W - 1)):
+                assert depth[y, x] == (x * H + y) % 3
+            assert (depth == 0).float().mean() > 0.3  # stays missing
+            assert dataset.size(0) == (W, H)
+        with h5py.File(labelled / "nyu_depth_v2_labeled.mat", "a") as file:
+            del file["rawDepths"]
+        with pytest.raises(FastnasError, match="has no rawDepths, which the split val-raw needs"):
+            open_dataset("nyud", labelled, "val-raw")
+        assert check_dataset("nyud", labelled).ok
+
+    def test_raw_depths_need_the_labelled_mat(self, tmp_path: Path):
+        with pytest.raises(FastnasError, match=r"nyu_depth_v2_labeled\.mat is not there"):
+            open_dataset("nyud", make_nyud(tmp_path), "train-raw")
+
+    def test_frames_of_a_list(self, labelled: Path):
+        """A published list as it is, beside the labelled file; and one of our own."""
+        image(labelled / "kitchen_0028b/rgb_00045.jpg")
+        Image.fromarray(np.full((H, W), 1500, np.uint16)).save(labelled / "kitchen_0028b/sync_depth_00045.png")
+        text(
+            labelled / "frames.txt",
+            ["/kitchen_0028b/rgb_00045.jpg /kitchen_0028b/sync_depth_00045.png 518.8579",
+             "kitchen_0028b/rgb_00045.jpg\tkitchen_0028b/sync_depth_00045.png"],
+        )  # fmt: skip
+        dataset = open_dataset("nyud", labelled, "frames")
+        assert len(dataset) == 2
+        assert dataset[0]["name"] == "kitchen_0028b/rgb_00045"
+        assert dataset[0]["depth"].unique().tolist() == pytest.approx([1.5])
+        text(labelled / "frames.txt", ["only.jpg"])
+        with pytest.raises(FastnasError, match=r"frames\.txt: 'only\.jpg' must be an image and its depth"):
+            open_dataset("nyud", labelled, "frames")
 
     def test_faults_of_the_labelled_mat(self, labelled: Path):
         savemat(labelled / "splits.mat", {"trainNdxs": np.array([5]), "testNdxs": np.zeros((0, 1))})

@@ -20,7 +20,7 @@ from fastnas.data.transforms import (
 )
 from fastnas.errors import FastnasError
 from fastnas.normalisation import IMAGENET
-from fastnas.tasks import IGNORE, Depth, Pose, Segmentation
+from fastnas.tasks import IGNORE, Depth, Multi, Pose, Segmentation
 
 BODY = Pose(
     joints=("left_wrist", "right_wrist", "left_hip", "right_hip", "left_ankle", "right_ankle"),
@@ -122,6 +122,24 @@ def test_masks_and_depths_stay_on_their_edges(seed):
     zoom = 1 / moved["to_image"][0, 0].abs()
     expected = torch.where(moved["mask"] == 1, 2.0, 4.0) / zoom
     torch.testing.assert_close(torch.as_tensor(moved["depth"])[inside], expected[inside])
+
+
+def test_depths_keep_their_metres_where_asked():
+    torch.manual_seed(0)
+    moved = train_transform(METRES, (80, 100), depth_by_zoom=False)(
+        {**scene(), "teacher_depth": torch.full((1, 9, 9), 3.0)}
+    )
+    assert moved["to_image"][0, 0].abs() != 1
+    assert set(moved["depth"].unique().tolist()) <= {0.0, 2.0, 4.0}
+    teacher = moved["teacher_depth"]
+    torch.testing.assert_close(teacher[teacher.isfinite()], torch.full_like(teacher[teacher.isfinite()], 3.0))
+    joint = Multi((CLASSES, METRES))
+    torch.manual_seed(0)
+    assert set(train_transform(joint, (80, 100), depth_by_zoom=False)(scene())["depth"].unique().tolist()) <= {
+        0.0,
+        2.0,
+        4.0,
+    }
 
 
 def _interior(inside: torch.Tensor) -> torch.Tensor:

@@ -549,3 +549,14 @@ def test_teacher_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_absent_teacher(source: str) -> None:
     with pytest.raises(FastnasError, match=source):
         load_teacher(source, TASK, CPU, (64, 64))
+
+
+def test_depths_keep_their_metres_in_training_where_the_recipe_says_so(tmp_path: Path) -> None:
+    """With every image enlarged twice, the depths of the batches are half or the same."""
+    recipe = replace(TINY, task="depth", scale=(2.0, 2.0), mirror=False)
+    means = []
+    for number, by_zoom in enumerate((True, False)):
+        trainer = make(tmp_path / str(number), replace(recipe, depth_by_zoom=by_zoom), "depth")
+        loader, _ = trainer._loader(recipe.phases[0])
+        means.append(torch.cat([batch["depth"] for batch in loader]).mean().item())
+    assert means[1] == pytest.approx(2 * means[0])
