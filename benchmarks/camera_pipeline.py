@@ -102,15 +102,20 @@ class Busy(Statistics):
 
 @contextmanager
 def camera(
-    artifacts: dict[str, Any], inference: InferenceOptions, source: str, viewers: int, every: bool = False
+    artifacts: dict[str, Any],
+    inference: InferenceOptions,
+    source: str,
+    viewers: int,
+    every: bool = False,
+    cameras: int = 1,
 ) -> Iterator[Busy]:
     """The whole of it: source, networks, overlay, page and viewers; its live statistics."""
-    stats, controls = Busy(), Controls(list(artifacts))
+    stats, controls = Busy(cameras=cameras), Controls(list(artifacts))
     broadcast = Broadcast(max(viewers, 1), lambda each: stats.budget.add("encode", each))
     address = parse_address(source)
     tasks = tasks_of(artifacts)
     pipeline = Pipeline(
-        open_camera(address, Mode(), not address.live, stats),
+        [open_camera(address, Mode(), not address.live, own) for own in stats.cameras],
         lambda size: Predictor(artifacts, size, inference, lambda line: None),
         lambda frame, p, alpha: draw(frame, tasks, p.segmentation, p.depth, p.pose, p.box, alpha),
         [broadcast],
@@ -140,6 +145,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--viewers", type=int, default=5)
+    parser.add_argument("--cameras", type=int, default=1, help="of the same source, on one engine")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--memory", type=float, help="instead: run for so many seconds and watch memory")
@@ -172,7 +178,7 @@ def main() -> None:
     alone, whole, shares, budget = [], [], [], ""
     for number in range(options.rounds):
         alone.append(inference_alone(artifacts, frame, sizes, inference, options.seconds))
-        with camera(artifacts, inference, options.source, options.viewers, every) as stats:
+        with camera(artifacts, inference, options.source, options.viewers, every, options.cameras) as stats:
             before, busy, start = stats.shown, stats.total, time.perf_counter()
             time.sleep(options.seconds)
             elapsed = time.perf_counter() - start
@@ -191,6 +197,8 @@ def main() -> None:
         f"the networks run {statistics.median(shares):.1%} of the time"
     )
     print(f"last round: {budget}")
+    if options.cameras > 1:
+        print("frames of each camera:", ", ".join(str(each.shown) for each in stats.cameras))
 
 
 if __name__ == "__main__":

@@ -49,13 +49,13 @@ class RecentValues:
         times = [when for when, _ in self._recent()]
         return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
 
-    def busy(self) -> float:
-        """The share of the time that the values take, as milliseconds that ended when they were added."""
+    def busy(self, threads: int = 1) -> float:
+        """The share of the time of so many threads that the values take, as milliseconds that ended when added."""
         items = self._recent()
         if not items:
             return 0.0
         seconds = time.monotonic() - items[0][0] + items[0][1] / 1000
-        return min(sum(value for _, value in items) / 1000 / seconds, 1.0) if seconds > 0 else 0.0
+        return min(sum(value for _, value in items) / 1000 / seconds / threads, 1.0) if seconds > 0 else 0.0
 
     def _recent(self) -> List[Tuple[float, float]]:
         since = time.monotonic() - SECONDS
@@ -63,9 +63,14 @@ class RecentValues:
 
 
 class Budget:
-    """The stages of the last seconds. Written by the threads of a pipeline, read by the page."""
+    """The stages of the last seconds. Written by the threads of a pipeline, read by the page.
 
-    def __init__(self) -> None:
+    Args:
+        cameras: how many threads capture.
+    """
+
+    def __init__(self, cameras: int = 1) -> None:
+        self._cameras = cameras
         self._stages = {stage: RecentValues() for stage in THREADS}
 
     def add(self, stage: str, milliseconds: float) -> None:
@@ -85,7 +90,8 @@ class Budget:
         for stage, recent in self._stages.items():
             values = recent.values()
             if values:
-                found[stage] = {"ms": round(sum(values) / len(values), 2), "share": round(recent.busy(), 3)}
+                share = recent.busy(self._cameras if stage == "capture" else 1)
+                found[stage] = {"ms": round(sum(values) / len(values), 2), "share": round(share, 3)}
         return {"stages": found, "limit": limit({stage: each["share"] for stage, each in found.items()})}
 
 

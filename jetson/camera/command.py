@@ -11,6 +11,8 @@ from fastnas.jetson.options import RESOLUTION, EngineOptions, Size, engine_optio
 
 if TYPE_CHECKING:
     from fastnas.jetson.camera.pipeline import Sink
+    from fastnas.jetson.camera.sources import Address, Source
+    from fastnas.jetson.camera.stats import CameraStatistics
     from fastnas.jetson.inference.predictions import Box
 
 SOURCES = """\b
@@ -27,7 +29,14 @@ What --source takes:
     epilog=SOURCES + "\n\n" + shelf.names_help(), short_help="Show live segmentation, depth or pose of a camera."
 )
 @click.argument("artifacts", nargs=-1, metavar="[NAME|ARTIFACT]...", type=click.Path())
-@click.option("--source", default="/dev/video0", show_default=True, help="Where the frames come from; see below.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    default=["/dev/video0"],
+    show_default="/dev/video0",
+    help="Where the frames come from; see below. Several, each with --source, are shown side by side.",
+)
 @click.option("--mode", default="1280x720@30", show_default=True, help="What to ask a camera for: WIDTHxHEIGHT@FPS.")
 @click.option("--loop", is_flag=True, help="Play a file again and again.")
 @click.option("--every-frame", is_flag=True, help="Drop no frame of a file; as fast or slow as the networks are.")
@@ -65,7 +74,7 @@ What --source takes:
 )
 def camera(
     artifacts: Tuple[str, ...],
-    source: str,
+    sources: Tuple[str, ...],
     mode: str,
     loop: bool,
     every_frame: bool,
@@ -88,8 +97,8 @@ def camera(
     NAME is a trained network, ARTIFACT the folder of an exported one; on a host a model file, too, which is exported
     once into the cache. Without any it is trio, or street.
 
-    Several, one of each task, run on the same frames. Frames that come while the networks are busy are dropped, so
-    that the page does not lag. It is at http://localhost:8080; Ctrl-C ends.
+    Several, one of each task, run on the same frames, and on those of several cameras in turn. Frames that come while
+    the networks are busy are dropped, so that the page does not lag. It is at http://localhost:8080; Ctrl-C ends.
     """
     from fastnas.jetson.camera.controls import Controls
     from fastnas.jetson.camera.pipeline import Pipeline
@@ -108,24 +117,34 @@ def camera(
     options = InferenceOptions(res, pose_res, precision, engine, parse_box(box) if box is not None else None)
     opened = [shelf.open_artifact(text, lambda line: click.echo(line, err=True)) for text in artifacts]
     found = by_task(opened or [shelf.open_artifact(shelf.default())])
-    place, wanted = parse_address(source), parse_mode(mode)
-    if place.live and (loop or every_frame):
-        raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(place))
+    places, wanted = [parse_address(text) for text in sources], parse_mode(mode)
+    for place in places:
+        if place.live and (loop or every_frame):
+            raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(place))
     name = " + ".join(dict.fromkeys(artifact.sidecar.name for artifact in found.values()))
-    tasks, statistics, controls = tasks_of(found), Statistics(), Controls(list(found), alpha)
+    tasks, statistics, controls = tasks_of(found), Statistics(cameras=len(places)), Controls(list(found), alpha)
 
     def say(line: str) -> None:
         statistics.message = line
         click.echo(line, err=True)
 
+    def open_one(place: "Address", own: "CameraStatistics") -> "Source":
+        own.name = str(place)
+        say_own = say if len(places) == 1 else lambda line: say("{}: {}".format(place, line))
+        source = open_camera(place, wanted, loop, own, say_own)
+        say("source: {} at {:g} FPS".format(source.pipeline, source.fps))
+        return source
+
     with ExitStack() as stack:
-        frames = open_camera(place, wanted, loop, statistics, say)
         unused = stack.enter_context(ExitStack())
-        unused.callback(frames.close)
-        say("source: {} at {:g} FPS".format(frames.pipeline, frames.fps))
-        sinks: List["Sink"] = [Captures(captures, frames.fps, controls, say)]
+        frames = []
+        for place, own in zip(places, statistics.cameras):
+            frames.append(open_one(place, own))
+            unused.callback(frames[-1].close)
+        fps = max(source.fps for source in frames)
+        sinks: List["Sink"] = [Captures(captures, fps, controls, say)]
         if out is not None:
-            sinks.append(Recording(out, frames.fps, every_frame, say))
+            sinks.append(Recording(out, fps, every_frame, say))
         if web:
             broadcast = Broadcast(viewers, lambda each: statistics.budget.add("encode", each))
             sinks.append(broadcast)
@@ -144,7 +163,7 @@ def camera(
             every_frame,
             say,
         )
-        unused.pop_all()  # from here on the pipeline closes the source
+        unused.pop_all()  # from here on the pipeline closes the sources
         with stopping_on_signals(pipeline.stop):
             pipeline.start()
             while not pipeline.wait(0.02 if shown else 0.2):
@@ -172,7 +191,9 @@ def summary(statistics: Dict[str, Any]) -> str:
     line = "{shown} frames shown, {dropped} of {captured} dropped, {corrupt} corrupt"
     if statistics["latency_ms"]:
         line += "; at the end {shown_fps:.1f} FPS, latency {latency_ms[p50]:.0f} ms, p99 {latency_ms[p99]:.0f} ms"
-    return "\n".join(filter(None, [line.format(**statistics), describe(statistics["budget"])]))
+    each = "{name}: {shown} frames shown, {dropped} of {captured} dropped, {corrupt} corrupt"
+    lines = [line.format(**statistics)] + [each.format(**camera) for camera in statistics["cameras"]]
+    return "\n".join(filter(None, lines + [describe(statistics["budget"])]))
 
 
 @contextmanager

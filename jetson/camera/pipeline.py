@@ -1,4 +1,4 @@
-"""Capture, inference and drawing, each in a thread of its own, with a queue of one frame between them.
+"""Capture, inference and drawing, each in a thread of its own, with a queue of one frame of each camera between them.
 
 A frame that was not taken yet is replaced by a newer one, so the lag does not grow: at most one frame waits while
 one is computed. The inference thread opens, runs and closes the engines; no other thread uses them.
@@ -6,12 +6,13 @@ one is computed. The inference thread opens, runs and closes the engines; no oth
 
 import threading
 import time
-from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.frame_queue import TICK, FrameQueue
+from fastnas.jetson.camera.mosaic import side_by_side
 from fastnas.jetson.camera.sources import Source
 from fastnas.jetson.camera.stats import Statistics
 from fastnas.jetson.inference.predictions import Predictions
@@ -27,10 +28,11 @@ LATE = 0.5
 
 
 class Frame(NamedTuple):
-    """An image, uint8 [H, W, 3], and its time of capture on the monotonic clock."""
+    """An image, uint8 [H, W, 3], its time of capture on the monotonic clock, and the number of its camera."""
 
     image: np.ndarray
     captured: float
+    camera: int = 0
 
 
 class Sink:
@@ -55,11 +57,13 @@ class Sink:
 
 
 class Pipeline:
-    """A camera from source to sinks: `start`, then `wait`, then `join`.
+    """Cameras from source to sinks: `start`, then `wait`, then `join`.
+
+    The networks take the frames of several cameras in turn, and their images are shown side by side.
 
     Args:
-        source: is closed at the end by the thread that reads it.
-        open_predictor: called once in the inference thread with the frames' size (H, W).
+        sources: each is read by a thread of its own, which closes it at the end.
+        open_predictor: called once in the inference thread with the first frame's size (H, W).
         draw: makes the finished image from a frame's image, its predictions and the overlay's opacity.
         sinks: take the finished images.
         controls: what the user can change meanwhile.
@@ -70,7 +74,7 @@ class Pipeline:
 
     def __init__(
         self,
-        source: Source,
+        sources: Sequence[Source],
         open_predictor: Callable[[Size], Predictor],
         draw: Callable[[np.ndarray, Predictions, float], np.ndarray],
         sinks: Sequence[Sink],
@@ -79,14 +83,15 @@ class Pipeline:
         every_frame: bool = False,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._source, self._open_predictor, self._draw, self._sinks = source, open_predictor, draw, list(sinks)
+        self._sources, self._open_predictor, self._draw, self._sinks = sources, open_predictor, draw, list(sinks)
         self._controls, self._statistics, self._every_frame, self._say = controls, statistics, every_frame, say
         self._stop = threading.Event()
-        self._frames, self._predictions = FrameQueue(self._stop), FrameQueue(self._stop)
+        self._frames, self._predictions = (FrameQueue(self._stop, len(sources)) for _ in range(2))
         self._error: Optional[BaseException] = None
+        works: List[Tuple[Any, ...]] = [(self._capture, number) for number in range(len(sources))]
         self._threads = [
-            threading.Thread(target=self._guard, args=(work,), name=work.__name__.strip("_"), daemon=True)
-            for work in (self._capture, self._infer, self._show)
+            threading.Thread(target=self._guard, args=work, name=work[0].__name__.strip("_"), daemon=True)
+            for work in works + [(self._infer,), (self._show,)]
         ]
 
     def start(self) -> None:
@@ -109,19 +114,20 @@ class Pipeline:
         Raises:
             BaseException: of the first thread that failed.
         """
-        capture, inference, drawing = self._threads
-        drawing.join()
-        self._source.interrupt()
-        inference.join(HANG)
-        capture.join(HANG)
+        self._threads[-1].join()
+        for source in self._sources:
+            source.interrupt()
+        due = time.monotonic() + HANG
+        for thread in self._threads:
+            thread.join(max(due - time.monotonic(), 0))
         self._statistics.ended = True
         if self._error is not None:
             raise self._error
 
-    def _guard(self, work: Callable[[], None]) -> None:
+    def _guard(self, work: Callable[..., None], *arguments: int) -> None:
         """Run a thread's work; the first error ends all threads and is kept for `join`, later ones are printed."""
         try:
-            work()
+            work(*arguments)
         except BaseException as error:
             if self._error is None:
                 self._error = error
@@ -129,20 +135,20 @@ class Pipeline:
                 self._say("{}: {}".format(type(error).__name__, error))
             self._stop.set()
 
-    def _hand_over(self, queue: FrameQueue, item: Any) -> None:
+    def _hand_over(self, queue: FrameQueue, item: Any, camera: int) -> None:
         if self._every_frame:
-            queue.put(item)
+            queue.put(item, camera)
         else:
-            self._statistics.add_dropped(queue.put_latest(item))
+            self._statistics.cameras[camera].add_dropped(queue.put_latest(item, camera))
 
-    def _capture(self) -> None:
-        source, statistics, due = self._source, self._statistics, time.monotonic()
+    def _capture(self, camera: int) -> None:
+        source, statistics, due = self._sources[camera], self._statistics.cameras[camera], time.monotonic()
         try:
             while not self._stop.is_set():
                 if self._controls.paused and not source.live:
                     self._stop.wait(TICK)
                     continue
-                with statistics.budget.measured("capture"):
+                with self._statistics.budget.measured("capture"):
                     image = source.read()
                 statistics.corrupt, statistics.pipeline = source.corrupt, source.pipeline
                 if image is None:
@@ -152,10 +158,11 @@ class Pipeline:
                     self._stop.wait(max(due - time.monotonic(), 0))
                 statistics.add_captured()
                 if not self._controls.paused:
-                    self._hand_over(self._frames, Frame(image, time.monotonic()))
+                    self._hand_over(self._frames, Frame(image, time.monotonic(), camera), camera)
         finally:
             source.close()
-            self._frames.close()
+            statistics.ended = len(self._sources) > 1  # one alone has ended when its last frame is shown
+            self._frames.close(camera)
 
     def _infer(self) -> None:
         predictor: Optional[Predictor] = None
@@ -167,9 +174,9 @@ class Pipeline:
                 if predictor is None:
                     predictor = self._open_predictor(frame.image.shape[:2])
                 start = time.perf_counter()
-                predictions = predictor(frame.image, self._controls.active())
+                predictions = predictor(frame.image, self._controls.active(), frame.camera)
                 self._statistics.add_inference(predictions, (time.perf_counter() - start) * 1000)
-                self._hand_over(self._predictions, (frame, predictions))
+                self._hand_over(self._predictions, (frame, predictions), frame.camera)
         finally:
             if predictor is not None:
                 predictor.close()
@@ -181,30 +188,38 @@ class Pipeline:
             self._guard(work)
 
     def _show_all(self) -> None:
-        last: Optional[Tuple[Frame, Predictions]] = None
+        newest: Dict[int, Tuple[Frame, Predictions]] = {}
+        undrawn: Set[int] = set()
+        images: List[Optional[np.ndarray]] = [None] * len(self._sources)
         version, waiting = self._controls.version, list(self._sinks)
         while not self._predictions.done and not self._stop.is_set():
             item = self._predictions.take()
-            last = item or last
-            if last is None:
-                continue
-            if item is not None or version != self._controls.version:
-                version, waiting = self._controls.version, list(self._sinks)
-            taking = [sink for sink in waiting if sink.wants()]
-            if taking:
-                self._show_one(last[0], last[1], taking)
-                waiting = [sink for sink in waiting if sink not in taking]
             if item is not None:
-                self._statistics.add_shown((time.monotonic() - last[0].captured) * 1000)
+                newest[item[0].camera] = item
+                undrawn.add(item[0].camera)
+            if version != self._controls.version:
+                version, undrawn = self._controls.version, set(newest)
+                waiting = list(self._sinks)
+            elif item is not None:
+                waiting = list(self._sinks)
+            taking = [sink for sink in waiting if sink.wants()] if newest else []
+            if taking:
+                with self._statistics.budget.measured("draw"):
+                    for camera in undrawn:
+                        frame, predictions = newest[camera]
+                        images[camera] = self._draw(frame.image, predictions, self._controls.alpha)
+                    image = side_by_side(images)
+                self._give(image, max(frame.captured for frame, _ in newest.values()), taking)
+                undrawn, waiting = set(), [sink for sink in waiting if sink not in taking]
+            if item is not None:
+                self._statistics.cameras[item[0].camera].add_shown((time.monotonic() - item[0].captured) * 1000)
 
-    def _show_one(self, frame: Frame, predictions: Predictions, sinks: Sequence[Sink]) -> None:
-        with self._statistics.budget.measured("draw"):
-            image = self._draw(frame.image, predictions, self._controls.alpha)
+    def _give(self, image: np.ndarray, captured: float, sinks: Sequence[Sink]) -> None:
         recording = [sink for sink in sinks if sink.records]
         for sink in sinks:
             if not sink.records:
-                sink.show(image, frame.captured)
+                sink.show(image, captured)
         if recording:
             with self._statistics.budget.measured("record"):
                 for sink in recording:
-                    sink.show(image, frame.captured)
+                    sink.show(image, captured)

@@ -3,11 +3,12 @@
 import os
 import shutil
 import time
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 from fastnas.jetson.camera.controls import Controls
+from fastnas.jetson.camera.mosaic import fit
 from fastnas.jetson.camera.pipeline import Sink
 from fastnas.jetson.errors import FastnasError, JetsonError
 from fastnas.jetson.files import atomic_path
@@ -237,16 +238,3 @@ def check_free_disk(folder: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < RESERVE:
         raise DiskFull("the disk of {} is full ({} MB left): stopped recording".format(existing, free >> 20))
-
-
-def fit(cv2: Any, image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """An image as one of (H, W): cut by a pixel, or scaled with black bars, where its size is another."""
-    height, width = size
-    if image.shape[0] // 2 * 2 == height and image.shape[1] // 2 * 2 == width:
-        return np.ascontiguousarray(image[:height, :width])
-    scale = min(height / image.shape[0], width / image.shape[1])
-    small = cv2.resize(image, (int(image.shape[1] * scale) or 1, int(image.shape[0] * scale) or 1))
-    fitted = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
-    fitted[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return fitted

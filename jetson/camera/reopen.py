@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnas.jetson.camera.opencv import open_source
 from fastnas.jetson.camera.sources import Address, Mode, Source, SourceLost
-from fastnas.jetson.camera.stats import Statistics
+from fastnas.jetson.camera.stats import CameraStatistics
 from fastnas.jetson.camera.watchdog import Watchdog
 from fastnas.jetson.errors import JetsonError
 
@@ -72,7 +72,10 @@ class ReconnectingSource(ReopenedSource):
     """
 
     def __init__(
-        self, open_source: Callable[[], Source], statistics: Statistics, say: Callable[[str], None] = lambda line: None
+        self,
+        open_source: Callable[[], Source],
+        statistics: CameraStatistics,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__(open_source)
         self._statistics, self._say = statistics, say
@@ -120,7 +123,11 @@ class ReconnectingSource(ReopenedSource):
 
 
 def open_camera(
-    address: Address, mode: Mode, loop: bool, statistics: Statistics, say: Callable[[str], None] = lambda line: None
+    address: Address,
+    mode: Mode,
+    loop: bool,
+    statistics: CameraStatistics,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Source:
     """Open a source for a pipeline: a camera or stream with a watchdog and reconnection, a file once or in a loop.
 

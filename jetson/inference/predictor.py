@@ -146,7 +146,8 @@ class Predictor:
         self._networks: List[Tuple[Tuple[str, ...], NetworkPredictor]] = []
         self._people: Tuple[int, ...] = ()
         self._fill: List[float] = []
-        self._tracker = PersonTracker(options.box)
+        self._box = options.box
+        self._trackers: Dict[int, PersonTracker] = {}
         engine = resolve_engine(options.engine.engine)
         opened: List[Artifact] = []
         try:
@@ -169,8 +170,15 @@ class Predictor:
             self.close()
             raise
 
-    def __call__(self, frame: np.ndarray, kinds: Optional[Sequence[str]] = None) -> Predictions:
-        """The predictions for a frame, uint8 [H, W, 3] in OpenCV's channel order; of the tasks `kinds`, or of all."""
+    def __call__(self, frame: np.ndarray, kinds: Optional[Sequence[str]] = None, camera: int = 0) -> Predictions:
+        """The predictions for a frame.
+
+        Args:
+            frame: uint8 [H, W, 3] in OpenCV's channel order.
+            kinds: the tasks; None is all.
+            camera: number of the camera; in the frames of each a person of its own is tracked.
+        """
+        tracker = self._trackers.setdefault(camera, PersonTracker(self._box))
         found: Dict[str, Any] = {}
         milliseconds = preparing = 0.0
         for own, network in self._networks:
@@ -178,10 +186,10 @@ class Predictor:
             if not wanted:
                 continue
             if network.crops_people:
-                box = self._tracker.box(frame.shape[:2], found.get("segmentation"), self._people)
+                box = tracker.box(frame.shape[:2], found.get("segmentation"), self._people)
                 if box is None:
                     continue
-                found["pose"], found["box"] = self._pose(network, frame, box)
+                found["pose"], found["box"] = self._pose(network, frame, box, tracker)
             else:
                 found.update(network(frame, wanted))
             assert network.engine.stages is not None
@@ -190,12 +198,12 @@ class Predictor:
         return Predictions(milliseconds=milliseconds, preparing=preparing, **found)
 
     def reset(self, box: Optional[Box] = None) -> None:
-        """Forget the person that was tracked: the next frame is of another scene.
+        """Forget who was tracked: the next frame is of another scene.
 
         Args:
             box: of the person in it; None is the whole frame.
         """
-        self._tracker = PersonTracker(box)
+        self._box, self._trackers = box, {}
 
     def __enter__(self) -> "Predictor":
         return self
@@ -208,10 +216,12 @@ class Predictor:
         for _, network in reversed(self._networks):
             network.engine.close()
 
-    def _pose(self, network: NetworkPredictor, frame: np.ndarray, box: Box) -> Tuple[np.ndarray, Box]:
+    def _pose(
+        self, network: NetworkPredictor, frame: np.ndarray, box: Box, tracker: PersonTracker
+    ) -> Tuple[np.ndarray, Box]:
         """The joints of the person in a box, and the box of the crop."""
         image, cropped = crop(frame, box, network.size, self._fill)
         joints = network(image, ["pose"])["pose"]
         joints[:, :2] += (cropped.left, cropped.top)
-        self._tracker.update(joints, frame.shape[:2])
+        tracker.update(joints, frame.shape[:2])
         return joints, cropped

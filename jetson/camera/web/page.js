@@ -66,6 +66,7 @@ function show(now) {
   at("power").textContent = number(now.power_w, 1);
   at("power-from").textContent = now.power_w === null ? "no sensor" : "whole board";
   showBudget(now.budget);
+  showCameras(now.cameras);
   at("message").textContent = now.message;
   at("pipeline").textContent = now.pipeline;
   if (latency) draw(latency.p50);
@@ -89,6 +90,21 @@ function showBudget(budget) {
     return row;
   }));
   at("limit").textContent = budget.limit ? `share of the time; the limit is ${LIMITS[budget.limit]}` : "no frames";
+}
+
+function showCameras(cameras) {
+  at("cameras").hidden = cameras.length === 0;
+  at("cameras").replaceChildren(...cameras.map((camera) => {
+    const card = document.createElement("div"), name = document.createElement("h2"), rest = document.createElement("small");
+    card.className = "card";
+    card.dataset.state = camera.state;
+    name.textContent = `${camera.name} · ${camera.state}`;
+    const latency = camera.latency_ms ? `, ${number(camera.latency_ms.p50, 0)} ms` : "";
+    rest.textContent = `${number(camera.shown_fps, 1)} of ${number(camera.camera_fps, 1)} FPS${latency}, `
+      + `${camera.dropped} of ${camera.captured} dropped` + (camera.state === "reconnecting" ? ` · ${camera.message}` : "");
+    card.append(name, rest);
+    return card;
+  }));
 }
 
 function draw(value) {

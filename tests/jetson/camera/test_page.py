@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import urllib.request
 from typing import Any
 
@@ -120,6 +121,24 @@ def test_the_page(browser, camera, device, tmp_path):
     assert complaints == []
     assert all(url.startswith(("http://127.0.0.1:", "data:")) for url in asked)
     context.close()
+
+
+@pytest.mark.slow
+def test_the_page_of_two_cameras(browser, tmp_path, tmp_path_factory):
+    toys = toy_artifacts(tmp_path_factory)
+    arguments = ["--source", "test://", "--source", "test://", "--mode", "160x96", "--port", 0]
+    with Process(tmp_path, toys["segmentation"], *arguments) as two:
+        page = browser.new_page()
+        page.goto("http://127.0.0.1:{}/".format(port_of(two)), wait_until="domcontentloaded")
+        until(page, "document.getElementById('frame').naturalWidth === 320")
+        until(page, "document.querySelectorAll('#cameras .card').length === 2")
+        until(page, "document.getElementById('state-text').textContent === 'running'")
+        until(page, "document.querySelectorAll('#cameras [data-state=running]').length === 2")
+        for card in page.locator("#cameras .card").all():
+            assert card.locator("h2").inner_text() == "test:// · running"
+            assert re.match(r"[\d.]+ of [\d.]+ FPS, \d+ ms, \d+ of \d+ dropped", card.locator("small").inner_text())
+        page.screenshot(path=str(tmp_path / "two.png"))
+        page.close()
 
 
 @pytest.mark.slow

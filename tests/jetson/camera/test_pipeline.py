@@ -11,12 +11,13 @@ from fastnas.jetson.camera import reopen
 from fastnas.jetson.camera.budget import describe, limit
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.frame_queue import FrameQueue
+from fastnas.jetson.camera.mosaic import side_by_side
 from fastnas.jetson.camera.pipeline import Pipeline, Sink
 from fastnas.jetson.camera.reopen import LoopingSource, ReconnectingSource
 from fastnas.jetson.camera.stats import Statistics, percentiles
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.predictions import Predictions
-from tests.helpers.camera_parts import FakeSource
+from tests.helpers.camera_parts import FakeSource, image
 
 
 class Collect(Sink):
@@ -39,15 +40,16 @@ class SlowPredictor:
 
     def __init__(self, seconds=0.0, fail_at=None):
         self.seconds, self.fail_at = seconds, fail_at
-        self.runs, self.closed, self.threads = 0, False, set()
+        self.runs, self.closed, self.threads, self.cameras = 0, False, set(), []
 
     def open(self, size):
         self.size = size
         self.threads.add(threading.get_ident())
         return self
 
-    def __call__(self, image, kinds):
+    def __call__(self, image, kinds, camera):
         self.runs += 1
+        self.cameras.append(camera)
         self.threads.add(threading.get_ident())
         if self.runs == self.fail_at:
             raise JetsonError("TensorRT refused to run toy")
@@ -61,7 +63,7 @@ class SlowPredictor:
 
 def make(source, predictor, draw=lambda image, predictions, alpha: image, every_frame=False, statistics=None):
     sink, statistics, controls = Collect(), statistics or Statistics(), Controls(["segmentation"])
-    line = Pipeline(source, predictor.open, draw, [sink], controls, statistics, every_frame)
+    line = Pipeline([source], predictor.open, draw, [sink], controls, statistics, every_frame)
     return line, sink, statistics, controls
 
 
@@ -289,7 +291,7 @@ def test_a_sink_that_fails_to_close_keeps_no_other_from_it():
     predictor = SlowPredictor()
     source = FakeSource(5)
     line = Pipeline(
-        source,
+        [source],
         predictor.open,
         lambda image, predictions, alpha: image,
         sinks,
@@ -363,7 +365,7 @@ def make_watched(source, predictor):
         return image
 
     statistics = Statistics()
-    return Pipeline(source, predictor.open, draw, [sink], controls, statistics), drawn, sink, statistics, controls
+    return Pipeline([source], predictor.open, draw, [sink], controls, statistics), drawn, sink, statistics, controls
 
 
 def wait_for(condition, seconds=10):
@@ -371,6 +373,104 @@ def wait_for(condition, seconds=10):
     while not condition():
         assert time.monotonic() < due
         time.sleep(0.01)
+
+
+def test_a_queue_serves_its_feeds_in_turn():
+    queue = FrameQueue(threading.Event(), 3)
+    assert not queue.put_latest("a1", 0)
+    queue.put("b", 1)
+    assert queue.put_latest("a2", 0)
+    assert [queue.take(0.01) for _ in range(3)] == ["a2", "b", None]
+    queue.put("a3", 0)
+    queue.put("c", 2)
+    assert [queue.take(0.01), queue.take(0.01)] == ["c", "a3"]
+    queue.close(0)
+    queue.close(2)
+    assert not queue.done
+    queue.close(1)
+    assert queue.done
+
+
+class Sizes(Collect):
+    """Keeps the images."""
+
+    def show(self, image, captured):
+        super().show(image, captured)
+        self.images = [*getattr(self, "images", []), image]
+
+
+def run_two(sources, predictor, **options):
+    statistics, sink = Statistics(cameras=len(sources)), Sizes()
+    line = Pipeline(
+        sources, predictor.open, lambda image, p, a: image, [sink], Controls(["depth"]), statistics, **options
+    )
+    run(line)
+    return sink, statistics
+
+
+def test_two_cameras_share_one_predictor_and_are_shown_side_by_side():
+    """A fast and a slow one: both go through it in turn, and each has its own counts."""
+    predictor = SlowPredictor(0.02)
+    sources = [FakeSource(100, fps=100.0), FakeSource(20, fps=20.0)]
+    sink, statistics = run_two(sources, predictor)
+    fast, slow = statistics.cameras
+    assert len(predictor.threads) == 1
+    assert (fast.captured, slow.captured, statistics.captured) == (100, 20, 120)
+    assert slow.dropped <= 2  # the fast one does not crowd it out
+    assert fast.shown + slow.shown == statistics.shown == predictor.runs
+    assert fast.shown == predictor.cameras.count(0)
+    assert statistics.dropped == 120 - statistics.shown
+    assert all(image.shape == (48, 128, 3) for image in sink.images)
+    left, right = sink.images[-1][0, 0, 0], sink.images[-1][0, 64, 0]
+    assert (left, right) == (100, 20)
+    assert [camera.state for camera in statistics.cameras] == ["ended", "ended"]
+    found = statistics.snapshot()
+    assert [camera["captured"] for camera in found["cameras"]] == [100, 20]
+    assert found["budget"]["stages"]["capture"]["share"] <= 1
+
+
+def test_every_frame_of_two_files():
+    sink, statistics = run_two(
+        [FakeSource(30, fps=1000.0, live=False), FakeSource(10, fps=1000.0, live=False)],
+        SlowPredictor(),
+        every_frame=True,
+    )
+    assert [camera.shown for camera in statistics.cameras] == [30, 10]
+    assert statistics.dropped == 0
+
+
+def test_a_lost_camera_keeps_no_other_from_being_shown(monkeypatch):
+    monkeypatch.setattr(reopen, "BACK_OFF", (60.0,))
+    statistics, sink = Statistics(cameras=2), Collect()
+    lost, good = statistics.cameras
+    sources = [ReconnectingSource(lambda: FakeSource(3, lost=True), lost), FakeSource(100000)]
+    line = Pipeline(sources, SlowPredictor().open, lambda i, p, a: i, [sink], Controls(["depth"]), statistics)
+    line.start()
+    wait_for(lambda: lost.state == "reconnecting")
+    shown = good.shown
+    wait_for(lambda: good.shown > shown + 10)
+    assert statistics.snapshot()["state"] == "running"
+    line.stop()
+    line.join()
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (4, 6)), (2, (4, 12)), (3, (8, 12)), (4, (8, 12)), (5, (8, 18))])
+def test_images_side_by_side(count, shape):
+    images = [image(10 * number + 10, (4, 6)) for number in range(count)]
+    whole = side_by_side(images)
+    assert whole.shape == shape + (3,)
+    columns = shape[1] // 6
+    assert [int(whole[4 * (n // columns), 6 * (n % columns), 0]) for n in range(count)] == [
+        10 * n + 10 for n in range(count)
+    ]
+
+
+def test_what_is_missing_stays_black_and_smaller_images_are_fitted():
+    whole = side_by_side([None, image(200, (48, 64)), image(90, (24, 64))])
+    assert whole.shape == (96, 128, 3)
+    assert whole[:48, :64].max() == 0
+    assert whole[48 + 24, 32, 0] == 90
+    assert whole[50, 32, 0] == 0
 
 
 def test_nothing_is_drawn_while_nobody_watches():

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 
+import cv2
+import numpy as np
 import pytest
 
 from fastnas.jetson.system.opencv import opencv_has
@@ -117,6 +119,29 @@ def test_a_network_camera_that_goes_away_and_comes_back(toys, tmp_path):
                 assert (state["state"], state["reconnects"]) == ("running", 1)
                 assert camera.end() == 0
             assert "secret" not in camera.text()
+
+
+def test_two_cameras_on_one_engine(toys, tmp_path, video):
+    """Shown side by side and recorded so, each with its own figures; an engine of each network is opened once."""
+    arguments = ["--source", "test://", "--source", video, "--mode", "160x96@30", "--port", 0, "--out", "both.avi"]
+    with Process(tmp_path, toys["segmentation"], toys["pose"], *arguments) as camera:
+        port = port_of(camera)
+        wait_running(port)
+        (jpeg, _), *_ = watch(port, 1)
+        assert np.shape(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)) == (96, 320, 3)
+        due = time.monotonic() + 20
+        while [each["state"] for each in ask(port, "/statistics")["cameras"]] != ["running", "ended"]:
+            assert time.monotonic() < due
+            time.sleep(0.1)
+        pattern, file = ask(port, "/statistics")["cameras"]
+        assert (pattern["name"], file["name"], file["captured"]) == ("test://", video, 60)
+        assert pattern["shown"] > 5
+        assert camera.end() == 0
+        text = camera.text()
+    assert text.count("segmentation: toy-segmentation at ") == 1
+    assert re.search(r"test://: \d+ frames shown", text)
+    assert "{}: ".format(video) in text
+    assert frames_of(tmp_path / "both.avi")[0][0].shape == (96, 320, 3)
 
 
 def test_a_file_through_all_tasks_into_a_file(toys, tmp_path, video):

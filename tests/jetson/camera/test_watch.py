@@ -126,7 +126,7 @@ def test_threads_that_hang_are_few():
 
 
 class NoPredictor:
-    def __call__(self, image, kinds):
+    def __call__(self, image, kinds, camera):
         return Predictions()
 
     def close(self):
@@ -144,7 +144,7 @@ def make(open_source):
     statistics, sink, said = Statistics(), Count(), []
     predictor: Any = NoPredictor()
     line = Pipeline(
-        ReconnectingSource(Watchdog(open_source), statistics, said.append),
+        [ReconnectingSource(Watchdog(open_source), statistics, said.append)],
         lambda size: predictor,
         lambda image, predictions, alpha: image,
         [sink],
