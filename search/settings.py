@@ -1,8 +1,9 @@
 """The settings of a search, as `settings.json` of its run folder has them.
 
 The defaults are the paper's (Sects 3.2 and 4) or, where it is silent, what its authors' public implementation uses.
-Ours are PPO's passes and batch, on which both are silent, and the controller's learning rate: the paper's 1e-4 suits
-its thousands of candidates, and learns nothing from 150. On a noisy toy reward of all 19 decisions, the last 50 of 150
+docs/search.md lists what differs. Ours are PPO's passes and batch (the paper is silent; the public code goes over the
+last 100 results after each, one at a time) and the controller's learning rate: the paper's 1e-4 suits its thousands of
+candidates, and learns nothing from 150. On a noisy toy reward of all 19 decisions, the last 50 of 150
 candidates earned on average (5 seeds) 0.427 at random, 0.429 with 1e-4 and batch 8, 0.454 with 1e-3, 0.513 with 3e-3,
 and 0.561 with 3e-3 and batch 4.
 """
@@ -38,7 +39,7 @@ class StopSettings(Settings):
     rule: Literal["paper", "public", "never"] = setting(
         "paper",
         "paper: below the running mean of stage-1 rewards, stop with probability 1 - p; "
-        "public: the rule of the authors' implementation; never: all candidates reach stage 2.",
+        "public: that of the authors' code, but for its first mean; never: all candidates reach stage 2.",
     )
     start: float = setting(0.9, "The rule's slack (p, or the public rule's delta) at the start of the search.", 0, 1)
 

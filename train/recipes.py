@@ -1,6 +1,8 @@
 """Training recipes: the paper's (Sects. 4.1-4.5 and its supplement), and ours for smaller datasets.
 
-A value that the paper leaves open is marked "ours" where it is set; `train/settings.py` explains the fields.
+The paper gives auxiliary weights for VOC's full training alone, and no weight decay: `Phase`'s 0.3 and `Optimiser`'s
+1e-5 are ours. Other values that it leaves open are marked "ours" where they are set; `train/settings.py` explains the
+fields.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.search.presets import PRESETS, preset
 from fastnas.search.settings import EvaluationSettings, LimitSettings, PolicySettings, SearchSettings, StopSettings
+from fastnas.train.settings import Phase
 
 WRITTEN = """{"data": "camvid", "root": "/data/camvid", "task": null, "images": 400, "seed": 0, "candidates": 150,
 "hours": null, "policy": {"strategy": "reinforce", "learning_rate": 0.003, "clip": 0.1, "epochs": 4, "batch": 4,
@@ -68,3 +69,24 @@ def test_presets_keep_other_defaults(name: str) -> None:
 def test_the_range_of_random_scales_rises() -> None:
     with pytest.raises(FastnasError, match=r"setting evaluation\.scale_low must be <= scale_high \(1\.4\), not 1\.5"):
         override(SearchSettings(), ["evaluation.scale_low=1.5"])
+
+
+def test_the_page_beside_the_paper_tells_the_defaults() -> None:
+    """The column of fastnas in the table of docs/search.md."""
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text().split("## Beside the paper")[1]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert all(len(row) == 5 for row in rows)
+    ours = {row[0]: row[3] for row in rows}
+    policy, how = PolicySettings(), EvaluationSettings()
+    assert float(ours["learning rate"]) == policy.learning_rate
+    assert f"every {policy.batch} candidates, {policy.epochs} passes" in ours["PPO: batch and passes"]
+    sides = [
+        f"{side * how.scale_low:.0f}-{side * how.scale_high:.0f}"
+        for side in (how.stage1_short_side, how.stage2_short_side)
+    ]
+    assert all(side in ours["shorter side in training"] for side in sides)
+    assert f"crops of {how.stage1_crop}," in ours["meta-val, stage 1"]
+    assert ours["meta-val, stage 2"] == f"central crops of {how.stage2_crop}"
+    assert ours["weight decay"] == f"{how.weight_decay:.0e}".replace("e-0", "e-") + " for both"
+    assert f"{how.auxiliary_weight} in the search" in ours["auxiliary weight"]
+    assert f"{Phase(('voc',), 1).aux_weight} in the paper's other recipes" in ours["auxiliary weight"]
