@@ -1,6 +1,7 @@
 """`fastnas camera`: live segmentation, depth and pose, on a web page, in a window or into a video file."""
 
 import signal
+import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
@@ -72,6 +73,11 @@ What --source takes:
     type=click.Path(file_okay=False),
     help="Folder of the snapshots and recordings that are made on the page.",
 )
+@click.option(
+    "--print-service",
+    is_flag=True,
+    help="Print a systemd unit that starts this command at boot, instead of starting it; its first lines say how.",
+)
 def camera(
     artifacts: Tuple[str, ...],
     sources: Tuple[str, ...],
@@ -91,6 +97,7 @@ def camera(
     window: bool,
     out: Optional[str],
     captures: str,
+    print_service: bool,
 ) -> None:
     """Show live segmentation, depth or pose of a camera.
 
@@ -111,6 +118,7 @@ def camera(
     from fastnas.jetson.camera.window import Window
     from fastnas.jetson.inference.draw import draw
     from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, tasks_of
+    from fastnas.jetson.system.service import unit
 
     if not (web or window or out is not None):
         raise click.UsageError("--no-web without --window or --out would show nothing")
@@ -121,6 +129,11 @@ def camera(
     for place in places:
         if place.live and (loop or every_frame):
             raise click.UsageError("--loop and --every-frame are for files and folders, not for {}".format(place))
+    if print_service:
+        if window:
+            raise click.UsageError("--window needs a desktop, which a service has not")
+        click.echo(unit([word for word in sys.argv[1:] if word != "--print-service"]))
+        return
     name = " + ".join(dict.fromkeys(artifact.sidecar.name for artifact in found.values()))
     tasks, statistics, controls = tasks_of(found), Statistics(cameras=len(places)), Controls(list(found), alpha)
 
