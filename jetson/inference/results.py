@@ -52,10 +52,15 @@ def write_ids(path: str, ids: np.ndarray, colours: Sequence[Sequence[int]]) -> N
 
 
 def write_depth(path: str, metres: np.ndarray) -> None:
-    """Depth as a 16-bit PNG in millimetres; 0 is unknown, and 65535 is that far or farther."""
+    """Depth as a 16-bit PNG of `millimetres`."""
+    write_image(path, millimetres(metres))
+
+
+def millimetres(metres: np.ndarray) -> np.ndarray:
+    """Depth as uint16; 0 is unknown, and 65535 is that far or farther."""
     known = metres > 0  # false for NaN
-    millimetres = np.clip(np.rint(np.where(known, metres, 0) * MILLIMETRES), 1, FARTHEST)
-    write_image(path, np.where(known, millimetres, 0).astype(np.uint16))
+    values = np.clip(np.rint(np.where(known, metres, 0) * MILLIMETRES), 1, FARTHEST)
+    return np.where(known, values, 0).astype(np.uint16)
 
 
 def write_image(path: str, image: np.ndarray) -> None:
