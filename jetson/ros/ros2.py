@@ -22,7 +22,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         sys.stdout.write(help_text())
         return 0
     try:
-        rclpy = import_package("rclpy", "rclpy does not load ({}); run: source /opt/ros/$ROS_DISTRO/setup.bash")
+        rclpy = import_package("rclpy", "rclpy does not load ({}); run: source /opt/ros/DISTRIBUTION/setup.bash")
     except JetsonError as error:
         sys.stderr.write("Error: {}\n".format(error))
         return 1

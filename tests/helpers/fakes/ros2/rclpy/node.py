@@ -61,7 +61,8 @@ class Node:
         assert name not in ros2_graph.parameters, "declared twice"
         ros2_graph.parameters[name] = descriptor
         found = ros2_graph.state["overrides"].get(name, value)
-        assert descriptor.dynamic_typing or type(found) is type(value), "InvalidParameterTypeException"
+        dynamic = getattr(descriptor, "dynamic_typing", True)  # in Foxy every parameter is
+        assert dynamic or type(found) is type(value), "InvalidParameterTypeException"
         return _Parameter(found)
 
     def get_logger(self):
