@@ -76,7 +76,7 @@ def import_weights(
         click.echo(json.dumps({"model": str(target), "tensors": len(state), "unused": found.unused}, indent=2))
         return
     unused = sum(map(len, found.unused.values()))
-    click.echo(f"{target}: {len(state) - unused} of {len(state)} tensors, {meant.kind} of {meant.outputs} outputs")
+    click.echo(f"{target}: {len(state) - unused} of {len(state)} tensors; {meant.kind}, outputs: {meant.outputs}")
     for group, tensors in found.unused.items():
         click.echo(f"unused: {group} ({len(tensors)} tensors, {tensors[0]} the first)")
 

@@ -74,7 +74,7 @@ def test_sums_enlarged_at_once_would_differ(arch0: Path) -> None:
 
 def test_tensors_without_use_are_named(arch0: Path) -> None:
     result = run(arch0, "--as", "arch0")
-    assert result.output.splitlines()[0].endswith("segmentation of 21 outputs")
+    assert result.output.splitlines()[0].endswith("tensors; segmentation, outputs: 21")
     assert [line.split(" (")[0] for line in result.output.splitlines()[1:]] == [
         "unused: adapter of encoder output 1, which no pair of arch0 reads",
         "unused: auxiliary heads, which only training needs",

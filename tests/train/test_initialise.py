@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def network_of(spec: ModelSpec, seed: int = 1) -> Network:
     return build(spec)
 
 
-def model(path: Path, task: Task = TRAINED, architecture: str = "arch1", **shape: int) -> Path:
+def model(path: Path, task: Task = TRAINED, architecture: str = "arch1", **shape: Any) -> Path:
     spec = ModelSpec(architecture, task, **{**SHAPE, **shape})
     save_model(path, network_of(spec, seed=0), spec, recipe={"name": "camvid"})
     return path
@@ -148,6 +149,14 @@ def test_what_is_given_wins_over_the_model(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     settings = RunSettings.load(out)
     assert (settings.model.architecture, settings.model.channels, settings.model.sep_repeats) == ("arch2", 6, 1)
+
+
+def test_a_run_from_an_imported_model_keeps_its_definition(tmp_path: Path) -> None:
+    path, out = model(tmp_path / "theirs.safetensors", definition="public"), tmp_path / "run"
+    result = run("--init", str(path), "--out", str(out), *SMALL)
+    assert result.exit_code == 0, result.output
+    assert RunSettings.load(out).model.definition == "public"
+    assert load_model(out / "model.safetensors").spec.definition == "public"
 
 
 @pytest.mark.parametrize(
