@@ -49,10 +49,13 @@ def read_detections(path: Path, labelled: CocoPeople, minimum: float = 0.0) -> D
         FastnasError: not of that format, an image that the annotations do not list, or no box is left.
     """
     content, entries = read_json(labelled.annotations), read_json(path)
+    category = person_category(content, labelled.annotations)["id"]
+    files, people, scores = labelled.files(content), [], []
     try:
-        category = person_category(content, labelled.annotations)["id"]
-        people, scores = [], []
-        files = labelled.files(content)
+        truth = CocoTruth.completed(content, category, labelled.task.outputs)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FastnasError(f"{labelled.annotations} cannot be compared with: {type(error).__name__} {error}") from error
+    try:
         for number, entry in enumerate(entries):
             if entry["category_id"] != category or entry["score"] < minimum:
                 continue
@@ -60,13 +63,13 @@ def read_detections(path: Path, labelled: CocoPeople, minimum: float = 0.0) -> D
                 raise FastnasError(f"{path}: image {entry['image_id']} is not in {labelled.annotations}")
             people.append(_person(number, entry, *files[entry["image_id"]], labelled.task.outputs))
             scores.append(float(entry["score"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise FastnasError(
             f"{path} is no file of detections in COCO's format: {type(error).__name__} {error}"
         ) from error
     if not people:
         raise FastnasError(f"{path} has no box of category {category} with a score of at least {minimum:g}")
-    return DetectedPeople(labelled, people, scores, CocoTruth(content, category))
+    return DetectedPeople(labelled, people, scores, truth)
 
 
 def _person(number: int, entry: dict[str, Any], image: Path, noted: Any, joints: int) -> PersonAnnotation:

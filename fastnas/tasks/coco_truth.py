@@ -24,6 +24,16 @@ class CocoTruth:
     content: Mapping[str, Any]
     category: int
 
+    @classmethod
+    def completed(cls, content: Mapping[str, Any], category: int, joints: int) -> CocoTruth:
+        """The truth of a file, which may leave out what COCO's own have: crowds, areas, joints of those without any.
+
+        Raises:
+            KeyError, TypeError, ValueError: an annotation that is none, or of another number of joints.
+        """
+        annotations = [_complete(each, joints) for each in content["annotations"] if each["category_id"] == category]
+        return cls({**content, "annotations": annotations}, category)
+
     def compare(self, found: Sequence[Mapping[str, Any]], sigmas: Sequence[float]) -> dict[str, float]:
         """The metrics `NAMES`, NaN where no person is of that size.
 
@@ -35,10 +45,9 @@ class CocoTruth:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
-        annotations = [_complete(each, len(sigmas)) for each in self.content["annotations"]]
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             coco = COCO()
-            coco.dataset = {**self.content, "annotations": annotations}
+            coco.dataset = dict(self.content)
             coco.createIndex()
             results = coco.loadRes([{**person, "category_id": self.category} for person in found])
             evaluation: Any = COCOeval(coco, results, iouType="keypoints")
@@ -52,8 +61,17 @@ class CocoTruth:
 
 
 def _complete(annotation: Mapping[str, Any], joints: int) -> dict[str, Any]:
-    """An annotation with the fields that COCO's files have and others may leave out."""
-    whole = {"bbox": [0, 0, 0, 0], "keypoints": [0, 0, 0] * joints, "iscrowd": 0, **annotation}
-    _, _, width, height = whole["bbox"]
-    labelled = sum(mark > 0 for mark in whole["keypoints"][2::3])
-    return {"area": width * height, "num_keypoints": labelled, **whole}
+    """What is compared of an annotation, with the usual values of what it leaves out."""
+    keypoints = annotation.get("keypoints", [0, 0, 0] * joints)
+    x, y, width, height = annotation.get("bbox", [0, 0, 0, 0])
+    if len(keypoints) != 3 * joints:
+        raise ValueError(f"annotation {annotation['id']} has {len(keypoints)} keypoint numbers, not {3 * joints}")
+    labelled = sum(mark > 0 for mark in keypoints[2::3])
+    return {
+        **{key: annotation[key] for key in ("id", "image_id", "category_id")},
+        "iscrowd": annotation.get("iscrowd", 0),
+        "area": annotation.get("area", width * height),
+        "bbox": [x, y, width, height],
+        "keypoints": keypoints,
+        "num_keypoints": annotation.get("num_keypoints", labelled),
+    }

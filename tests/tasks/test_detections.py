@@ -155,6 +155,24 @@ def test_errors_name_the_file(content: str, line: str, coco: Any, tmp_path: Path
     assert line in str(error.value)
 
 
+def test_annotations_that_cannot_be_compared_with_are_named_before_anything_is_predicted(
+    coco: Any, tmp_path: Path
+) -> None:
+    content = json.loads(coco.annotations.read_text())
+    crowd = next(each for each in content["annotations"] if each["iscrowd"])
+    for broken in ({"keypoints": [1, 2]}, {"bbox": None}):
+        others = [each for each in content["annotations"] if each is not crowd]
+        dump(coco.annotations, {**content, "annotations": [*others, {**crowd, **broken}]})
+        with pytest.raises(FastnasError, match=r"person_keypoints_val2017\.json cannot be compared with"):
+            detected(coco, tmp_path, {"image_id": 1})
+    bare = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 1}
+    dump(coco.annotations, {**content, "annotations": [*others, bare]})
+    people = detected(coco, tmp_path, {"image_id": 1})
+    metrics = metrics_of(people)
+    metrics.add(joints(1, 1, 1, 1), batch_of(people, 0))
+    assert metrics.compute()["AP50"] == pytest.approx(51 / 101)
+
+
 def test_command(coco: Any, tmp_path: Path) -> None:
     spec = ModelSpec("arch2", coco.task, channels=8, sep_repeats=1)
     save_model(tmp_path / "m.safetensors", build(spec), spec, recipe={"val_size": [64, 64]})
