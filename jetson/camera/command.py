@@ -63,7 +63,13 @@ What --source takes:
     help="Where to serve it. For any but a loopback address a token is made that viewers need; it is printed once.",
 )
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 is any free one.")
-@click.option("--viewers", default=8, show_default=True, type=click.IntRange(1, 100), help="Limit of viewers at once.")
+@click.option(
+    "--viewers",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Limit of viewers at once, of the page and of --rtsp.",
+)
 @click.option("--window", is_flag=True, help="Show a window too; q or Esc ends.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Record all into a video file (.mp4, .avi, .mkv).")
 @click.option(
@@ -72,6 +78,19 @@ What --source takes:
     show_default=True,
     type=click.Path(file_okay=False),
     help="Folder of the snapshots and recordings that are made on the page.",
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["auto", "h264", "mpeg4"]),
+    default="auto",
+    show_default=True,
+    help="Of .mp4 and .mkv videos; auto is H.264 where GStreamer encodes it, in hardware if it can, else MPEG-4.",
+)
+@click.option(
+    "--rtsp",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve H.264 over RTSP too, at --address; players and recorders open the printed URL. 0 is any free port.",
 )
 @click.option(
     "--print-service",
@@ -97,6 +116,8 @@ def camera(
     window: bool,
     out: Optional[str],
     captures: str,
+    codec: str,
+    rtsp: Optional[int],
     print_service: bool,
 ) -> None:
     """Show live segmentation, depth or pose of a camera.
@@ -113,6 +134,7 @@ def camera(
     from fastnas.jetson.camera.reopen import open_camera
     from fastnas.jetson.camera.sources import parse_address, parse_mode
     from fastnas.jetson.camera.stats import Statistics
+    from fastnas.jetson.camera.video.rtsp import Stream
     from fastnas.jetson.camera.web.broadcast import Broadcast
     from fastnas.jetson.camera.web.server import Server
     from fastnas.jetson.camera.window import Window
@@ -120,8 +142,8 @@ def camera(
     from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, tasks_of
     from fastnas.jetson.system.service import unit
 
-    if not (web or window or out is not None):
-        raise click.UsageError("--no-web without --window or --out would show nothing")
+    if not (web or window or out is not None or rtsp is not None):
+        raise click.UsageError("--no-web without --window, --out or --rtsp would show nothing")
     options = InferenceOptions(res, pose_res, precision, engine, parse_box(box) if box is not None else None)
     opened = [shelf.open_artifact(text, lambda line: click.echo(line, err=True)) for text in artifacts]
     found = by_task(opened or [shelf.open_artifact(shelf.default())])
@@ -155,9 +177,13 @@ def camera(
             frames.append(open_one(place, own))
             unused.callback(frames[-1].close)
         fps = max(source.fps for source in frames)
-        sinks: List["Sink"] = [Captures(captures, fps, controls, say)]
+        sinks: List["Sink"] = [Captures(captures, fps, controls, say, codec)]
         if out is not None:
-            sinks.append(Recording(out, fps, every_frame, say))
+            sinks.append(Recording(out, fps, every_frame, say, codec))
+        if rtsp is not None:
+            stream = stack.enter_context(Stream(address, rtsp, fps, viewers, say))
+            sinks.append(stream)
+            click.echo("play: {}".format(stream.url()), err=True)
         if web:
             broadcast = Broadcast(viewers, lambda each: statistics.budget.add("encode", each))
             sinks.append(broadcast)

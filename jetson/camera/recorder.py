@@ -3,13 +3,15 @@
 import os
 import shutil
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.mosaic import fit
 from fastnas.jetson.camera.pipeline import Sink
+from fastnas.jetson.camera.video import h264
+from fastnas.jetson.camera.video.pace import Pace
 from fastnas.jetson.errors import FastnasError, JetsonError
 from fastnas.jetson.files import atomic_path
 from fastnas.jetson.partial_files import PartialFile, abandoned
@@ -23,8 +25,8 @@ RESERVE = 64 << 20
 CHECK_EVERY = 0.5
 """Seconds between checks of the free disk: at 100 MB/s the reserve still suffices."""
 
-MAX_GAP = 1.0
-"""Seconds without a frame (a pause) that a recording bridges; longer ones are cut out."""
+CODECS_BY_NAME = ("auto", "h264", "mpeg4")
+"""What a user can ask for: `auto` is H.264 where GStreamer has an encoder."""
 
 
 class DiskFull(JetsonError):
@@ -35,10 +37,10 @@ class Video:
     """A video file that grows under a hidden name and is renamed when it is finished.
 
     Frames are repeated or left out so that it plays at the speed of their capture; with `every_frame` each is written
-    once.
+    once. `codec` is one of `CODECS_BY_NAME`, for .mp4 and .mkv; .avi has its own.
     """
 
-    def __init__(self, path: str, fps: float, every_frame: bool = False) -> None:
+    def __init__(self, path: str, fps: float, every_frame: bool = False, codec: str = "mpeg4") -> None:
         self._cv2 = import_cv2()
         self.path = path
         self._folder, self._suffix = os.path.dirname(os.path.abspath(path)), os.path.splitext(path)[1].lower()
@@ -48,11 +50,14 @@ class Video:
             os.makedirs(self._folder, exist_ok=True)
         except OSError as error:
             raise self._error(error) from error
-        self._fps, self._every_frame = fps, every_frame
+        self._encoder = h264.encoder() if codec != "mpeg4" and self._suffix in h264.MUXERS else None
+        if codec == "h264" and self._encoder is None:
+            raise JetsonError(h264.NO_ENCODER if self._suffix in h264.MUXERS else "H.264 is for .mp4 and .mkv files")
+        self._fps, self._pace = fps, Pace(fps, every_frame)
         self._partial: Optional[PartialFile] = None
         self._writer: Any = None
         self._size = (0, 0)
-        self._written, self._start, self._last, self._checked = 0, 0.0, 0.0, -1.0
+        self._checked = -1.0
 
     def write(self, image: np.ndarray, when: float) -> None:
         """Add an image that was captured at a time (seconds of any clock).
@@ -66,16 +71,9 @@ class Video:
             check_free_disk(self._folder)
         if self._partial is None:
             self._partial = self._open(image)
-            self._start = self._last = when
-        if when - self._last > MAX_GAP:
-            self._start += when - self._last - 1 / self._fps
-        self._last = max(self._last, when)
-        due = 1 if self._every_frame else int(round((when - self._start) * self._fps)) + 1 - self._written
+        due = self._pace.due(when)
         if due > 0:
-            fitted = fit(self._cv2, image, self._size)
-            for _ in range(due):
-                self._writer.write(fitted)
-            self._written += due
+            self._writer.write(fit(self._cv2, image, self._size), due)
 
     def close(self) -> Optional[str]:
         """Finish the file and return its path; None if nothing was recorded.
@@ -86,11 +84,11 @@ class Video:
         partial, self._partial = self._partial, None
         if partial is None:
             return None
-        self._writer.release()
         try:
-            if not plays(partial.path):
-                raise JetsonError("the recording {} was damaged (is the disk full?) and is removed".format(self.path))
+            self._writer.close()
             partial.finish()
+        except JetsonError as error:
+            raise JetsonError("the recording {} is removed: {}".format(self.path, error)) from error
         except OSError as error:
             raise self._error(error) from error
         finally:
@@ -104,15 +102,49 @@ class Video:
             partial = PartialFile(self.path)
         except OSError as error:
             raise self._error(error) from error
-        codec = self._cv2.VideoWriter_fourcc(*CODECS[self._suffix])
-        self._writer = self._cv2.VideoWriter(partial.path, codec, self._fps, self._size[::-1])
-        if not self._writer.isOpened():
+        try:
+            if self._encoder is not None:
+                self._writer = h264.file_encoder(self._encoder, partial.path, self._size, self._fps)
+            else:
+                self._writer = OpenCVWriter(partial.path, self._suffix, self._fps, self._size)
+        except JetsonError:
             partial.close()
-            raise JetsonError("this OpenCV cannot write {}; try the name of an .avi file".format(self.path))
+            raise
         return partial
+
+    @property
+    def codec(self) -> str:
+        """What the video is encoded as, for the user."""
+        return "H.264 by " + self._encoder if self._encoder is not None else CODECS[self._suffix]
 
     def _error(self, error: OSError) -> JetsonError:
         return JetsonError("cannot record into {}: {}".format(self._folder, error.strerror))
+
+
+class OpenCVWriter:
+    """A video file that OpenCV writes, with the interface of `h264.Encoder`."""
+
+    def __init__(self, path: str, suffix: str, fps: float, size: Tuple[int, int]) -> None:
+        cv2 = import_cv2()
+        self._path = path
+        self._writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*CODECS[suffix]), fps, size[::-1])
+        if not self._writer.isOpened():
+            raise JetsonError("this OpenCV cannot write {} files; try the name of an .avi file".format(suffix))
+
+    def write(self, image: np.ndarray, count: int = 1) -> None:
+        """Add an image so many times."""
+        for _ in range(count):
+            self._writer.write(image)
+
+    def close(self) -> None:
+        """Finish.
+
+        Raises:
+            JetsonError: the file does not play.
+        """
+        self._writer.release()
+        if not plays(self._path):
+            raise JetsonError("it was damaged (is the disk full?)")
 
 
 class Recording(Sink):
@@ -120,8 +152,10 @@ class Recording(Sink):
 
     records = True
 
-    def __init__(self, path: str, fps: float, every_frame: bool, say: Callable[[str], None]) -> None:
-        self._video, self._say = Video(path, fps, every_frame), say
+    def __init__(
+        self, path: str, fps: float, every_frame: bool, say: Callable[[str], None], codec: str = "mpeg4"
+    ) -> None:
+        self._video, self._say = Video(path, fps, every_frame, codec), say
         recover(os.path.dirname(path) or ".", say)
 
     def show(self, image: np.ndarray, captured: float) -> None:
@@ -132,7 +166,7 @@ class Recording(Sink):
         """See `Sink.close`."""
         path = self._video.close()
         if path is not None:
-            self._say("wrote {}".format(path))
+            self._say("wrote {} ({})".format(path, self._video.codec))
 
 
 class Captures(Sink):
@@ -143,8 +177,11 @@ class Captures(Sink):
 
     records = True
 
-    def __init__(self, folder: str, fps: float, controls: Controls, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: str, fps: float, controls: Controls, say: Callable[[str], None], codec: str = "mpeg4"
+    ) -> None:
         self._folder, self._fps, self._controls, self._say = folder, fps, controls, say
+        self._codec = codec
         self._cv2 = import_cv2()
         self._video: Optional[Video] = None
         recover(folder, say)
@@ -160,7 +197,7 @@ class Captures(Sink):
                 self._snapshot(image)
             if self._controls.recording:
                 if self._video is None:
-                    self._video = Video(self._name(".mp4"), self._fps)
+                    self._video = Video(self._name(".mp4"), self._fps, codec=self._codec)
                 self._video.write(image, captured)
             else:
                 self.close()

@@ -23,6 +23,7 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.stats import Statistics
+from fastnas.jetson.camera.web import address as address_of
 from fastnas.jetson.camera.web import reception
 from fastnas.jetson.camera.web.access import Guard
 from fastnas.jetson.camera.web.broadcast import Broadcast
@@ -48,12 +49,6 @@ SEND_BUFFER = 128 * 1024
 
 STALE = 10.0
 """Seconds without a finished image after which /health is 503."""
-
-WILDCARDS = {
-    "0.0.0.0": ((socket.AF_INET, "192.0.2.1"),),
-    "::": ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")),  # Linux serves IPv4 there too
-}
-"""Wildcard addresses, and addresses for documentation to which a route shows the machine's own."""
 
 BOUNDARY = "frame"
 FILES = {
@@ -91,7 +86,7 @@ class Server:
     def __init__(
         self, address: str, port: int, name: str, broadcast: Broadcast, controls: Controls, statistics: Statistics
     ) -> None:
-        self._listener = _listen(address, port)
+        self._listener = address_of.listen(address, port, "--port")
         self.server_address, self.server_port = self._listener.getsockname()[:2]
         self.guard = Guard(address, self.server_port)
         self.name, self.broadcast, self.controls, self.statistics = name, broadcast, controls, statistics
@@ -116,9 +111,7 @@ class Server:
 
     def url(self) -> str:
         """The page's address for other machines, with the token if one is needed."""
-        host = str(self.server_address)
-        host = own_address(host) if host in WILDCARDS else host
-        page = "http://{}:{}/".format("[{}]".format(host) if ":" in host else host, self.server_port)
+        page = "http://{}/".format(address_of.host_and_port(str(self.server_address), self.server_port))
         return page if self.guard.token is None else "{}?token={}".format(page, self.guard.token)
 
     def state(self) -> Dict[str, Any]:
@@ -273,33 +266,3 @@ def _drain(connection: socket.socket) -> None:
 def _has_left(connection: socket.socket) -> bool:
     """Whether the client closed the connection: without images, there is no write that fails."""
     return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
-
-
-def _listen(address: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        if not address:
-            raise ValueError("the address is empty")
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen(reception.WAITING)
-    except (OSError, OverflowError, ValueError, TypeError) as error:  # the last for NUL and half characters
-        listener.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise JetsonError("cannot serve on {} port {}: {}; try --port".format(address, port, reason)) from error
-    return listener
-
-
-def own_address(bound: str) -> str:
-    """The address by which others reach this machine where it serves on a wildcard: that of its default route.
-
-    A machine without a route gives its name, which a router or multicast DNS may know.
-    """
-    for family, elsewhere in WILDCARDS[bound]:
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((elsewhere, 9))  # finds the route; a datagram socket sends nothing for it
-                return str(probe.getsockname()[0])
-        except OSError:
-            continue
-    return socket.gethostname()

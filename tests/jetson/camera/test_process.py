@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fastnas.jetson.camera.video import h264
 from fastnas.jetson.system.opencv import opencv_has
 from tests.helpers import rtsp_server
 from tests.helpers.camera_parts import (
@@ -66,7 +67,7 @@ def test_a_signal_ends_it_cleanly_with_whole_files(toys, tmp_path, number):
 
 
 def test_a_kill_leaves_nothing_half_written(toys, tmp_path):
-    arguments = ["--source", "test://", "--mode", "160x96@30", "--no-web", "--out", "all.mp4"]
+    arguments = ["--source", "test://", "--mode", "160x96@30", "--no-web", "--out", "all.mp4", "--codec", "mpeg4"]
     with Process(tmp_path, toys["depth"], *arguments) as camera:
         camera.wait_for("depth: toy-depth")
         time.sleep(0.7)
@@ -144,6 +145,20 @@ def test_two_cameras_on_one_engine(toys, tmp_path, video):
     assert frames_of(tmp_path / "both.avi")[0][0].shape == (96, 320, 3)
 
 
+@pytest.mark.skipif(h264.encoder() is None, reason="needs GStreamer's x264enc (gstreamer1.0-plugins-ugly)")
+def test_a_stream_over_rtsp_without_a_page(toys, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+    arguments = ["--source", "test://", "--mode", "160x96@30", "--no-web", "--rtsp", 0]
+    with Process(tmp_path, toys["segmentation"], *arguments) as camera:
+        url = camera.wait_for(r"play: (rtsp://127\.0\.0\.1:\d+/live)").group(1)
+        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
+        frames = [capture.read()[1] for _ in range(10)]
+        capture.release()
+        assert [np.shape(frame) for frame in frames] == [(96, 160, 3)] * 10
+        assert camera.end(signal.SIGINT) == 0
+        assert "record " in camera.text()  # of the budget
+
+
 def test_a_file_through_all_tasks_into_a_file(toys, tmp_path, video):
     arguments = ["--source", video, "--every-frame", "--no-web", "--out", "seen.avi"]
     with Process(tmp_path, *(toys[kind] for kind in TASKS), *arguments) as camera:
@@ -214,7 +229,11 @@ def test_memory_is_flat_while_five_watch(toys, tmp_path):
         ),
         (["--source", "test://", "--mode", "big"], 1, "Error: a camera's mode is like 1280x720"),
         (["--source", "test://", "--loop"], 2, "Error: --loop and --every-frame are for files"),
-        (["--source", "test://", "--no-web"], 2, "Error: --no-web without --window or --out would show nothing"),
+        (
+            ["--source", "test://", "--no-web"],
+            2,
+            "Error: --no-web without --window, --out or --rtsp would show nothing",
+        ),
         (["--source", "test://", "--box", "1,2"], 2, "'1,2' is not X,Y,WIDTH,HEIGHT such as 100,50,80,200"),
         (["--source", "test://", "--engine", "magic"], 2, "'magic' is not one of"),
         (["--source", "test://", "--res", "100", "--port", "0"], 1, "multiples of 32"),

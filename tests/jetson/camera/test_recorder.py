@@ -111,7 +111,7 @@ def test_a_full_disk_ends_a_recording_and_keeps_it(small_disk, monkeypatch):
         fill()
     sink.close()
     assert os.listdir(small_disk) == ["a.avi"]
-    assert said == ["wrote " + os.path.join(small_disk, "a.avi")]
+    assert said == ["wrote {} (MJPG)".format(os.path.join(small_disk, "a.avi"))]
     frames, _ = frames_of(os.path.join(small_disk, "a.avi"))
     assert len(frames) > 50
 

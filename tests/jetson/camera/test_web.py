@@ -13,7 +13,7 @@ import pytest
 
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.stats import Statistics
-from fastnas.jetson.camera.web import access, reception, server
+from fastnas.jetson.camera.web import access, address, reception, server
 from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server
 from fastnas.jetson.errors import JetsonError
@@ -621,7 +621,7 @@ def test_the_address_that_is_printed_is_one_that_others_reach(monkeypatch, bound
     monkeypatch.setattr(Routed, "routes", routes)
     monkeypatch.setattr(socket, "socket", Routed)
     monkeypatch.setattr(socket, "gethostname", lambda: "jetson")
-    assert server.own_address(bound) == expected
+    assert address.own_address(bound) == expected
 
 
 def test_the_token_opens_the_page_and_stays_as_a_cookie(open_camera):
