@@ -14,8 +14,8 @@ from rich.console import Console
 from fastnas import __version__
 from fastnas.cli import main
 from fastnas.demo.page import write_page
-from fastnas.demo.scenes import write_clip, write_images
-from fastnas.demo.stages import Sizes, Stage, plan, run
+from fastnas.demo.scenes import write_clip, write_images, write_photo
+from fastnas.demo.stages import PHOTO, Sizes, Stage, plan, run
 from fastnas.errors import FastnasError
 from fastnas.published import TX2_MS
 
@@ -74,6 +74,7 @@ def test_a_missing_output_is_one_line(tmp_path) -> None:
 def test_the_whole_demo_and_its_page(tmp_path) -> None:
     write_images(tmp_path / "calibration", TINY.calibration)
     write_clip(tmp_path / "clip.mp4", TINY.frames)
+    write_photo(tmp_path / PHOTO)
     run(plan(tmp_path, TINY), Console(quiet=True))
     page = write_page(tmp_path).read_text()
     assert not re.search(r"""(?:src|href)=["'](?!data:)|url\(|@import|https?://(?!127\.0\.0\.1)""", page)
