@@ -9,17 +9,16 @@ The 321 images of `voc/val.txt` are the validation set, and no image of the same
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+from folders import write_folder
 from rich.progress import track
 from teachers import DeepLab
 
 from fastnas.data import default_task
-from fastnas.jetson.files import write_text
+from fastnas.tasks import Segmentation
 
 SOURCES = {
     "voc": ("JPEGImages", "Masks", ("train",)),
@@ -41,7 +40,7 @@ def main() -> None:
     pairs = {source: files(given.data / source, *places) for source, places in SOURCES.items()}
     val = files(given.data / "voc", "JPEGImages", "Masks", ("val",))
     held = {image.stem for image, _ in val}
-    lines = []
+    train = []
     deeplab = DeepLab(given.teacher)
     for source, found in pairs.items():
         for image, mask in track([pair for pair in found if pair[0].stem not in held], source):
@@ -49,14 +48,11 @@ def main() -> None:
             if not logits.exists():
                 pixels = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
                 np.save(logits, deeplab(pixels).astype(np.float16))
-            lines.append("\t".join(os.path.relpath(path, given.out) for path in (image, mask, logits)))
-    write_text(given.out / "train.txt", "\n".join(lines) + "\n")
-    write_text(
-        given.out / "val.txt",
-        "".join("\t".join(os.path.relpath(path, given.out) for path in pair) + "\n" for pair in val),
-    )
-    write_text(given.out / "dataset.json", json.dumps(default_task("segmentation").to_dict()))
-    print(f"{len(lines)} images to train on, {len(val)} to evaluate")
+            train.append((image, mask, logits))
+    task = default_task("segmentation")
+    assert isinstance(task, Segmentation)
+    write_folder(given.out, {"train": train, "val": val}, task)
+    print(f"{len(train)} images to train on, {len(val)} to evaluate")
 
 
 def files(folder: Path, images: str, masks: str, lists: tuple[str, ...]) -> list[tuple[Path, Path]]:

@@ -10,20 +10,16 @@ Every image with a person is trained on, and a third of those without. The valid
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from pathlib import Path
 
 import numpy as np
+from folders import PERSON, write_folder
 from objects import SOURCES, files
 from PIL import Image
 from rich.progress import track
 
-from fastnas.jetson.files import write_text
 from fastnas.tasks import IGNORE, Segmentation
 
-PERSON = 15
-"""Pascal VOC's class id."""
 WITHOUT = 3
 """One of so many images without a person is trained on."""
 
@@ -48,12 +44,9 @@ def main() -> None:
                 people = (np.array(Image.open(mask)) == PERSON).any()
                 (train if people else others).append((image, mask))
     train += others[::WITHOUT]
-    for split, pairs in (("train", train), ("val", val)):
-        lines = ["\t".join(os.path.relpath(path, given.out) for path in pair) for pair in pairs]
-        write_text(given.out / f"{split}.txt", "\n".join(lines) + "\n")
     task = Segmentation(("background", "person"), ((0, 0, 0), (192, 128, 128)))
     ids = {stored: int(stored == PERSON) for stored in range(21)}
-    write_text(given.out / "dataset.json", json.dumps({**task.to_dict(), "mask_map": {**ids, IGNORE: IGNORE}}))
+    write_folder(given.out, {"train": train, "val": val}, task, {**ids, IGNORE: IGNORE})
     print(f"{len(train)} images to train on, {len(val)} to evaluate")
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from folders import PERSON
 from PIL import Image
 from rich.progress import track
 from teachers import MoveNet
@@ -38,8 +39,6 @@ BONES = [
       for a, b in (("shoulder", "elbow"), ("elbow", "wrist"), ("shoulder", "hip"), ("hip", "knee"), ("knee", "ankle"))),
 ]  # fmt: skip
 
-PERSON = 15
-"""Pascal VOC's class id."""
 SURE = 0.3
 """MoveNet's joints of a lower score are left out."""
 SMALLEST = 64

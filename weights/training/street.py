@@ -10,12 +10,11 @@ roadside objects (poles, signs, fences, walls) and far objects (buildings and tr
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from pathlib import Path
 
+from folders import write_folder
+
 from fastnas.data.formats.camvid import TASK
-from fastnas.jetson.files import write_text
 from fastnas.tasks import IGNORE
 
 MEANT = {0: "road", 1: "pavement", 2: None, 3: "car", 4: None, 5: None, 6: "sky"}
@@ -29,14 +28,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "val"):
-        lines = []
-        for name in (given.data / f"{split}.txt").read_text().split():
-            image, mask = next((given.data / "images").glob(f"{name}.*")), given.data / "masks" / f"{name}.png"
-            lines.append("\t".join(os.path.relpath(path, given.out) for path in (image, mask)))
-        write_text(given.out / f"{split}.txt", "\n".join(lines) + "\n")
+    splits = {split: pairs(given.data, split) for split in ("train", "val")}
     ids = {stored: IGNORE if name is None else TASK.classes.index(name) for stored, name in MEANT.items()}
-    write_text(given.out / "dataset.json", json.dumps({**TASK.to_dict(), "mask_map": ids}))
+    write_folder(given.out, splits, TASK, ids)
+
+
+def pairs(data: Path, split: str) -> list[tuple[Path, Path]]:
+    """Image and mask of every name of the list."""
+    names = (data / f"{split}.txt").read_text().split()
+    return [(next((data / "images").glob(f"{name}.*")), data / "masks" / f"{name}.png") for name in names]
 
 
 if __name__ == "__main__":
