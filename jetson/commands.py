@@ -48,6 +48,7 @@ def _log(line: str) -> None:
     "--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds that they are spread over."
 )
 @click.option("--sustained", default=0.0, metavar="SECONDS", type=click.FloatRange(0), help="Run each so long: heat.")
+@click.option("--layers", is_flag=True, help="Time each layer too, in passes of their own, summed by modules.")
 @click.option("--images", type=click.Path(exists=True, file_okay=False), help="A folder of images to measure with.")
 @click.option("--pin-clocks", is_flag=True, help="Highest power mode and clocks meanwhile; restored at the end.")
 @click.option(
@@ -63,7 +64,7 @@ def _log(line: str) -> None:
     default="bench.json",
     show_default=True,
     type=click.Path(dir_okay=False),
-    help="File of the report with every sample; a CSV table and, for a sweep, an SVG plot go beside it.",
+    help="File of the report with every sample; a CSV table and, for a sweep or --layers, an SVG plot go beside it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of tables.")
 @click.option("--host", type=HOST, help="Measure there, over SSH.")
@@ -79,6 +80,7 @@ def jetson_bench(
     passes: int,
     rounds: int,
     sustained: float,
+    layers: bool,
     images: Optional[str],
     pin_clocks: bool,
     earlier: Optional[str],
@@ -98,7 +100,7 @@ def jetson_bench(
 
     before = report.read_report(earlier) if earlier is not None else None
     found = run.find_artifacts(artifacts, _log)
-    settings = Settings(passes, rounds, sustained, engine)
+    settings = Settings(passes, rounds, sustained, engine, layers)
     # Which engine `auto` is on a board only the board knows; TensorRT is why one has a board.
     there = "tensorrt" if host is not None and engine.engine == "auto" else resolve_engine(engine.engine)
     workloads = run.choose_workloads(found, sweep or [res], precisions, there)

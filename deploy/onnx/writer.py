@@ -28,7 +28,9 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
     """The ONNX model of a graph: input `image`, the graph's outputs by their names, batch 1."""
     writer = Writer(graph)
     for name, node in graph.nodes.items():
+        first = len(writer.nodes)
         writer.write(name, node)
+        writer.keep_module_name(name, first)
     return writer.model()
 
 
@@ -98,6 +100,17 @@ class Writer(Nodes):
                     x, axis = [self.resize(last, [1, factor, factor, 1], f"{out}/large")], 3
                 self.emit("ArgMax", x, f"{out}/index", axis=axis, keepdims=0)
                 self.emit("Cast", [f"{out}/index"], out, to=TensorProto.INT32)
+
+    def keep_module_name(self, name: str, first: int) -> None:
+        """Name the operators from number `first` on, which compute an output, after the module as all others are.
+
+        Profilers report times by these names (`fastnas.jetson.bench.layers`).
+        """
+        if name in self.outputs:
+            out = self.outputs[name]
+            for node in self.nodes[first:]:
+                if node.name == out or node.name.startswith(f"{out}/"):
+                    node.name = name + node.name[len(out) :]
 
     def value(self, name: str) -> str:
         """The ONNX name of a value."""

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from fastnas.jetson.bench.layers import time_layers
 from fastnas.jetson.bench.sampler import Sampler, summarise_readings
 from fastnas.jetson.checks import SAMPLES, STATISTIC, Fields
 from fastnas.jetson.engine.base import Engine, Log
@@ -53,12 +54,14 @@ class Settings(NamedTuple):
         rounds: the passes are spread over this many rounds, each visiting all workloads.
         seconds: if positive, every workload runs for so long in one round instead (thermal behaviour).
         engine: which engine, and how it runs.
+        layers: whether each layer is timed too, after the rounds.
     """
 
     passes: int = PASSES
     rounds: int = 3
     seconds: float = 0.0
     engine: EngineOptions = EngineOptions()
+    layers: bool = False
 
     def to_dict(self) -> Dict[str, Any]:
         """The settings as JSON values."""
@@ -84,6 +87,7 @@ class Settings(NamedTuple):
                 engine.take("dla", int, optional=True),
                 engine.take("memory", str, MEMORY_KINDS),
             ),
+            fields.take("layers", bool),
         )
 
 
@@ -96,6 +100,7 @@ class Result:
         sensors: statistics of `readings`, the duration and energy.
         readings: of the sensors, with `seconds` since the first pass.
         reasons: why the numbers are unreliable; empty if they are not.
+        layers: what `time_layers` gives, or None.
     """
 
     def __init__(self, workload: Workload) -> None:
@@ -105,6 +110,7 @@ class Result:
         self.sensors = {"seconds": 0.0, "frames": 0}  # type: Dict[str, Any]
         self.readings = []  # type: List[Dict[str, Any]]
         self.reasons = []  # type: List[str]
+        self.layers = None  # type: Optional[Dict[str, Any]]
 
     def flag(self, reason: str) -> None:
         """Flag the result as unreliable, once for each reason."""
@@ -134,6 +140,7 @@ class Result:
             "reasons": self.reasons,
             "samples": self.samples,
             "readings": self.readings,
+            "layers": self.layers,
         }
 
 
@@ -191,6 +198,13 @@ def measure(
             result.flag("other work was running before (load {:.1f} on {} cores)".format(load, os.cpu_count()))
         _check(result, settings, machine)
         _add_energy(result.sensors, idle)
+    for result in results if settings.layers else []:
+        workload = result.workload
+        log("layers: {}".format(workload.label))
+        try:
+            result.layers = time_layers(*workload, options=settings.engine, image=images[0], log=log)
+        except Unsupported as error:
+            log("no time per layer: {}: {}".format(workload.label, error))
     return results
 
 

@@ -9,7 +9,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from fastnas.jetson import checks
+from fastnas.jetson.bench.layer_report import check_layers, layers_table, plot_layers
 from fastnas.jetson.bench.measure import STAGES
+from fastnas.jetson.bench.tables import align, label, network, plain
 from fastnas.jetson.checks import Fields
 from fastnas.jetson.engine.base import Log
 from fastnas.jetson.errors import JetsonError, raise_if_interrupted
@@ -94,6 +96,9 @@ def _check_row(values: Any, where: str) -> None:
         numbers = samples.take(stage, list, within=checks.SAMPLES)
         if not all(type(number) in (float, int) for number in numbers):
             raise samples.error(checks.describe(stage), "must be numbers")
+    layers = row.take("layers", dict, optional=True)
+    if layers is not None:
+        check_layers(Fields(layers, where + ".layers"))
     row.take_list("readings", lambda values, where: Fields(values, where), within=checks.SAMPLES)
 
 
@@ -104,23 +109,32 @@ def _check_statistics(values: Fields, may_be_zero: bool) -> None:
 
 
 def save(report: Dict[str, Any], path: str, log: Log) -> List[str]:
-    """Write the JSON to `path`, and beside it CSV and, for more than one size, a plot; return the paths.
+    """Write the JSON to `path`, and beside it CSV and plots: of more than one size, and of times per layer.
 
-    The plot needs matplotlib, which a board seldom has: there the CSV holds the same numbers, and a host draws it.
+    Plots need matplotlib, which a board seldom has: there JSON and CSV hold the same numbers, and a host draws them.
+
+    Returns:
+        The paths.
     """
     stem = path[: -len(".json")] if path.endswith(".json") else path
     written = [path, stem + ".csv"]
     write_text(path, json.dumps(report) + "\n")
     write_text(stem + ".csv", to_csv(report))
-    if len({tuple(row["size"]) for row in report["rows"]}) > 1:
+    plots = {
+        stem + ".svg": (_plot, len({tuple(row["size"]) for row in report["rows"]}) > 1),
+        stem + "-layers.svg": (plot_layers, any(row.get("layers") is not None for row in report["rows"])),
+    }
+    wanted = {target: draw for target, (draw, asked) in plots.items() if asked}
+    if wanted:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise_if_interrupted(error)
             log("no plot: matplotlib is not installed (measured from a host, with --host, there is one)")
-        else:
-            _plot(report, Figure(figsize=(8, 5)), stem + ".svg")
-            written.append(stem + ".svg")
+            return written
+        for target, draw in wanted.items():
+            draw(report, Figure(figsize=(8, 5)), target)
+            written.append(target)
     return written
 
 
@@ -130,20 +144,13 @@ def _plot(report: Dict[str, Any], figure: Any, path: str) -> None:
     for name, rows in _by_network(report).items():
         ms = [row["ms"]["compute"] for row in rows]
         sides = [(row["size"][0] * row["size"][1]) ** 0.5 for row in rows]
-        axes.errorbar(
-            sides, [each["mean"] for each in ms], [each["std"] for each in ms], marker="o", label=_plain(name)
-        )
-    axes.set(title=_plain(report["title"]), xlabel="resolution, pixels a side", ylabel="ms, mean ± std")
+        axes.errorbar(sides, [each["mean"] for each in ms], [each["std"] for each in ms], marker="o", label=plain(name))
+    axes.set(title=plain(report["title"]), xlabel="resolution, pixels a side", ylabel="ms, mean ± std")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.legend()
     with atomic_path(path) as temporary:
         figure.savefig(str(temporary), format="svg", bbox_inches="tight")
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib does not read as a formula."""
-    return text.replace("\\", "\\\\").replace("$", r"\$")
 
 
 def to_table(report: Dict[str, Any]) -> str:
@@ -156,7 +163,7 @@ def to_table(report: Dict[str, Any]) -> str:
         ms, total = row["ms"]["compute"], row["ms"]["end_to_end"]
         values = ["{:.2f}".format(ms[name]) for name in percentiles]
         values[-1] += "?" if ms["count"] < 1000 else ""
-        name = _network(row) + ("" if row["trained"] else " (untrained)")
+        name = network(row) + ("" if row["trained"] else " (untrained)")
         cells.append(
             (name, "{}x{}".format(*row["size"]), row["engine"]["engine"], _mean_std(ms["mean"], ms["std"]))
             + tuple(values)
@@ -166,11 +173,12 @@ def to_table(report: Dict[str, Any]) -> str:
     stages = [("stage, mean ms",) + STAGES]  # type: List[Tuple[str, ...]]
     for row in rows:
         means = ("{:.2f}".format(row["ms"][stage]["mean"]) if stage in row["ms"] else "-" for stage in STAGES)
-        stages.append((_label(row),) + tuple(means))
-    lines = [report["title"], ""] + _align(cells) + ["", "? fewer than 1000 samples barely support a 99th percentile"]
-    lines += [""] + _align(stages) + [""] + _flags(rows) + [_label(row) + ": " + _sensors(row) for row in rows]
+        stages.append((label(row),) + tuple(means))
+    lines = [report["title"], ""] + align(cells) + ["", "? fewer than 1000 samples barely support a 99th percentile"]
+    lines += [""] + align(stages) + [""] + _flags(rows) + [label(row) + ": " + _sensors(row) for row in rows]
     absent = report["machine"].get("absent_sensors")
     lines += ["sensors absent on this machine: " + ", ".join(absent)] if absent else []
+    lines += layers_table(rows)
     growths = growth(report)
     lines += ["", "growth: compute = a · pixels^b, fitted to the medians"] if growths else []
     lines += ["{}: b = {:.2f}".format(name, exponent) for name, exponent in growths.items()]
@@ -182,7 +190,7 @@ def _flags(rows: List[Dict[str, Any]]) -> List[str]:
     found = {}  # type: Dict[str, List[str]]
     for row in rows:
         for reason in row["reasons"]:
-            found.setdefault(reason, []).append(_label(row))
+            found.setdefault(reason, []).append(label(row))
     return [
         "unreliable, {}: {}".format("all" if len(labels) == len(rows) else ", ".join(labels), reason)
         for reason, labels in found.items()
@@ -211,20 +219,11 @@ def _published(rows: List[Dict[str, Any]]) -> List[str]:
         (name,) + tuple(_mean_std(*times) for times in PUBLISHED[name]) for name in names
     ]
     note = "published: Table 1 of arXiv 1810.10804, measured by its authors on their devices, not here"
-    return ["", note] + _align(cells) if names else []
+    return ["", note] + align(cells) if names else []
 
 
 def _mean_std(mean: float, std: float) -> str:
     return "{:.2f} ± {:.2f}".format(mean, std)
-
-
-def _align(cells: List[Tuple[str, ...]]) -> List[str]:
-    """Lines of a table: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return [
-        "  ".join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]).rstrip()
-        for row in cells
-    ]
 
 
 def to_csv(report: Dict[str, Any]) -> str:
@@ -255,16 +254,8 @@ def _by_network(report: Dict[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
     """The rows of each network and precision, by size."""
     found = {}  # type: Dict[str, List[Dict[str, Any]]]
     for row in sorted(report["rows"], key=lambda row: row["size"][0] * row["size"][1]):
-        found.setdefault(_network(row), []).append(row)
+        found.setdefault(network(row), []).append(row)
     return found
-
-
-def _network(row: Dict[str, Any]) -> str:
-    return "{} {}".format(row["name"], row["precision"])
-
-
-def _label(row: Dict[str, Any]) -> str:
-    return "{} {}x{}".format(_network(row), *row["size"])
 
 
 class Change(NamedTuple):
@@ -302,7 +293,7 @@ def compare(new: Dict[str, Any], old: Dict[str, Any]) -> List[Change]:
     for row in new["rows"]:
         median = before.get(_key(row))
         ratio = None if median is None else row["ms"]["compute"]["median"] / median
-        changes.append(Change(_label(row), ratio))
+        changes.append(Change(label(row), ratio))
     if all(change.ratio is None for change in changes):
         raise JetsonError("the earlier report has none of these networks at these sizes and engines")
     return changes

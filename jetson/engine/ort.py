@@ -23,9 +23,7 @@ class OnnxRuntimeEngine(Engine):
     def __init__(self, artifact: Artifact, size: Size, precision: str, provider: str, threads: int = 0) -> None:
         runtime = import_package("onnxruntime", "ONNX Runtime does not load ({}); run: pip install onnxruntime")
         path = artifact.verified_path(artifact.choose("onnxruntime", precision, size))
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options = self._session_options(runtime, threads)
         # An engine serves one size: known in advance, it lets ONNX Runtime fuse sums whose shapes it compares.
         for name, side in zip(("height", "width"), size):
             options.add_free_dimension_override_by_name(name, side)
@@ -41,6 +39,13 @@ class OnnxRuntimeEngine(Engine):
             raise JetsonError("{} was asked for, but ONNX Runtime fell back to {}".format(provider, running))
         self.about = {"engine": "onnxruntime", "version": runtime.__version__, "provider": running, "threads": threads}
         self._bind(path)
+
+    def _session_options(self, runtime: Any, threads: int) -> Any:
+        """How the session runs, whatever the size."""
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        return options
 
     def _bind(self, path: str) -> None:
         """Allocate and bind the arrays; names and types must be the sidecar's."""

@@ -1,7 +1,7 @@
 """TensorRT 8.0 to 11: memory allocated once, one stream, one owning thread."""
 
 import traceback
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from fastnas.jetson.engine import verify
 from fastnas.jetson.engine.base import Engine, Log
@@ -160,9 +160,13 @@ class TensorRTEngine(Engine):
         self._hold("outputs", {name: buffer.array for name, buffer in zip(names, self._buffers[1:])})
         self._hold("_stream", self._close_later(self._cuda.stream()))
         addresses = {name: buffer.address for name, buffer in zip([spec.input.name] + names, self._buffers)}
-        self._hold("_enqueue", tensors.bind(addresses, self._stream.handle))
+        self._hold("_enqueue", self._bind(trt, tensors, addresses))
         self._hold("_marks", [self._close_later(self._cuda.event()) for _ in range(4)])
         self.input.fill(0)
+
+    def _bind(self, trt: Any, tensors: Tensors, addresses: Dict[str, int]) -> Callable[[], Any]:
+        """The function that enqueues one pass; it returns True if TensorRT took it."""
+        return tensors.bind(addresses, self._stream.handle)
 
     def _close_later(self, resource: Any) -> Any:
         """Have `close` close it."""

@@ -1,6 +1,6 @@
 """A TensorRT engine's inputs and outputs by name: bindings up to TensorRT 8.4, tensors from 8.5 on."""
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -47,7 +47,13 @@ class Tensors:
         known = self._trt.DataType
         return np.dtype(next(TYPES[name] for name in TYPES if getattr(known, name, None) == kind))
 
-    def bind(self, addresses: Dict[str, int], stream: int) -> Any:
+    def bind_profiled(self, addresses: Dict[str, int], profiler: Any) -> Callable[[], Any]:
+        """The function that runs one pass, and returns when `profiler` (an `IProfiler`) was told of its layers."""
+        self._context.profiler = profiler
+        context, bindings = self._context, [addresses[name] for name in self._names]
+        return lambda: context.execute_v2(bindings)
+
+    def bind(self, addresses: Dict[str, int], stream: int) -> Callable[[], Any]:
         """The function that enqueues one pass on `stream`; it returns True if TensorRT took it."""
         context = self._context
         if self._modern:

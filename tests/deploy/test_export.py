@@ -24,6 +24,7 @@ from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.deploy.parity import Reference, sample_image
 from fastnas.errors import FastnasError
 from fastnas.jetson import sidecar
+from fastnas.jetson.bench.layers import place
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.options import EngineOptions
@@ -272,3 +273,16 @@ def test_command_refuses_an_unwritable_folder(tmp_path: Path) -> None:
     result = run("arch1", "--res", 64, "--channels", 8, "--out", tmp_path / "file" / "sub")
     assert result.exit_code == 1
     assert f"cannot write {tmp_path / 'file' / 'sub' / 'arch1'}" in result.output
+
+
+@pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
+def test_every_operator_is_named_after_a_module(network: Network, head: Head) -> None:
+    """Times per layer are summed by these names, that of the output's operator included."""
+    graph, _ = export.optimised(capture(network), network, (Form("segmentation", head=head),))
+    names = [node.name for node in to_onnx(graph).graph.node]
+    assert len(set(names)) == len(names)
+    places = {name: place(name, {}) for name in names}
+    assert [name for name in names if places[name].part == "unnamed"] == []
+    assert [name for name in names if places[name].others] == []
+    assert "decoder.classifier" in names
+    assert "segmentation" not in names

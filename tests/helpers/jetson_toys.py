@@ -46,11 +46,13 @@ def write_toy(root, kind="segmentation", name=None, layout="NCHW", channels=8):
             helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
         ]
         shape, dtype, first = [1, "h", "w", 3], TensorProto.UINT8, "planes"
+    conv, relu = "encoder.stages.0.0.0", "encoder.stages.0.0.1"  # as an export names operators and values
     nodes += [
-        helper.make_node("Conv", [first, "w1"], ["a"], **stride_2),
-        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", [first, "w1"], [conv], name=conv, **stride_2),
+        helper.make_node("Relu", [conv], [relu], name=relu),
     ]
-    nodes += [helper.make_node("Conv", ["b", "w2/" + each], [each], **stride_2) for each in outputs]
+    for each in outputs:
+        nodes.append(helper.make_node("Conv", [relu, "w2/" + each], [each], name="decoder.classifier", **stride_2))
     graph = helper.make_graph(
         nodes,
         "toy",

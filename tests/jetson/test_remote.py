@@ -60,6 +60,13 @@ def test_no_server_is_one_line(workloads):
         remote.measure_there("127.0.0.1", 9, workloads, SETTINGS, False, None, lambda line: None)
 
 
+def test_layers_are_timed_there(server, workloads):
+    settings = SETTINGS._replace(layers=True)
+    report = remote.measure_there("127.0.0.1", server.port, workloads[:1], settings, False, None, lambda line: None)
+    modules = {each["name"] for each in report["rows"][0]["layers"]["modules"]}
+    assert {"encoder.stages.0.0", "decoder.classifier"} <= modules
+
+
 def test_a_host_that_looks_like_an_option_is_refused(workloads):
     with pytest.raises(JetsonError, match="is no host"):
         remote.measure_there("-oProxyCommand=touch x", 22, workloads, SETTINGS, False, None, lambda line: None)
