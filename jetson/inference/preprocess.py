@@ -1,10 +1,10 @@
 """From a frame to the network's input, in preallocated memory."""
 
-from typing import Tuple
+from typing import List
 
 import numpy as np
 
-from fastnas.jetson.sidecar import Input
+from fastnas.jetson.sidecar import Input, Size
 from fastnas.jetson.system.opencv import import_cv2
 
 
@@ -15,7 +15,7 @@ class Preprocessor:
         size: (H, W) of the network's input.
     """
 
-    def __init__(self, spec: Input, size: Tuple[int, int]) -> None:
+    def __init__(self, spec: Input, size: Size) -> None:
         self.size = size
         self._spec = spec
         self._cv2 = import_cv2()
@@ -46,8 +46,16 @@ class Preprocessor:
 
     def _halved(self, frame: np.ndarray) -> np.ndarray:
         """The frame, halved while it is more than twice too large: 10 times faster than INTER_AREA, as smooth."""
-        rows, columns = frame.shape[:2]
-        while rows >= 2 * self.size[0] and columns >= 2 * self.size[1]:
-            rows, columns = rows // 2, columns // 2
+        for rows, columns in halvings(frame.shape[:2], self.size):
             frame = self._cv2.resize(frame, (columns, rows), interpolation=self._cv2.INTER_LINEAR)
         return frame
+
+
+def halvings(frame: Size, size: Size) -> List[Size]:
+    """The sizes (H, W) through which a frame is halved, rounded down, before it is resized to `size`."""
+    found = []
+    rows, columns = frame
+    while rows >= 2 * size[0] and columns >= 2 * size[1]:
+        rows, columns = rows // 2, columns // 2
+        found.append((rows, columns))
+    return found
