@@ -52,7 +52,9 @@ def write_toy(root, kind="segmentation", name=None, layout="NCHW", channels=8):
         helper.make_node("Relu", [conv], [relu], name=relu),
     ]
     for each in outputs:
-        nodes.append(helper.make_node("Conv", [relu, "w2/" + each], [each], name="decoder.classifier", **stride_2))
+        nodes.append(
+            helper.make_node("Conv", [relu, "w2/" + each], [each], name="decoder.classifier/" + each, **stride_2)
+        )
     graph = helper.make_graph(
         nodes,
         "toy",
