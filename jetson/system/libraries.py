@@ -16,15 +16,20 @@ def load_library(name: str) -> Any:
         return "is not installed" if "No such file" in str(error) else "does not load: {}".format(error)
 
 
-def runtime_paths(root: str) -> List[str]:
-    """Where libcudart may be: where the system looks, in NVIDIA's folder, and in the packages that PyTorch brings."""
-    found = ctypes.util.find_library("cudart") if root == "/" else None
+def runtime_paths(root: str, name: str = "cudart") -> List[str]:
+    """Where a library of CUDA may be: where the system looks, NVIDIA's folder, the packages that PyTorch brings.
+
+    Args:
+        root: folder of the file system.
+        name: `cudart`, the runtime, or `nvrtc`, its compiler.
+    """
+    found = ctypes.util.find_library(name) if root == "/" else None
     paths = [found] if found else []
     toolkit = os.path.join(glob.escape(root), "usr/local/cuda")
     folders = [os.path.join(toolkit, "lib64"), os.path.join(toolkit + "*", "targets", "*", "lib")]
     folders += [os.path.join(glob.escape(folder or "."), "nvidia", "*", "lib") for folder in sys.path]
     for folder in folders:
-        paths += sorted(glob.glob(os.path.join(folder, "libcudart.so.*")))
+        paths += sorted(glob.glob(os.path.join(folder, "lib{}.so.*".format(name))))
     return paths
 
 
