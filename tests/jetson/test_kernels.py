@@ -53,7 +53,7 @@ def wheel(request, tmp_path_factory):
 
 
 def check_boards(library):
-    """The release; its PTX has every kernel, is of the architecture that was asked for, without double precision, which boards lack."""
+    """The release; its PTX has every kernel, is of the architecture asked for, and has no double precision."""
     nvrtc = open_nvrtc(library)
     with open(compiled.TEXT, "rb") as file:
         text = file.read()
