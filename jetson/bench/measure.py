@@ -16,7 +16,7 @@ from fastnas.jetson.checks import SAMPLES, STATISTIC, Fields
 from fastnas.jetson.engine.base import Engine, Log
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import Unsupported
-from fastnas.jetson.inference.decode import decoder_for
+from fastnas.jetson.inference.predictor import NetworkPredictor
 from fastnas.jetson.inference.preprocess import Preprocessor
 from fastnas.jetson.options import ENGINES, MEMORY_KINDS, EngineOptions
 from fastnas.jetson.sidecar import Artifact, Size
@@ -191,7 +191,7 @@ def measure(
                 continue
             with engine:
                 result.about = engine.about
-                _measure_once(result, engine, images, passes, settings.seconds, machine)
+                _measure_once(result, engine, images, passes, settings.seconds, machine, log)
     for result in results:
         result.sensors.update(summarise_readings(result.readings))
         if load > 0.75 * (os.cpu_count() or 1):
@@ -209,17 +209,23 @@ def measure(
 
 
 def _measure_once(
-    result: Result, engine: Engine, images: Sequence[np.ndarray], passes: int, seconds: float, machine: Machine
+    result: Result,
+    engine: Engine,
+    images: Sequence[np.ndarray],
+    passes: int,
+    seconds: float,
+    machine: Machine,
+    log: Log,
 ) -> None:
-    """Warm up, then add `passes` passes (or `seconds` of them) to the result."""
-    sidecar = result.workload.artifact.sidecar
-    prepare = Preprocessor(sidecar.input, result.workload.size)
-    decoders = {output.name: decoder_for(output) for output in sidecar.outputs}
-    prepare(images[0], engine.input)
+    """Warm up, then add `passes` passes (or `seconds` of them) to the result; frames are processed as the camera's."""
+    artifact, size = result.workload.artifact, result.workload.size
+    Preprocessor(artifact.sidecar.input, size)(images[0], engine.input)
+    if not all(np.isfinite(array).all() for array in engine.run().values()):  # before the GPU makes class ids of them
+        result.flag("an output holds NaN or infinite values")
+    network, kinds = NetworkPredictor(artifact, size, engine, False, log), artifact.sidecar.kinds
+    network.prepare(images[0])
     if not _warm_up(engine):
         result.flag("times did not settle in {:.0f} s of warm-up".format(WARM_UP_LIMIT))
-    if not all(np.isfinite(array).all() for array in engine.outputs.values()):
-        result.flag("an output holds NaN or infinite values")
     events = machine.sensors.throttle_events()
     clock = time.perf_counter
     with Sampler(machine.sensors) as sampler:
@@ -227,12 +233,11 @@ def _measure_once(
         while (clock() - start < seconds) if seconds else (done < passes):
             image = images[done % len(images)]
             begin = clock()
-            prepare(image, engine.input)
+            network.prepare(image)
             ready = clock()
-            outputs = engine.run()
+            engine.run()
             ran = clock()
-            for name, decode in decoders.items():
-                decode(outputs[name])
+            network.decode(kinds)
             end = clock()
             result.add(engine, (ready - begin) * 1e3, (end - ran) * 1e3, (end - begin) * 1e3)
             done += 1

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from fastnas.jetson.engine.cuda.interface import Cuda
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.sidecar import Artifact, Output, Size
 
@@ -23,15 +24,51 @@ class Stages(NamedTuple):
 
     Attributes:
         inference: from the call to the finished output, on the host's clock.
-        copy_in: host to device.
+        copy_in: host to device, and what is processed there before the network.
         compute: the network alone.
-        copy_out: device to host.
+        copy_out: what is processed there after it, and device to host.
     """
 
     inference: float
     copy_in: Optional[float]
     compute: float
     copy_out: Optional[float]
+
+
+class OnGpu(NamedTuple):
+    """Where an engine on the GPU has its inputs and outputs.
+
+    Attributes:
+        cuda: in whose context they are.
+        memory: their kind, see `buffers`.
+        addresses: by name.
+    """
+
+    cuda: Cuda
+    memory: str
+    addresses: Dict[str, int]
+
+
+class Around:
+    """Work on the GPU before and after a network, in the stream of its pass. Every method may raise CudaError.
+
+    Attributes:
+        arrays: what is computed in the places of some of the engine's outputs, by their names.
+    """
+
+    arrays: Dict[str, np.ndarray]
+
+    def enqueue_input(self, stream: Any) -> None:
+        """Enqueue what makes the network's input."""
+        raise NotImplementedError
+
+    def enqueue_outputs(self, stream: Any) -> None:
+        """Enqueue what makes `arrays` of the network's outputs."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free what it holds."""
+        raise NotImplementedError
 
 
 class Engine:
@@ -42,12 +79,14 @@ class Engine:
         outputs: the arrays that `run` returns, by the names of the sidecar's outputs.
         stages: milliseconds of the last `run`.
         about: name, version and settings, for reports.
+        on_gpu: where work around the network finds its input and outputs on the GPU; None where there is no such place.
     """
 
     input: np.ndarray
     outputs: Dict[str, np.ndarray]
     stages: Optional[Stages] = None
     about: Dict[str, Any]
+    on_gpu: Optional[OnGpu] = None
 
     def __init__(self, artifact: Artifact, size: Size) -> None:
         self._artifact = artifact
@@ -67,6 +106,10 @@ class Engine:
 
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
         """One pass; copy in, compute and copy out in milliseconds, as far as they can be told apart."""
+        raise NotImplementedError
+
+    def attach(self, around: Around) -> None:
+        """From the next pass on do this around the network; `close` closes it. Only where there is `on_gpu`."""
         raise NotImplementedError
 
     def _hold(self, name: str, value: Any) -> Any:

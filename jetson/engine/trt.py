@@ -4,7 +4,7 @@ import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from fastnas.jetson.engine import verify
-from fastnas.jetson.engine.base import Engine, Log
+from fastnas.jetson.engine.base import Around, Engine, Log, OnGpu
 from fastnas.jetson.engine.buffers import Buffer, choose_memory
 from fastnas.jetson.engine.build import BuildOrder, make_logger
 from fastnas.jetson.engine.cache import EngineCache
@@ -65,6 +65,8 @@ class TensorRTEngine(Engine):
     _enqueue: Any
     _marks: Any
     _buffers: List[Buffer]
+    _results: List[Buffer]
+    _around: Optional[Around] = None
 
     def __init__(self, artifact: Artifact, size: Size, precision: str, options: EngineOptions, log: Log) -> None:
         super().__init__(artifact, size)
@@ -156,13 +158,23 @@ class TensorRTEngine(Engine):
         self._hold("_buffers", [])
         for name, kind in [(spec.input.name, spec.input.dtype)] + [(name, tensors.dtype(name)) for name in names]:
             self._buffers.append(self._close_later(Buffer(self._cuda, memory, tuple(tensors.shape(name)), kind)))
+        self._hold("_results", self._buffers[1:])
         self._hold("input", self._buffers[0].array)
         self._hold("outputs", {name: buffer.array for name, buffer in zip(names, self._buffers[1:])})
         self._hold("_stream", self._close_later(self._cuda.stream()))
         addresses = {name: buffer.address for name, buffer in zip([spec.input.name] + names, self._buffers)}
         self._hold("_enqueue", self._bind(trt, tensors, addresses))
+        self._hold("on_gpu", OnGpu(self._cuda, memory, addresses))
         self._hold("_marks", [self._close_later(self._cuda.event()) for _ in range(4)])
         self.input.fill(0)
+
+    def attach(self, around: Around) -> None:
+        """See `Engine.attach`."""
+        self._hold("_around", self._close_later(around))
+        self._results = [
+            buffer for name, buffer in zip(self.outputs, self._buffers[1:]) if name not in around.arrays
+        ]  # what it makes arrays of is not copied to the host
+        self.outputs = dict(self.outputs, **around.arrays)
 
     def _bind(self, trt: Any, tensors: Tensors, addresses: Dict[str, int]) -> Callable[[], Any]:
         """The function that enqueues one pass; it returns True if TensorRT took it."""
@@ -188,17 +200,22 @@ class TensorRTEngine(Engine):
         # No local names for what `close` frees: the traceback of an error would keep it alive beyond its context.
         try:
             self._marks[0].record(self._stream)
-            self._buffers[0].copy_in(self._stream)
+            if self._around is None:
+                self._buffers[0].copy_in(self._stream)
+            else:
+                self._around.enqueue_input(self._stream)
             self._marks[1].record(self._stream)
             if not self._enqueue():
                 raise JetsonError("TensorRT refused to run {}: {}".format(self._name, self._logger.last_error))
             self._marks[2].record(self._stream)
-            for index in range(1, len(self._buffers)):
-                self._buffers[index].copy_out(self._stream)
+            for index in range(len(self._results)):
+                self._results[index].copy_out(self._stream)
+            if self._around is not None:
+                self._around.enqueue_outputs(self._stream)
             self._marks[3].record(self._stream)
             self._marks[3].synchronize()
             compute = self._marks[2].milliseconds_since(self._marks[1])
-            if not self._buffers[0].copied:
+            if self._around is None and not self._buffers[0].copied:
                 return None, compute, None
             return (
                 self._marks[1].milliseconds_since(self._marks[0]),

@@ -8,8 +8,12 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from fastnas.jetson.engine.base import Around, Engine, Log, OnGpu
 from fastnas.jetson.engine.buffers import Buffer
-from fastnas.jetson.engine.cuda.interface import Cuda, Module
+from fastnas.jetson.engine.cuda.interface import CudaError, Module, Stream
+from fastnas.jetson.engine.cuda.opening import tell_once
+from fastnas.jetson.engine.kernels.compiled import load_kernels
+from fastnas.jetson.errors import FastnasError
 from fastnas.jetson.inference.decode import FLATTEST, LOWEST, peak_step
 from fastnas.jetson.inference.preprocess import Preprocessor, halvings
 from fastnas.jetson.sidecar import Input, Output, Sidecar, Size
@@ -80,16 +84,38 @@ class FramePlan:
             before = after
 
 
-class GpuProcessing:
+def process_on_gpu(engine: Engine, spec: Sidecar, size: Size, fine: bool, log: Log) -> "Optional[GpuProcessing]":
+    """Attach the processing to an engine; None where that is not possible, and then the log has the reason.
+
+    Args:
+        engine: that was opened for `size`.
+        spec: the artifact's sidecar.
+        size: (H, W) of the network's input.
+        fine: see `GpuProcessing`.
+        log: receives a line, once in a process.
+    """
+    if engine.on_gpu is None:
+        return None
+    try:
+        kernels, version = load_kernels(engine.on_gpu.cuda)
+        found = GpuProcessing(engine.on_gpu, kernels, spec, size, fine)
+    except FastnasError as error:
+        tell_once(log, "pre- and post-processing: on the CPU; not on the GPU: {}".format(error))
+        return None
+    engine.attach(found)
+    engine.about["processing"] = "GPU, by NVRTC " + version
+    tell_once(log, "pre- and post-processing: on the {}".format(engine.about["processing"]))
+    return found
+
+
+class GpuProcessing(Around):
     """Both ends of a network in TensorRT; what it allocates is freed by `close`, in the engine's context.
 
     Args:
-        cuda: the engine's.
-        kernels: loaded in its context.
-        memory: kind of the engine's memory, see `engine.buffers`.
+        on_gpu: the engine's.
+        kernels: loaded in its context; they are this object's own.
         spec: the artifact's sidecar.
         size: (H, W) of the network's input.
-        addresses: of the engine's input and outputs, by name.
         fine: whether class ids are of the input's size, see `decode.labels`.
 
     Attributes:
@@ -97,19 +123,10 @@ class GpuProcessing:
         arrays: of those that are computed here, by name.
     """
 
-    def __init__(
-        self,
-        cuda: Cuda,
-        kernels: Module,
-        memory: str,
-        spec: Sidecar,
-        size: Size,
-        addresses: Dict[str, int],
-        fine: bool,
-    ) -> None:
-        self._cuda, self._kernels, self._memory = cuda, kernels, memory
-        self._spec, self._size, self._addresses = spec.input, size, addresses
-        self._stream = cuda.stream()
+    def __init__(self, on_gpu: OnGpu, kernels: Module, spec: Sidecar, size: Size, fine: bool) -> None:
+        self._kernels, self._spec, self._size = kernels, spec.input, size
+        self._cuda, self._memory, self._addresses = on_gpu
+        self._stream: Optional[Stream] = None
         self._always: List[Any] = []
         self._for_frame: List[Any] = []
         self._plan: Optional[FramePlan] = None
@@ -117,20 +134,37 @@ class GpuProcessing:
         self._launches: List[Tuple[str, Tuple[int, int, int], Tuple[int, int, int], List[Any]]] = []
         self._results: List[Buffer] = []
         self.arrays: Dict[str, np.ndarray] = {}
-        self._normalised = self._upload(normalised(spec.input), self._always) if spec.input.layout == "NCHW" else 0
-        self.outputs = tuple(self._reduced(output, fine) for output in spec.outputs)
+        try:
+            self._stream = self._cuda.stream()
+            planes = spec.input.layout == "NCHW"
+            self._normalised = self._upload(normalised(spec.input), self._always) if planes else 0
+            self.outputs = tuple(self._reduced(output, fine) for output in spec.outputs)
+        except BaseException:
+            self.close()
+            raise
 
     def prepare(self, frame: np.ndarray) -> None:
-        """Take a frame, uint8 [H0, W0, 3] in OpenCV's channel order; the next pass reads it."""
+        """Take a frame, uint8 [H0, W0, 3] in OpenCV's channel order; the next pass reads it.
+
+        Raises:
+            JetsonError: there is no memory for frames of its size.
+        """
         if self._frame is None or self._frame.array.shape != frame.shape:
-            self._forget_frame()
-            held = self._for_frame
-            self._plan = FramePlan(
-                frame.shape[:2], self._size, lambda array: self._upload(array, held), lambda n: self._allocate(n, held)
-            )
-            self._frame = Buffer(self._cuda, self._memory, frame.shape, np.uint8)
-            held.append(self._frame)
+            try:
+                self._make_room(frame)
+            except CudaError as error:
+                raise error.during("preparing frames of {}x{}".format(*frame.shape[:2])) from error
+        assert self._frame is not None
         np.copyto(self._frame.array, frame)
+
+    def _make_room(self, frame: np.ndarray) -> None:
+        self._forget_frame()
+        held = self._for_frame
+        self._plan = FramePlan(
+            frame.shape[:2], self._size, lambda array: self._upload(array, held), lambda n: self._allocate(n, held)
+        )
+        self._frame = Buffer(self._cuda, self._memory, frame.shape, np.uint8)
+        held.append(self._frame)
 
     def enqueue_input(self, stream: Any) -> None:
         """Enqueue what makes the network's input of the frame that `prepare` took."""
@@ -163,7 +197,8 @@ class GpuProcessing:
         for held in (self._results, self._always):
             while held:
                 held.pop().close()
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
         self._kernels.close()
 
     def _reduced(self, output: Output, fine: bool) -> Output:
@@ -211,6 +246,7 @@ class GpuProcessing:
         buffer = Buffer(self._cuda, self._memory, array.shape, array.dtype)
         held.append(buffer)
         buffer.array[...] = array
+        assert self._stream is not None
         buffer.copy_in(self._stream)
         self._stream.synchronize()
         return buffer.address

@@ -5,10 +5,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from fastnas.jetson.engine.base import Engine
+from fastnas.jetson.engine.base import Engine, Log
 from fastnas.jetson.engine.opening import default_precision, open_engine, resolve_engine
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.decode import decoder_for
+from fastnas.jetson.inference.gpu import process_on_gpu
 from fastnas.jetson.inference.predictions import Box, Predictions
 from fastnas.jetson.inference.preprocess import Preprocessor
 from fastnas.jetson.inference.tracking import PersonTracker, crop, people_classes, to_frame
@@ -93,6 +94,15 @@ def size_of(artifact: Artifact, options: InferenceOptions, frame: Size) -> Size:
 class NetworkPredictor:
     """One artifact, opened in this thread for an input of `size` (H, W).
 
+    Where the engine is on the GPU and its kernels load, frames become inputs and outputs class ids or joints there too.
+
+    Args:
+        artifact: that the engine runs.
+        size: (H, W).
+        engine: opened for it.
+        fine: see `InferenceOptions`.
+        log: receives a line about where the processing is.
+
     Attributes:
         size: of the input.
         engine: that runs it.
@@ -100,16 +110,16 @@ class NetworkPredictor:
         preparing: milliseconds of the last frame's pre-processing.
     """
 
-    def __init__(self, artifact: Artifact, size: Size, engine: Engine, fine: bool = False) -> None:
+    def __init__(self, artifact: Artifact, size: Size, engine: Engine, fine: bool, log: Log) -> None:
         self.size = size
         self.engine = engine
         self.crops_people = artifact.sidecar.crops_people
         self.preparing = 0.0
-        self._prepare = Preprocessor(artifact.sidecar.input, size)
-        self._outputs = {output.kind: output.name for output in artifact.sidecar.outputs}
-        self._decoders = {
-            output.kind: decoder_for(output, size if fine else None) for output in artifact.sidecar.outputs
-        }
+        self._gpu = process_on_gpu(engine, artifact.sidecar, size, fine, log)
+        self._on_cpu = Preprocessor(artifact.sidecar.input, size)
+        outputs = artifact.sidecar.outputs if self._gpu is None else self._gpu.outputs
+        self._outputs = {output.kind: output.name for output in outputs}
+        self._decoders = {output.kind: decoder_for(output, size if fine else None) for output in outputs}
 
     def __call__(self, frame: np.ndarray, kinds: Sequence[str]) -> Dict[str, Any]:
         """Class ids, metres or joints of a frame (see `decode`) for these kinds of task, all in one pass.
@@ -117,13 +127,24 @@ class NetworkPredictor:
         They are copied from the engine's memory. Joints are in pixels of the frame.
         """
         start = time.perf_counter()
-        self._prepare(frame, self.engine.input)
+        self.prepare(frame)
         self.preparing = (time.perf_counter() - start) * 1000
-        arrays = self.engine.run()
-        found = {kind: np.array(self._decoders[kind](arrays[self._outputs[kind]])) for kind in kinds}
+        self.engine.run()
+        found = {kind: np.array(value) for kind, value in self.decode(kinds).items()}
         if "pose" in found:
             found["pose"] = to_frame(found["pose"], Box(0, 0, frame.shape[1], frame.shape[0]), self.size)
         return found
+
+    def prepare(self, frame: np.ndarray) -> None:
+        """Make a frame the input of the engine's next pass."""
+        if self._gpu is None:
+            self._on_cpu(frame, self.engine.input)
+        else:
+            self._gpu.prepare(frame)
+
+    def decode(self, kinds: Sequence[str]) -> Dict[str, Any]:
+        """Class ids, metres or joints (in pixels of its input) of the engine's last pass; valid until the next."""
+        return {kind: self._decoders[kind](self.engine.outputs[self._outputs[kind]]) for kind in kinds}
 
 
 class Predictor:
@@ -159,7 +180,7 @@ class Predictor:
                 precision = options.precision or default_precision(artifact, engine)
                 size = size_of(artifact, options, frame)
                 running = open_engine(artifact, size, precision, options.engine, progress)
-                self._networks.append((kinds, NetworkPredictor(artifact, size, running, options.fine)))
+                self._networks.append((kinds, NetworkPredictor(artifact, size, running, options.fine, progress)))
                 names = (", ".join(kinds), spec.name)
                 progress("{}: {} at {}x{}, {} in {}".format(*names + size + (precision, engine)))
                 if "segmentation" in kinds:

@@ -1,4 +1,4 @@
-"""CUDA layer by layer: driver, runtime, pycuda. Each is loaded, for what is installed may be of another release.
+"""CUDA layer by layer: driver, runtime, compiler, pycuda. Each is loaded: what is there may be of another release.
 
 On a board CUDA comes with the system; on a host the driver does, and the runtime usually with PyTorch.
 """
@@ -26,9 +26,10 @@ module.init()
 
 
 def check_cuda(machine: Machine) -> Findings:
-    """Whether driver, runtime and pycuda are there, load, and fit together."""
+    """Whether driver, runtime, compiler and pycuda are there, load, and fit together."""
     driver = yield from _check_driver(machine)
     yield from _check_runtime(machine, driver)
+    yield from _check_compiler(machine)
     yield from _check_pycuda(machine)
 
 
@@ -65,6 +66,20 @@ def _check_runtime(machine: Machine, driver: Optional[int]) -> Findings:
         return
     fix = _fix(machine, "sudo apt-get install nvidia-jetpack", "pip install nvidia-cuda-runtime")
     yield Finding(FAIL if machine.l4t else WARN, "CUDA runtime", seen, fix)
+
+
+def _check_compiler(machine: Machine) -> Findings:
+    """NVRTC; without it TensorRT runs all the same, and frames are processed on the CPU."""
+    seen = "is not installed"
+    for path in runtime_paths(machine.root, "nvrtc"):
+        library = load_library(path)
+        if not isinstance(library, str):
+            yield Finding(OK, "NVRTC", path)
+            return
+        seen = library
+    seen += ": the CPU makes inputs of frames, and class ids of outputs"
+    fix = _fix(machine, "sudo apt-get install nvidia-jetpack", "pip install nvidia-cuda-nvrtc")
+    yield Finding(WARN if machine.l4t else OK, "NVRTC", seen, fix)
 
 
 def _fix(machine: Machine, board: str, host: str) -> str:

@@ -17,6 +17,7 @@ from fastnas.deploy.parity import sample_image
 from fastnas.jetson import sidecar
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.engine.verify import ALLOWED
+from fastnas.jetson.inference.predictor import NetworkPredictor
 from fastnas.jetson.options import EngineOptions
 from fastnas.models.spec import ModelSpec, build
 from tests.helpers.deploy_toys import unsettled
@@ -61,3 +62,26 @@ def test_an_engine_computes_what_the_file_says(
     expected, found = outputs
     assert np.isfinite(found).all()
     assert np.abs(found - expected).mean() <= ERRORS[precision] * np.abs(expected).mean()
+
+
+def test_frames_are_processed_on_the_gpu_as_on_the_cpu(
+    exported: export.Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTNAS_CACHE", str(tmp_path))
+    loaded, said = sidecar.load(str(exported.folder)), []
+    frames = [np.random.default_rng(0).integers(0, 256, shape, np.uint8) for shape in ((480, 640, 3), (90, 160, 3))]
+    with open_engine(loaded, SIZE, "fp32", EngineOptions("tensorrt")) as engine:
+        on_cpu = NetworkPredictor(loaded, SIZE, engine, False, said.append)
+        if engine.about.get("processing") is None:
+            pytest.skip(said[0])
+        on_gpu, on_cpu._gpu = on_cpu._gpu, None
+        assert on_gpu is not None
+        for frame in frames:
+            on_gpu.prepare(frame)
+            engine.run()
+            ids = on_gpu.arrays["segmentation"][0].copy()
+            with open_engine(loaded, SIZE, "fp32", EngineOptions("tensorrt")) as other:
+                on_cpu._on_cpu(frame, other.input)
+                logits = other.run()["segmentation"][0]
+            # The same engine file and the same input: only equal logits may be told apart otherwise.
+            np.testing.assert_array_equal(ids, logits.argmax(0))

@@ -53,7 +53,18 @@ def build_fake_cuda(folder, version="12.0"):
     if not os.path.exists(library):
         source = os.path.join(paths.FAKES, "cuda.c")
         options = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-DVERSION={}".format(VERSIONS[version])]
-        subprocess.check_call([compiler] + options + ["-o", library, source])
+        subprocess.check_call([compiler] + options + ["-o", library, source, "-ldl"])
         for name in ("libcudart.so", "libcudart.so.10.2", "libcudart.so.11.0", "libcudart.so.12", "libcudart.so.13"):
             os.symlink("libcuda.so.1", os.path.join(folder, name))
     return folder
+
+
+def build_fake_nvrtc(folder):
+    """The path of a stand-in for NVRTC: a real one would look into that of libcuda for more than it has."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler; sudo apt-get install gcc")
+    library = os.path.join(str(folder), "libnvrtc.so.12")
+    source = os.path.join(paths.FAKES, "nvrtc.c")
+    subprocess.check_call([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source])
+    return library

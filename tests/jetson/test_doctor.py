@@ -200,10 +200,10 @@ class Library:
 
 
 def cuda(machine, monkeypatch, driver, runtime):
-    """Status, what was seen, and the fix, of the driver and the runtime."""
-    libraries = {"libcuda.so.1": driver, "libcudart.so": runtime}
+    """Status, what was seen, and the fix, of the driver, the runtime and the compiler, which is as the runtime."""
+    libraries = {"libcuda.so.1": driver, "libcudart.so": runtime, "libnvrtc.so": runtime}
     monkeypatch.setattr(cuda_checks, "load_library", libraries.__getitem__)
-    monkeypatch.setattr(cuda_checks, "runtime_paths", lambda root: ["libcudart.so"])
+    monkeypatch.setattr(cuda_checks, "runtime_paths", lambda root, name="cudart": ["lib" + name + ".so"])
     monkeypatch.setattr(cuda_checks, "probe", lambda *arguments: Probe(None, "is not installed"))
     return {finding.what: finding for finding in cuda_checks.check_cuda(machine)}
 
@@ -225,6 +225,7 @@ def test_cuda_of_a_board_in_order(board, monkeypatch):
     found = cuda(board("orin"), monkeypatch, Library(12060), Library(12020))
     assert found["CUDA driver"][:3] == ("ok", "CUDA driver", "for CUDA up to 12.6")
     assert found["CUDA runtime"][:3] == ("ok", "CUDA runtime", "12.2 (libcudart.so)")
+    assert found["NVRTC"][:3] == ("ok", "NVRTC", "libnvrtc.so")
 
 
 def test_cuda_that_does_not_load_fails_on_a_board_and_warns_on_a_host(board, tmp_path, monkeypatch):
@@ -232,10 +233,12 @@ def test_cuda_that_does_not_load_fails_on_a_board_and_warns_on_a_host(board, tmp
     found = cuda(board("tx2"), monkeypatch, absent, short)
     assert found["CUDA driver"][::3] == ("fail", "sudo apt-get install nvidia-l4t-cuda")
     assert found["CUDA runtime"] == ("fail", "CUDA runtime", short, "sudo apt-get install nvidia-jetpack")
+    assert found["NVRTC"].status == "warn"
+    assert found["NVRTC"].seen == short + ": the CPU makes inputs of frames, and class ids of outputs"
     found = cuda(board("tx2", **{".dockerenv": ""}), monkeypatch, absent, short)
     assert {found[name].fix for name in ("CUDA driver", "CUDA runtime")} == {cuda_checks.IN_CONTAINER}
     found = cuda(Machine(str(tmp_path / "host")), monkeypatch, absent, absent)
-    assert [finding.status for finding in found.values()] == ["warn", "warn", "ok"]
+    assert [finding.status for finding in found.values()] == ["warn", "warn", "ok", "ok"]
     assert all(finding.fix for finding in found.values() if finding.status == "warn")
 
 

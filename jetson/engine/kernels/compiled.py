@@ -6,7 +6,7 @@ version.
 
 import hashlib
 import os
-from typing import List
+from typing import List, Tuple
 
 from fastnas.jetson.engine.cuda.interface import Cuda, Module
 from fastnas.jetson.engine.kernels.nvrtc import Nvrtc, architecture, open_nvrtc
@@ -21,8 +21,10 @@ OPTIONS = ("--fmad=false",)
 """Of NVRTC: a fused multiply-add rounds otherwise than the CPU."""
 
 
-def load_kernels(cuda: Cuda) -> Module:
-    """The kernels, in the current context: compiled by the first NVRTC that loads and whose PTX the driver takes.
+def load_kernels(cuda: Cuda) -> Tuple[Module, str]:
+    """The kernels, in the current context, and the version of the NVRTC that compiled them.
+
+    It is the first that loads and whose PTX the driver takes.
 
     Raises:
         FastnasError: there is none, it does not know the GPU, or the cache cannot be written.
@@ -30,7 +32,8 @@ def load_kernels(cuda: Cuda) -> Module:
     seen: List[str] = []
     for path in runtime_paths("/", "nvrtc"):
         try:
-            return _load(cuda, open_nvrtc(path))
+            nvrtc = open_nvrtc(path)
+            return _load(cuda, nvrtc), nvrtc.version
         except FastnasError as error:
             seen.append(str(error))
     raise JetsonError(seen[0] if seen else "libnvrtc is not installed")

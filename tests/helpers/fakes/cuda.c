@@ -6,8 +6,11 @@
 
    FAKE_COMPUTE is the compute capability, such as 6.2; FAKE_MULTIPROCESSORS their number; FAKE_INTEGRATED is 1 on a board;
    FAKE_NO_DRIVER makes cuInit fail.
-   FAKE_CUDA_FAULT makes a call fail: context, pinned, device (the second), copy or launch. */
+   FAKE_CUDA_FAULT makes a call fail: context, pinned, device (the second; device5 is the fifth), copy, launch, module or
+   capture (its end).
+   FAKE_KERNELS is a library of `host_kernels`, which runs our kernels; a launch of them is noted with blocks and threads. */
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +30,7 @@ typedef struct object {
     struct object *next;
 } object;
 typedef struct {
-    int kind; /* 0: copy, 1: kernel */
+    int kind; /* 0: copy, 1: kernel, 2: a function, which is the target */
     void *target;
     const void *source;
     size_t size;
@@ -65,6 +68,11 @@ static int fault(const char *name) {
     return wanted && !strcmp(wanted, name);
 }
 
+static int device_fault(int count) {
+    const char *wanted = getenv("FAKE_CUDA_FAULT");
+    return wanted && !strncmp(wanted, "device", 6) && count == (wanted[6] ? atoi(wanted + 6) : 2);
+}
+
 static int make(const char *kind, size_t size, void **result) {
     object *made;
     if (!contexts && strcmp(kind, "context")) return NO_CONTEXT;
@@ -93,6 +101,7 @@ static const char *text(int error) {
     case NO_DEVICE: return "no CUDA-capable device is detected";
     case NO_CONTEXT: return "invalid device context";
     case NOT_FOUND: return "named symbol not found";
+    case CAPTURE_FAILED: return "operation failed due to a previous error during capture";
     case LAUNCH_FAILED: return "unspecified launch failure";
     default: return "another error";
     }
@@ -117,7 +126,7 @@ int cudaDeviceGetAttribute(int *value, int which, int device) {
 }
 
 int cudaMalloc(void **pointer, size_t size) {
-    if (fault("device") && ++mallocs == 2) return OUT_OF_MEMORY;
+    if (device_fault(++mallocs)) return OUT_OF_MEMORY;
     return make("device", size, pointer);
 }
 int cudaMallocManaged(void **pointer, size_t size, unsigned flags) {
@@ -144,10 +153,18 @@ static void add_one(float *data, unsigned count) {
 static int enqueue(work item) {
     if (!contexts) return NO_CONTEXT;
     if (captured) return captured->items[captured->count++] = item, 0;
-    if (item.kind) add_one(item.target, (unsigned)item.size);
+    if (item.kind == 2) ((void (*)(void))item.target)();
+    else if (item.kind) add_one(item.target, (unsigned)item.size);
     else memcpy(item.target, item.source, item.size);
     return 0;
 }
+
+/* What another stand-in enqueues, and whether that is recorded. */
+int fake_run(void (*run)(void), void *stream) {
+    work item = {2, (void *)run, NULL, 0};
+    return stream ? enqueue(item) : INVALID;
+}
+int fake_capturing(void) { return captured != NULL; }
 
 int cudaMemcpyAsync(void *target, const void *source, size_t size, int kind, void *stream) {
     work item = {0, target, source, size};
@@ -176,8 +193,9 @@ int cudaStreamBeginCapture(void *stream, int mode) {
 int cudaStreamEndCapture(void *stream, void **result) {
     if (!captured) return CAPTURE_FAILED;
     *result = captured, captured = NULL;
-    return stream ? 0 : INVALID;
+    return fault("capture") ? CAPTURE_FAILED : stream ? 0 : INVALID;
 }
+int cudaGetLastError(void) { return 0; }
 int cudaGraphDestroy(void *made) { return unmake("graph", "", made, "cudaGraphDestroy"); }
 int cudaGraphExecDestroy(void *made) { return unmake("graph exec", "", made, "cudaGraphExecDestroy"); }
 
@@ -202,6 +220,7 @@ int cudaGraphInstantiate(void **result, void *from, void **node, char *buffer, s
 int cudaGraphLaunch(void *made, void *stream) {
     const graph *whole = made;
     int index, error = stream ? 0 : INVALID;
+    note('=', "graph");
     for (index = 0; index < whole->count && !error; index++) error = enqueue(whole->items[index]);
     return error;
 }
@@ -233,15 +252,32 @@ int cuDevicePrimaryCtxRelease(int device) {
 int cuCtxPushCurrent_v2(void *context) { return context == &primary && retained ? (contexts++, 0) : NO_CONTEXT; }
 int cuCtxPopCurrent_v2(void **context) { return contexts ? (*context = &primary, contexts--, 0) : NO_CONTEXT; }
 
+static int is_add_one(const char *name) { return !strcmp(name, "add_one"); }
+
 int cuModuleLoadData(void **module, const void *image) {
-    return strstr(image, ".entry add_one") ? make("module", 1, module) : INVALID;
+    if (fault("module")) return OUT_OF_MEMORY;
+    return strstr(image, getenv("FAKE_KERNELS") ? ".entry peaks" : ".entry add_one") ? make("module", 1, module) : INVALID;
 }
 int cuModuleUnload(void *module) { return unmake("module", "", module, "cuModuleUnload"); }
 int cuModuleGetFunction(void **function, void *module, const char *name) {
-    return *function = module, strcmp(name, "add_one") ? NOT_FOUND : 0;
+    static char names[16][32];
+    int index = 0;
+    while (*names[index] && strcmp(names[index], name)) index++;
+    strcpy(names[index], name);
+    *function = names[index];
+    return !module || (!getenv("FAKE_KERNELS") && !is_add_one(name)) ? NOT_FOUND : 0;
 }
 int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                    unsigned block_z, unsigned shared, void *stream, void **arguments, void **extra) {
+    if (!is_add_one(function)) {
+        const unsigned grid[] = {grid_x, grid_y, grid_z}, block[] = {block_x, block_y, block_z};
+        int (*run)(const char *, const unsigned *, const unsigned *, void **);
+        char line[64];
+        *(void **)&run = dlsym(dlopen(getenv("FAKE_KERNELS"), RTLD_NOW), "launch");
+        snprintf(line, sizeof line, "%s %u,%u %u,%u", (char *)function, grid_x, grid_y, block_x, block_y);
+        note('=', line);
+        return shared || extra || !stream || captured ? INVALID : run(function, grid, block, arguments);
+    }
     const unsigned threads = grid_x * grid_y * grid_z * block_x * block_y * block_z;
     const unsigned count = *(unsigned *)arguments[1];
     work item = {1, *(void **)arguments[0], NULL, count < threads ? count : threads};

@@ -3,6 +3,11 @@
 import numpy as np
 import pytest
 
+from fastnas.jetson.engine.base import OnGpu
+from fastnas.jetson.engine.buffers import Buffer
+from fastnas.jetson.engine.cuda.by_ctypes import load_ctypes_cuda
+from fastnas.jetson.engine.kernels.compiled import load_kernels
+from fastnas.jetson.errors import FastnasError
 from fastnas.jetson.inference.decode import decoder_for
 from fastnas.jetson.inference.gpu import GpuProcessing
 from fastnas.jetson.inference.preprocess import Preprocessor
@@ -34,7 +39,7 @@ def processing(cuda, outputs, arrays, layout="NCHW", size=SIZE, fine=False, memo
     """The processing, with NumPy's arrays in the places of the engine's memory."""
     spec = Sidecar("toy", INPUTS[layout], tuple(outputs), (), "0")
     addresses = {name: array.ctypes.data for name, array in arrays.items()}
-    return GpuProcessing(cuda, cuda.module(b""), memory, spec, size, addresses, fine)
+    return GpuProcessing(OnGpu(cuda, memory, addresses), cuda.module(b""), spec, size, fine)
 
 
 @pytest.mark.parametrize("memory", ["pinned", "mapped"])
@@ -135,3 +140,47 @@ def test_what_is_ready_is_left_to_the_cpu(host, decode):
     gpu = processing(host, [output], {"image": np.zeros(1), "done": np.zeros(1)})
     assert (gpu.outputs, gpu.arrays) == ((output,), {})
     gpu.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("memory", ["pinned", "mapped", "managed", "ordinary"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_gpu_computes_what_the_cpu_does(layout, memory):
+    """The real kernels: inputs to the bit, class ids, and joints to a thousandth of a cell."""
+    heatmaps = heatmaps_at([(20, 12), (7.3, 5.8), (0, 0)], (24, 40), 4)
+    outputs = [Output("ids", TASKS["segmentation"], "logits", 4), Output("joints", TASKS["pose"], "heatmaps", 4)]
+    given = {"ids": logits_of(3, (24, 40)), "joints": heatmaps}
+    try:
+        cuda = load_ctypes_cuda()
+        leave = cuda.enter()
+        kernels, _ = load_kernels(cuda)
+    except FastnasError as error:
+        pytest.skip(str(error))
+    spec, stream = INPUTS[layout], cuda.stream()
+    buffers = {"image": Buffer(cuda, memory, spec.shape(SIZE), spec.dtype)}
+    for name, array in given.items():
+        buffers[name] = Buffer(cuda, memory, array.shape, array.dtype)
+        buffers[name].array[...] = array
+        buffers[name].copy_in(stream)
+    addresses = {name: buffer.address for name, buffer in buffers.items()}
+    gpu = GpuProcessing(
+        OnGpu(cuda, memory, addresses), kernels, Sidecar("toy", spec, tuple(outputs), (), "0"), SIZE, False
+    )
+    prepare, wanted = Preprocessor(spec, SIZE), np.zeros(spec.shape(SIZE), spec.dtype)
+    for shape in FRAMES:
+        frame = next(frames_of(shape))
+        prepare(frame, wanted)
+        gpu.prepare(frame)
+        gpu.enqueue_input(stream)
+        gpu.enqueue_outputs(stream)
+        buffers["image"].copy_out(stream)
+        stream.synchronize()
+        np.testing.assert_array_equal(buffers["image"].array, wanted)
+    for before, after in zip(outputs, gpu.outputs):
+        found = np.array(decoder_for(after)(gpu.arrays[after.name]))
+        np.testing.assert_allclose(found, decoder_for(before)(given[before.name]), rtol=0, atol=4e-3)
+    gpu.close()
+    for buffer in buffers.values():
+        buffer.close()
+    stream.close()
+    leave()

@@ -125,7 +125,7 @@ def test_no_pose_where_the_segmentation_finds_nobody(artifacts):
 class PoseEngine:
     """An engine that finds the toy's three joints at cells (x, y) of the 16 x 16 heatmaps, and keeps its input."""
 
-    stages = Stages(1.0, None, 1.0, None)
+    stages, on_gpu = Stages(1.0, None, 1.0, None), None
 
     def __init__(self, *cells):
         self.input = np.full((1, 3, 64, 64), np.nan, np.float32)
@@ -183,7 +183,12 @@ def test_each_network_runs_in_the_best_precision_of_its_engine(artifacts, monkey
     opened, lines = [], []
     tensorrt = SimpleNamespace(BuilderFlag=SimpleNamespace(**dict.fromkeys(flags, 0)))
     monkeypatch.setattr("fastnas.jetson.engine.trt.import_tensorrt", lambda: tensorrt)
-    monkeypatch.setattr(predictor, "open_engine", lambda artifact, size, precision, *rest: opened.append(precision))
+
+    def open_engine(artifact, size, precision, *rest):
+        opened.append(precision)
+        return SimpleNamespace(on_gpu=None)
+
+    monkeypatch.setattr(predictor, "open_engine", open_engine)
     wide = artifacts["segmentation"]
     half = wide.sidecar.files[0]._replace(path="model.fp16.onnx", precision="fp16")
     wide = wide._replace(sidecar=wide.sidecar._replace(files=wide.sidecar.files + (half,)))

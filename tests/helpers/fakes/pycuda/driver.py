@@ -3,13 +3,15 @@
 FAKE_COMPUTE is the compute capability, such as `6.2`; FAKE_MULTIPROCESSORS their number; FAKE_INTEGRATED is 1 on a
 board; FAKE_NO_DRIVER lets `init` fail; FAKE_OLD_PYCUDA has no primary context, as before 2020.1; FAKE_BROKEN_PYCUDA
 does not load, `numpy` as where it was compiled with a newer NumPy. FAKE_CUDA_FAULT makes a call fail: `context`,
-`pinned`, `device`, `copy` or `launch`.
+`pinned`, `device` (the second; `device5` is the fifth), `copy`, `launch` or `module`. FAKE_KERNELS is a library of
+`host_kernels`, which runs our kernels; a launch of them is noted with blocks and threads.
 
 Whatever is allocated, called and freed is noted in `cuda_record`.
 """
 
 import ctypes
 import enum
+import functools
 import os
 import threading
 import time
@@ -166,13 +168,10 @@ class Event(_Counted):
         return (other.at - self.at) * 1000
 
 
-_allocations = []
-
-
 def mem_alloc(size):
     _need_context()
-    _allocations.append(size)
-    if _fault("device") and len(_allocations) == 2:
+    count = 1 + cuda_record.lines().count("+device")
+    if _fault("device{}".format(count)) or (count == 2 and _fault("device")):
         raise MemoryError("cuMemAlloc failed: out of memory")
     return DeviceAllocation(size)
 
@@ -221,6 +220,8 @@ class _Module(_Counted):
     what = "module"
 
     def get_function(self, name):
+        if "FAKE_KERNELS" in os.environ:
+            return functools.partial(_launch, name)
         if name != "add_one":
             raise LogicError("cuModuleGetFunction failed: named symbol not found")
         return _add_one
@@ -228,9 +229,22 @@ class _Module(_Counted):
 
 def module_from_buffer(image):
     _need_context()
-    if b".entry add_one" not in image or not image.endswith(b"\0"):
+    if _fault("module"):
+        raise MemoryError("cuModuleLoadDataEx failed: out of memory")
+    if (b".entry peaks" if "FAKE_KERNELS" in os.environ else b".entry add_one") not in image or not image.endswith(
+        b"\0"
+    ):
         raise LogicError("cuModuleLoadDataEx failed: device kernel image is invalid")
     return _Module()
+
+
+def _launch(name, *arguments, grid, block, stream):
+    _need_context()
+    cuda_record.note("={} {},{} {},{}".format(name, *grid[:2] + block[:2]))
+    values = [np.array(argument) for argument in arguments]
+    pointers = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
+    sizes = [(ctypes.c_uint * 3)(*each) for each in (grid, block)]
+    assert ctypes.CDLL(os.environ["FAKE_KERNELS"]).launch(name.encode(), *sizes, pointers) == 0
 
 
 def _add_one(address, count, grid, block, stream):
