@@ -275,6 +275,7 @@ def _settings(
 ) -> SearchSettings:
     """The settings that the options describe, for training on a device."""
     from fastnas.config import changed, override
+    from fastnas.hardware import has_bfloat16
     from fastnas.search.presets import preset
 
     synthetic = options["data"] == "synthetic"
@@ -282,20 +283,8 @@ def _settings(
     if given.keys().isdisjoint(("candidates", "hours")):
         given |= {"hours": SYNTHETIC_HOURS} if synthetic else {"candidates": OTHER_CANDIDATES}
     defaults = {
-        "evaluation.precision": _native_precision(device),
+        "evaluation.precision": "bf16" if has_bfloat16(device) else "fp32",
         "evaluation.encoder_weights": "scenes" if synthetic else "imagenet",
     }
     settings = preset(preset_name or ("tiny" if synthetic else "paper"))
     return override(changed(settings, defaults | given), assignments)
-
-
-def _native_precision(device: torch.device) -> str:
-    """`bf16` where a device has it in hardware: faster, with rewards as good (docs/results.md); else `fp32`."""
-    import torch
-
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has = torch.cpu.get_capabilities()
-        native = has.get("avx512_bf16", False) or has.get("amx_bf16", False)
-    return "bf16" if native else "fp32"

@@ -216,7 +216,7 @@ def _devices(text: str) -> int | str:
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="bf16 and fp16 are mixed precision.",
+    help="bf16 and fp16 are mixed precision, faster where the hardware computes in it.",
 )
 @click.option(
     "--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Gradient accumulation steps per batch."
@@ -280,6 +280,7 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
     from fastnas.console import PlainConsole
     from fastnas.data import DataName
     from fastnas.files import locked
+    from fastnas.hardware import has_bfloat16
     from fastnas.models.checkpoint import FILE_NAME
     from fastnas.models.spec import build
     from fastnas.train.allocator import keep_freed_memory
@@ -321,6 +322,8 @@ def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool
             trainer.restore()
         else:
             in_first_process(fabric, lambda: settings.save(folder))
+        if settings.precision == "bf16" and not has_bfloat16(fabric.device):
+            console.print(f"{fabric.device} has no bfloat16 arithmetic: --precision fp32 is many times faster here")
         console.print(f"training into {folder}: recipe {recipe.name}, {recipe.epochs} epochs, on {fabric.device}")
         if fabric.is_global_zero:
             log = RunLog(folder, console, trainer)

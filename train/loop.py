@@ -38,13 +38,14 @@ from fastnas.train.objective import (
     WeightUpdate,
     freeze_batch_norm,
     known_targets,
+    make_optimiser,
     require_finite_loss,
     require_finite_weights,
     split_batch,
     training_loss,
 )
 from fastnas.train.processes import in_first_process
-from fastnas.train.settings import Optimiser, Phase, Recipe
+from fastnas.train.settings import Phase, Recipe
 
 STATE = "state.pt"
 _ADVICE = "the last saved state is kept: lower the learning rates, or clip gradients (--set decoder.clip=3)"
@@ -146,7 +147,8 @@ class Trainer:
             network = network.to(memory_format=torch.channels_last)
         self.raw = network
         self.loaders = {phase.data: self._loader(phase) for phase in recipe.phases}
-        optimisers = [_optimiser(network.encoder, recipe.encoder), _optimiser(network.decoder, recipe.decoder)]
+        optimisers = [make_optimiser(network.encoder, recipe.encoder), make_optimiser(network.decoder, recipe.decoder)]
+        network.encoder.requires_grad_(not recipe.freeze_encoder)
         compiled: Any = torch.compile(network) if options.compile else network
         self.network, *self.optimisers = fabric.setup(compiled, *optimisers)
         norms = (recipe.encoder.clip, recipe.decoder.clip)
@@ -184,6 +186,8 @@ class Trainer:
         self.network.train()
         if phase.freeze_bn:
             freeze_batch_norm(self.network)
+        if self.recipe.freeze_encoder:
+            self.raw.encoder.eval()
         saved = time.monotonic()
         for batch in loader:
             # Random layers such as dropout do the same wherever the run was interrupted.
@@ -341,10 +345,3 @@ def better(score: Score, best: float | None) -> bool:
     if best is None or math.isnan(best):
         return True
     return score.value > best if score.higher_is_better else score.value < best
-
-
-def _optimiser(part: nn.Module, how: Optimiser) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
-    if how.kind == "sgd":
-        return torch.optim.SGD(parameters, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
-    return torch.optim.Adam(parameters, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)

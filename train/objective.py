@@ -16,11 +16,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fastnas.errors import FastnasError
 from fastnas.tasks.base import Batch, TaskHead
+from fastnas.train.settings import Optimiser
 
 
 class NotFinite(FastnasError):
@@ -91,6 +92,14 @@ def freeze_batch_norm(module: nn.Module) -> None:
 def clip_gradients(optimiser: Optimizer, max_norm: float) -> None:
     """Scale the gradients of an optimiser's parameters down to a joint norm of `max_norm`."""
     nn.utils.clip_grad_norm_([weight for group in optimiser.param_groups for weight in group["params"]], max_norm)
+
+
+def make_optimiser(part: nn.Module, how: Optimiser) -> Optimizer:
+    """The optimiser of the trainable parameters of encoder or decoder."""
+    parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
+    if how.kind == "sgd":
+        return SGD(parameters, lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+    return Adam(parameters, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
 
 
 class WeightUpdate:

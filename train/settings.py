@@ -68,6 +68,9 @@ class Recipe(Settings):
     scale: tuple[float, float] = setting((0.5, 2.0), "Range of random scaling.", 0.001)
     rotation: float = setting(0.0, "Pose: largest angle of random rotation, in degrees.", 0)
     mirror: bool = setting(True, "Random horizontal flips.")
+    freeze_encoder: bool = setting(
+        False, "Train the decoder alone, on the encoder as it is: less accurate, in less than half the time."
+    )
     polyak: float = setting(
         0.0,
         "Decay of the exponential moving average (EMA) of the weights, which is evaluated and saved; 0 for none.",

@@ -153,6 +153,17 @@ def test_a_folder_holds_one_run(tmp_path: Path) -> None:
     assert "already holds a run: continue it with --resume" in result.stderr
 
 
+@pytest.mark.parametrize(("has", "said"), [("avx512_bf16", False), ("amx_bf16", False), ("avx2", True)])
+def test_bf16_without_the_hardware_is_said_to_be_slow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has: str, said: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
+    monkeypatch.setattr(Trainer, "run", lambda trainer: trainer.progress)
+    arguments = [*SMALL, "--precision", "bf16", "--workers", "0", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, ["train", *arguments])
+    assert ("cpu has no bfloat16 arithmetic: --precision fp32 is many times faster here" in result.output) == said
+
+
 def test_what_stops_the_first_process_stops_all_with_one_reason(tmp_path: Path) -> None:
     with locked(tmp_path, "training"):
         pair = [*COMMAND, *SMALL, "--devices", "2", "--out", str(tmp_path)]
@@ -349,6 +360,15 @@ def test_phases_change_data_rate_weight_and_batch_norm(tmp_path: Path) -> None:
     assert not torch.equal(statistics[2], statistics[3])
     assert torch.equal(statistics[3], statistics[4])
     assert torch.equal(statistics[4], statistics[5])
+
+
+def test_a_frozen_encoder_stays_as_it_is(tmp_path: Path) -> None:
+    trainer = make(tmp_path, replace(TINY, freeze_encoder=True, phases=(Phase(("synthetic",), 1),)))
+    before = weights(trainer)
+    trainer.run()
+    changed = {key for key, value in weights(trainer).items() if not torch.equal(value, before[key])}
+    assert not any(key.startswith("encoder.") for key in changed)
+    assert {key for key, _ in trainer.raw.decoder.named_parameters(prefix="decoder")} <= changed
 
 
 def test_the_average_is_the_plain_computation(tmp_path: Path) -> None:
