@@ -95,6 +95,7 @@ class EngineOptions(NamedTuple):
         workspace_mb: limit of TensorRT's scratch memory.
         dla: number of the deep learning accelerator that TensorRT uses; None is the GPU alone.
         memory: of TensorRT's inputs and outputs, one of `MEMORY_KINDS`; `auto` goes by the GPU.
+        graph: whether TensorRT's work is recorded into a CUDA graph, where that is possible.
     """
 
     engine: str = "auto"
@@ -102,6 +103,7 @@ class EngineOptions(NamedTuple):
     workspace_mb: int = 256
     dla: Optional[int] = None
     memory: str = "auto"
+    graph: bool = True
 
 
 ENGINE = click.option(
@@ -138,6 +140,13 @@ MEMORY = click.option(
     help="Of TensorRT's inputs and outputs: shared with the GPU (mapped, managed) or copied to it (pinned, ordinary).",
 )
 
+GRAPH = click.option(
+    "--graph/--no-graph",
+    default=True,
+    show_default=True,
+    help="Record TensorRT's work into a CUDA graph, which one launch enqueues, where that works.",
+)
+
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of an engine; the command gets `engine`, an `EngineOptions`."""
@@ -147,8 +156,11 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @WORKSPACE
     @DLA
     @MEMORY
+    @GRAPH
     @functools.wraps(command)
-    def run(engine: str, threads: int, workspace_mb: int, dla: Optional[int], memory: str, **options: Any) -> Any:
-        return command(engine=EngineOptions(engine, threads, workspace_mb, dla, memory), **options)
+    def run(
+        engine: str, threads: int, workspace_mb: int, dla: Optional[int], memory: str, graph: bool, **options: Any
+    ) -> Any:
+        return command(engine=EngineOptions(engine, threads, workspace_mb, dla, memory, graph), **options)
 
     return run

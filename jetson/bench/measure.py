@@ -22,7 +22,7 @@ from fastnas.jetson.options import ENGINES, MEMORY_KINDS, EngineOptions
 from fastnas.jetson.sidecar import Artifact, Size
 from fastnas.jetson.system.machine import Machine
 
-STAGES = ("pre", "copy_in", "compute", "copy_out", "inference", "post", "end_to_end")
+STAGES = ("pre", "copy_in", "compute", "enqueue", "copy_out", "inference", "post", "end_to_end")
 
 PASSES = 100
 """Passes of the paper; a result of fewer is flagged."""
@@ -31,6 +31,8 @@ WARM_UP_SECONDS = 0.2
 WARM_UP_LIMIT = 5.0
 STEADY_COV = 0.05
 """The coefficient of variation above which a result is flagged as unreliable."""
+LAUNCH_BOUND = 0.9
+"""The share of `compute` that `enqueue` has where the GPU waits for the host's launches."""
 
 
 class Workload(NamedTuple):
@@ -86,6 +88,7 @@ class Settings(NamedTuple):
                 engine.take("workspace_mb", int),
                 engine.take("dla", int, optional=True),
                 engine.take("memory", str, MEMORY_KINDS),
+                engine.take("graph", bool),
             ),
             fields.take("layers", bool),
         )
@@ -134,6 +137,8 @@ class Result:
             "size": list(self.workload.size),
             "trained": sidecar.trained,
             "engine": self.about,
+            "bound_by_launches": "enqueue" in statistics
+            and statistics["enqueue"]["mean"] >= LAUNCH_BOUND * statistics["compute"]["mean"],
             "ms": statistics,
             "fps": {stage: 1000 / statistics[stage]["mean"] for stage in ("inference", "end_to_end")},
             "sensors": self.sensors,

@@ -75,6 +75,7 @@ def _check_row(values: Any, where: str) -> None:
     row = Fields(values, where)
     row.take_name("name"), row.take("precision", str, PRECISIONS), row.take("trained", bool)
     row.take_list("size", int, count=2, each=checks.SIDE)
+    row.take("bound_by_launches", bool, optional=True)
     row.take_list("reasons", str, within=checks.REASONS)
     engine = Fields(row.take("engine", dict), where + ".engine")
     engine.take("engine", str, within=checks.NAME), engine.take("provider", str, optional=True, within=checks.NAME)
@@ -144,7 +145,12 @@ def _plot(report: Dict[str, Any], figure: Any, path: str) -> None:
     for name, rows in _by_network(report).items():
         ms = [row["ms"]["compute"] for row in rows]
         sides = [(row["size"][0] * row["size"][1]) ** 0.5 for row in rows]
-        axes.errorbar(sides, [each["mean"] for each in ms], [each["std"] for each in ms], marker="o", label=plain(name))
+        bars = axes.errorbar(
+            sides, [each["mean"] for each in ms], [each["std"] for each in ms], marker="o", label=plain(name)
+        )
+        if all("enqueue" in row["ms"] for row in rows):
+            host = [row["ms"]["enqueue"]["mean"] for row in rows]
+            axes.plot(sides, host, "--", color=bars[0].get_color(), label=plain(name) + ", enqueue")
     axes.set(title=plain(report["title"]), xlabel="resolution, pixels a side", ylabel="ms, mean ± std")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
@@ -175,7 +181,14 @@ def to_table(report: Dict[str, Any]) -> str:
         means = ("{:.2f}".format(row["ms"][stage]["mean"]) if stage in row["ms"] else "-" for stage in STAGES)
         stages.append((label(row),) + tuple(means))
     lines = [report["title"], ""] + align(cells) + ["", "? fewer than 1000 samples barely support a 99th percentile"]
-    lines += [""] + align(stages) + [""] + _flags(rows) + [label(row) + ": " + _sensors(row) for row in rows]
+    lines += (
+        [""]
+        + align(stages)
+        + [""]
+        + _flags(rows)
+        + _launch_bound(rows)
+        + [label(row) + ": " + _sensors(row) for row in rows]
+    )
     absent = report["machine"].get("absent_sensors")
     lines += ["sensors absent on this machine: " + ", ".join(absent)] if absent else []
     lines += layers_table(rows)
@@ -194,6 +207,16 @@ def _flags(rows: List[Dict[str, Any]]) -> List[str]:
     return [
         "unreliable, {}: {}".format("all" if len(labels) == len(rows) else ", ".join(labels), reason)
         for reason, labels in found.items()
+    ]
+
+
+def _launch_bound(rows: List[Dict[str, Any]]) -> List[str]:
+    """A line for each row whose GPU waits for launches."""
+    text = "{}: bound by launches: the host takes {:.2f} ms to enqueue what the GPU computes in {:.2f} ms"
+    return [
+        text.format(label(row), row["ms"]["enqueue"]["mean"], row["ms"]["compute"]["mean"])
+        for row in rows
+        if row.get("bound_by_launches")
     ]
 
 

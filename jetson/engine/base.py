@@ -27,12 +27,15 @@ class Stages(NamedTuple):
         copy_in: host to device, and what is processed there before the network.
         compute: the network alone.
         copy_out: what is processed there after it, and device to host.
+        enqueue: of the host, to hand the network's work to the GPU. Where it is as long as `compute`, the GPU waits for
+            launches.
     """
 
     inference: float
     copy_in: Optional[float]
     compute: float
     copy_out: Optional[float]
+    enqueue: Optional[float] = None
 
 
 class OnGpu(NamedTuple):
@@ -99,13 +102,13 @@ class Engine:
         if threading.get_ident() != self._owner:
             raise JetsonError("an engine runs only in the thread that opened it: hand the images to that thread")
         start = time.perf_counter()
-        copy_in, compute, copy_out = self._run()
+        copy_in, compute, copy_out, enqueue = self._run()
         inference = (time.perf_counter() - start) * 1000
-        self.stages = Stages(inference, copy_in, inference if compute is None else compute, copy_out)
+        self.stages = Stages(inference, copy_in, inference if compute is None else compute, copy_out, enqueue)
         return self.outputs
 
-    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
-        """One pass; copy in, compute and copy out in milliseconds, as far as they can be told apart."""
+    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float], Optional[float]]:
+        """One pass; copy in, compute, copy out and enqueue in milliseconds, as far as they can be told apart."""
         raise NotImplementedError
 
     def attach(self, around: Around) -> None:

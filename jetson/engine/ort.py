@@ -76,7 +76,7 @@ class OnnxRuntimeEngine(Engine):
         for bind, name, array in [(self._binding.bind_input, given.name, self.input)] + binds:
             bind(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
 
-    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
+    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float], Optional[float]]:
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above: memory that ran out, a GPU that was lost
@@ -84,4 +84,4 @@ class OnnxRuntimeEngine(Engine):
             raise JetsonError(
                 message.format(self._artifact.sidecar.name, *self._size + (first_line(error),))
             ) from error
-        return None, None, None
+        return None, None, None, None

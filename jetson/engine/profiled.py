@@ -126,10 +126,11 @@ class ProfiledTensorRT(TensorRTEngine):
         return run
 
     def _open(self, trt: Any, precision: str, options: EngineOptions, log: Log) -> None:
+        """As the others, but for the graph: TensorRT tells a profiler nothing of a recorded pass."""
         if not hasattr(trt, "IProfiler"):
             message = "TensorRT {} does not tell the time of each layer; 8.2 and later do"
             raise Unsupported(message.format(trt.__version__))
-        super()._open(trt, precision, options, log)
+        super()._open(trt, precision, options._replace(graph=False), log)
 
     def __enter__(self) -> "ProfiledTensorRT":
         return self

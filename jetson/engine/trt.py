@@ -1,7 +1,14 @@
-"""TensorRT 8.0 to 11: memory allocated once, one stream, one owning thread."""
+"""TensorRT 8.0 to 11: memory allocated once, one stream, one owning thread.
 
+TensorRT enqueues a network kernel by kernel. Recorded into a CUDA graph once, it is enqueued by one call; with small
+inputs, or on a slow processor, the GPU would wait for the launches.
+"""
+
+import time
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
 
 from fastnas.jetson.engine import verify
 from fastnas.jetson.engine.base import Around, Engine, Log, OnGpu
@@ -103,6 +110,7 @@ class TensorRTEngine(Engine):
         self._allocate(trt, order.shape, memory)
         if not cache.compared(path):
             self._compare(cache, path, order.onnx, precision, log)
+        self.about["graph"] = options.graph and self._record(precision, log)
 
     def _order(self, trt: Any, precision: str, options: EngineOptions) -> Tuple[BuildOrder, Dict[str, Any]]:
         """How to build the engine, and everything that decides whether a built one fits."""
@@ -180,6 +188,31 @@ class TensorRTEngine(Engine):
         """The function that enqueues one pass; it returns True if TensorRT took it."""
         return tensors.bind(addresses, self._stream.handle)
 
+    def _record(self, precision: str, log: Log) -> bool:
+        """Let one launch of a CUDA graph enqueue the network; False, and a line why, where that does not work."""
+        spec, plain, stream = self._artifact.sidecar, self._enqueue, self._stream
+        try:
+            verify.fill(self.input, spec, self._size)
+            wanted = {name: np.array(array) for name, array in self.run().items()}  # TensorRT must run once before
+            graph = self._close_later(self._cuda.capture(stream, self._enqueue_network))
+            self._enqueue = lambda: graph.launch(stream) or True
+            found = verify.largest_share(self.run(), wanted, spec)
+            if found > verify.ALLOWED[precision]:
+                raise JetsonError("its outputs differ by {:.3g} of the largest value".format(found))
+        except JetsonError as error:
+            self._enqueue = plain
+            tell_once(log, "CUDA graph: none, the host enqueues kernel by kernel: {}".format(error))
+            return False
+        finally:
+            self.input.fill(0)
+            self.stages = None
+        tell_once(log, "CUDA graph: one launch enqueues a network (--no-graph)")
+        return True
+
+    def _enqueue_network(self) -> None:
+        if not self._enqueue():
+            raise JetsonError("TensorRT refused to run {}: {}".format(self._name, self._logger.last_error))
+
     def _close_later(self, resource: Any) -> Any:
         """Have `close` close it."""
         self._resources.callback(resource.close)
@@ -196,7 +229,7 @@ class TensorRTEngine(Engine):
         self.input.fill(0)
         self.stages = None
 
-    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float]]:
+    def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float], Optional[float]]:
         # No local names for what `close` frees: the traceback of an error would keep it alive beyond its context.
         try:
             self._marks[0].record(self._stream)
@@ -205,8 +238,9 @@ class TensorRTEngine(Engine):
             else:
                 self._around.enqueue_input(self._stream)
             self._marks[1].record(self._stream)
-            if not self._enqueue():
-                raise JetsonError("TensorRT refused to run {}: {}".format(self._name, self._logger.last_error))
+            start = time.perf_counter()
+            self._enqueue_network()
+            enqueue = (time.perf_counter() - start) * 1000
             self._marks[2].record(self._stream)
             for index in range(len(self._results)):
                 self._results[index].copy_out(self._stream)
@@ -216,11 +250,12 @@ class TensorRTEngine(Engine):
             self._marks[3].synchronize()
             compute = self._marks[2].milliseconds_since(self._marks[1])
             if self._around is None and not self._buffers[0].copied:
-                return None, compute, None
+                return None, compute, None, enqueue
             return (
                 self._marks[1].milliseconds_since(self._marks[0]),
                 compute,
                 self._marks[3].milliseconds_since(self._marks[2]),
+                enqueue,
             )
         except CudaError as error:
             raise error.during("running " + self._name) from error

@@ -5,7 +5,7 @@ it still computes the network. ONNX Runtime runs the very file that the engine w
 """
 
 from importlib.util import find_spec
-from typing import Optional
+from typing import Dict, Optional
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, log: Log) -
         return None
     import onnxruntime
 
-    _fill(engine.input, spec, size)
+    fill(engine.input, spec, size)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
@@ -48,8 +48,12 @@ def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, log: Log) -
     except Exception as error:  # its exceptions share no base class but this one
         log("the engine is not compared with its graph: ONNX Runtime says {}".format(first_line(error)))
         return None
-    found = engine.run()
-    return max(_share(output.decode, found[output.name], graph) for output, graph in zip(spec.outputs, graphs))
+    return largest_share(engine.run(), dict(zip((output.name for output in spec.outputs), graphs)), spec)
+
+
+def largest_share(found: Dict[str, np.ndarray], wanted: Dict[str, np.ndarray], spec: Sidecar) -> float:
+    """The difference of the outputs that differ most; see `difference`."""
+    return max(_share(output.decode, found[output.name], wanted[output.name]) for output in spec.outputs)
 
 
 def _share(decode: str, found: np.ndarray, wanted: np.ndarray) -> float:
@@ -68,7 +72,7 @@ def complaint(name: str, found: float, precision: str) -> str:
     return message.format(name, found, ALLOWED[precision]) + "; try another --precision"
 
 
-def _fill(array: np.ndarray, spec: Sidecar, size: Size) -> None:
+def fill(array: np.ndarray, spec: Sidecar, size: Size) -> None:
     """Fill an input with squares of random colours, and noise."""
     random = np.random.RandomState(0)
     coarse = random.randint(0, 256, (-(-size[0] // 32), -(-size[1] // 32), 3))

@@ -68,7 +68,8 @@ def test_frames_are_processed_on_the_gpu_as_on_the_cpu(
     exported: export.Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FASTNAS_CACHE", str(tmp_path))
-    loaded, said = sidecar.load(str(exported.folder)), []
+    loaded = sidecar.load(str(exported.folder))
+    said: list[str] = []
     frames = [np.random.default_rng(0).integers(0, 256, shape, np.uint8) for shape in ((480, 640, 3), (90, 160, 3))]
     with open_engine(loaded, SIZE, "fp32", EngineOptions("tensorrt")) as engine:
         on_cpu = NetworkPredictor(loaded, SIZE, engine, False, said.append)
@@ -85,3 +86,26 @@ def test_frames_are_processed_on_the_gpu_as_on_the_cpu(
                 logits = other.run()["segmentation"][0]
             # The same engine file and the same input: only equal logits may be told apart otherwise.
             np.testing.assert_array_equal(ids, logits.argmax(0))
+
+
+def test_one_launch_of_a_graph_computes_what_the_engine_does(
+    exported: export.Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host needs less time for it."""
+    monkeypatch.setenv("FASTNAS_CACHE", str(tmp_path))
+    loaded, found, times = sidecar.load(str(exported.folder)), [], []
+    x = sample_image(build(ModelSpec("arch2", TASK)), SIZE).numpy()
+    for graph in (False, True):
+        said: list[str] = []
+        with open_engine(loaded, SIZE, "fp32", EngineOptions("tensorrt", graph=graph), said.append) as engine:
+            if engine.about["graph"] is not graph:
+                pytest.skip(said[-1])
+            engine.input[...] = x
+            found.append(engine.run()["segmentation"].copy())
+            for _ in range(20):
+                engine.run()
+            assert engine.stages is not None
+            assert engine.stages.enqueue is not None
+            times.append(engine.stages.enqueue)
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-4 * np.abs(found[0]).max())
+    assert times[1] < times[0]

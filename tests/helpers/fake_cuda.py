@@ -59,6 +59,13 @@ def build_fake_cuda(folder, version="12.0"):
     return folder
 
 
+def ctypes_environment(folder):
+    """What a process needs in which CUDA is called through ctypes, in a stand-in that lies in a folder."""
+    libraries = build_fake_cuda(folder)
+    library = os.path.join(libraries, "libcuda.so.1")
+    return {"FAKE_BROKEN_PYCUDA": "1", "FAKE_CUDA_LIBRARY": library, "LD_LIBRARY_PATH": libraries}
+
+
 def build_fake_nvrtc(folder):
     """The path of a stand-in for NVRTC: a real one would look into that of libcuda for more than it has."""
     compiler = shutil.which("cc") or shutil.which("gcc")

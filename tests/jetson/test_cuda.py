@@ -149,6 +149,7 @@ def check_graph(cuda):
     with pytest.raises(RuntimeError, match="while capturing"):
         cuda.capture(stream, fail)
     check_copies(cuda)  # the stream has left the capture
+    cuda.capture(stream, enqueue).close()
     for each in (graph, module, block, stream):
         each.close()
 

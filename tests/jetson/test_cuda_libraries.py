@@ -164,5 +164,5 @@ def test_the_types_of_every_function_are_those_of_the_headers(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     output = subprocess.check_output([str(tmp_path / "spell")]).decode().splitlines()
-    found = {name: (result, letters) for name, result, letters in (line.split() for line in output)}
+    found = {name: (result, letters) for name, result, letters in (line.split(" ") for line in output)}
     assert found == {name: ("4", spelled(types)) for name, types in wanted.items()}

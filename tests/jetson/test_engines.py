@@ -23,7 +23,7 @@ from fastnas.jetson.engine.verify import difference
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.options import MEMORY_KINDS, EngineOptions
 from tests.helpers import paths
-from tests.helpers.fake_cuda import build_fake_cuda
+from tests.helpers.fake_cuda import ctypes_environment
 from tests.helpers.jetson_toys import toy_artifacts
 
 VERSIONS = ("8.0", "8.2", "8.6", "10", "11")
@@ -154,9 +154,7 @@ def binding(request, tmp_path_factory):
     """The environment of a process in which this binding of CUDA is used."""
     if request.param == "pycuda":
         return {}
-    folder = build_fake_cuda(tmp_path_factory.getbasetemp() / "libraries")
-    library = os.path.join(folder, "libcuda.so.1")
-    return {"FAKE_BROKEN_PYCUDA": "1", "FAKE_CUDA_LIBRARY": library, "LD_LIBRARY_PATH": folder}
+    return ctypes_environment(tmp_path_factory.getbasetemp() / "libraries")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -170,7 +168,9 @@ def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toy
     if binding:
         assert found["lines"].pop(0).startswith("CUDA 12.0 through ctypes: pycuda does not load (libcurand")
     assert found["about"]["CUDA"] == "CUDA {}".format("12.0 through ctypes" if binding else "10.2 through pycuda")
-    assert found["calls"] == ["htod", "dtoh"] * 5
+    graph = ["graph"] if binding else []  # pycuda has none
+    assert found["calls"] == (["htod"] + graph + ["dtoh"]) * 5
+    assert found["about"]["graph"] is bool(binding)
     assert "there is none yet" in found["lines"][0]
     by_hand = found["lines"][1]
     (engine,) = (tmp_path / "cache" / "engines").glob("*.engine")
@@ -180,8 +180,9 @@ def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toy
     assert found["again"] == []
     with open(str(engine)[: -len(".engine")] + ".json") as file:
         assert json.load(file)["difference"] < 1e-5
-    inference, copy_in, compute, copy_out = found["stages"]
+    inference, copy_in, compute, copy_out, enqueue = found["stages"]
     assert inference >= copy_in + compute + copy_out > 0
+    assert inference > enqueue > 0
 
 
 @pytest.mark.parametrize(("version", "flags"), [("8.0", ["FP16"]), ("8.6", ["FP16"]), ("10", ["FP16"])])
@@ -301,8 +302,8 @@ def test_without_onnxruntime_an_engine_is_used_but_not_called_compared(tmp_path,
     found = contract(tmp_path, "8.6", toys["segmentation"])
     assert any("not compared with its graph: ONNX Runtime is not installed" in line for line in found["lines"])
     monkeypatch.undo()
-    (line,) = contract(tmp_path, "8.6", toys["segmentation"])["lines"]
-    assert line.startswith("memory: ")
+    lines = contract(tmp_path, "8.6", toys["segmentation"])["lines"]
+    assert [line.partition(":")[0] for line in lines] == ["memory", "CUDA graph"]
     (record,) = (tmp_path / "cache" / "engines").glob("*.json")
     assert json.loads(record.read_text())["difference"] < 1e-5
 
@@ -332,9 +333,10 @@ def test_the_memory_is_what_the_device_does_fast(tmp_path, toys, expected, bindi
     found = contract(tmp_path, "10", toys["segmentation"], **dict(device, **binding))
     assert isinstance(found, dict), found
     assert found["sums"] == pytest.approx(expected["segmentation"], rel=1e-5)
-    assert (found["calls"], found["about"]["memory"]) == (copies * 5, memory)
+    calls = [call for call in found["calls"] if call != "graph"]
+    assert (calls, found["about"]["memory"]) == (copies * 5, memory)
     assert "memory: {}, for ".format(memory) in " ".join(found["lines"])
-    assert [each is None for each in found["stages"]] == [False, not copies, False, not copies]
+    assert [each is None for each in found["stages"]] == [False, not copies, False, not copies, False]
     assert found["again"] == []  # said once
 
 
@@ -343,7 +345,8 @@ def test_memory_as_asked_computes_the_same(tmp_path, toys, expected, binding, me
     found = contract(tmp_path, "8.6", toys["multi"], "fp32", {"memory": memory}, **binding)
     assert found["sums"] == pytest.approx(expected["multi"], rel=1e-5)
     assert found["about"]["memory"] == memory
-    assert found["calls"] == ([] if memory in ("mapped", "managed") else (["htod"] + ["dtoh"] * 3) * 5)
+    calls = [call for call in found["calls"] if call != "graph"]
+    assert calls == ([] if memory in ("mapped", "managed") else (["htod"] + ["dtoh"] * 3) * 5)
 
 
 TENSORRT_FREED = ["execution context", "engine", "runtime", "context"]
@@ -360,7 +363,8 @@ ALL_FREED = ["event"] * 4 + ["stream", "device", "pinned", "device", "pinned"] +
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_everything_is_freed_in_reverse_order_of_its_allocation(tmp_path, toys, version, binding):
-    assert life(tmp_path, version, toys["segmentation"], **binding) == ["", ALL_FREED, {}]
+    graph = ["graph", "graph exec"] if binding else []  # what it was made of goes at once
+    assert life(tmp_path, version, toys["segmentation"], **binding) == ["", graph + ALL_FREED, {}]
 
 
 def test_a_pycuda_without_primary_contexts_frees_everything(tmp_path, toys):

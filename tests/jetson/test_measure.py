@@ -146,6 +146,22 @@ def test_a_steady_result_is_not_flagged_and_an_unsteady_one_is(tmp_path, toys):
     assert short.reasons == ["20 passes instead of 100"]
 
 
+@pytest.mark.parametrize(("enqueue", "bound"), [(9.1, True), (8.9, False), (None, False)])
+def test_a_gpu_that_waits_for_launches_is_told(toys, enqueue, bound):
+    row = row_of(toys, [10.0] * 100)
+    row.samples["enqueue"] = [] if enqueue is None else [enqueue] * 100
+    row.about = {"engine": "tensorrt"}
+    values = row.to_dict()
+    assert values["bound_by_launches"] is bound
+    table = report.to_table(report.make_report({}, "a board", {}, [values]))
+    line = (
+        "toy-depth fp32 32x32: bound by launches: the host takes 9.10 ms to enqueue what the GPU computes in 10.00 ms"
+    )
+    assert (line in table) is bound
+    (stages,) = [text.split() for text in table.splitlines() if text.startswith("toy-depth fp32 32x32  ")]
+    assert stages[6] == ("-" if enqueue is None else "{:.2f}".format(enqueue))
+
+
 def test_on_a_board_loose_clocks_are_flagged_and_energy_is_counted(tmp_path, toys):
     row = row_of(toys, [10.0] * 100, {"power_w": 7.0, "gpu_mhz_min": 600.0, "gpu_mhz_max": 1134.0})
     measure._check(row, measure.Settings(), board(tmp_path, "tx2"))
@@ -269,9 +285,15 @@ def test_a_report_is_written_whole_and_read_back(tmp_path):
 def test_a_sweep_is_plotted_where_there_is_matplotlib(tmp_path, monkeypatch):
     path = str(tmp_path / "bench.json")
     report.save(fake_report(), path, print)
-    svg = (tmp_path / "bench.svg").read_text()
+    svg = (tmp_path / "bench.svg").read_text(encoding="utf-8")
     assert ET.fromstring(svg).tag.endswith("}svg")
     assert "<!-- arch0 fp32 -->" in svg  # the legend; matplotlib writes a text's letters beside its outlines
+    assert "enqueue" not in svg
+    launched = fake_report()
+    for row in launched["rows"]:
+        row["ms"]["enqueue"] = row["ms"]["compute"]
+    report.save(launched, path, print)
+    assert "<!-- arch0 fp32, enqueue -->" in (tmp_path / "bench.svg").read_text(encoding="utf-8")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     lines = []
     assert [os.path.basename(name) for name in report.save(fake_report(), path, lines.append)][2:] == []

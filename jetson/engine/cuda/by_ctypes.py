@@ -111,6 +111,14 @@ class CtypesCuda(Cuda):
 
     def capture(self, stream: Any, enqueue: Callable[[], None]) -> Graph:
         """See `Cuda.capture`."""
+        try:
+            return self._captured(stream, enqueue)
+        except BaseException:
+            with _forgiven():  # TensorRT would find the error after its next launch, and blame that
+                self._runtime.cudaGetLastError()
+            raise
+
+    def _captured(self, stream: Any, enqueue: Callable[[], None]) -> Graph:
         runtime, graph = self._runtime, c_void_p()
         runtime.cudaStreamBeginCapture(stream.handle, THREAD_LOCAL)
         try:

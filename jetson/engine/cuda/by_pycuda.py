@@ -88,7 +88,7 @@ class PyCuda(Cuda):
 
     def capture(self, stream: Any, enqueue: Callable[[], None]) -> Graph:
         """See `Cuda.capture`."""
-        raise CudaError("pycuda has no graphs")
+        raise CudaError("pycuda has no graphs; CUDA through ctypes, without pycuda, has")
 
 
 class _Owner:

@@ -33,6 +33,7 @@ RUNTIME: Dict[str, Types] = {
     "cudaEventSynchronize": (c_void_p,),
     "cudaEventElapsedTime": (POINTER(c_float), c_void_p, c_void_p),
     "cudaEventDestroy": (c_void_p,),
+    "cudaGetLastError": (),
     "cudaStreamBeginCapture": (c_void_p, c_int),
     "cudaStreamEndCapture": (c_void_p, HANDLE),
     "cudaGraphLaunch": (c_void_p, c_void_p),

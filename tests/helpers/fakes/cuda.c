@@ -44,6 +44,7 @@ static char record[1 << 20];
 static object *objects;
 static graph *captured;
 static int mallocs;
+static int last_error;
 static int maps;
 static __thread int contexts;
 
@@ -107,7 +108,13 @@ static const char *text(int error) {
     }
 }
 
-/* libcudart */
+/* libcudart; what it remembers of errors here is that of a capture alone */
+
+int cudaGetLastError(void) {
+    const int found = last_error;
+    return last_error = 0, found;
+}
+int cudaPeekAtLastError(void) { return last_error; }
 
 const char *cudaGetErrorName(int error) { return error == OUT_OF_MEMORY ? "cudaErrorMemoryAllocation" : "cudaError"; }
 const char *cudaGetErrorString(int error) { return text(error); }
@@ -193,9 +200,10 @@ int cudaStreamBeginCapture(void *stream, int mode) {
 int cudaStreamEndCapture(void *stream, void **result) {
     if (!captured) return CAPTURE_FAILED;
     *result = captured, captured = NULL;
-    return fault("capture") ? CAPTURE_FAILED : stream ? 0 : INVALID;
+    if (!fault("capture")) return stream ? 0 : INVALID;
+    unmake("graph", "", *result, "cudaStreamEndCapture"), *result = NULL;
+    return last_error = CAPTURE_FAILED;
 }
-int cudaGetLastError(void) { return 0; }
 int cudaGraphDestroy(void *made) { return unmake("graph", "", made, "cudaGraphDestroy"); }
 int cudaGraphExecDestroy(void *made) { return unmake("graph exec", "", made, "cudaGraphExecDestroy"); }
 

@@ -3,7 +3,8 @@
 Only names that the version documents exist, so that using another fails as it would on a board. An engine is the ONNX
 file behind a header; running it runs ONNX Runtime, so that results can be compared. FAKE_TENSORRT_FAULT makes builds
 fail: `parse`, `build`, `exhausted` (no memory on the GPU), `killed` (as the kernel does for want of memory) or `hang`;
-`memory` leaves none for running; `wrong` and `nan` spoil one value of the output. FAKE_LAYERS is what a profiler is
+`memory` leaves none for running; `wrong` and `nan` spoil one value of the output; `capture` refuses to be recorded into
+a CUDA graph, and `graph` spoils what one computes. FAKE_LAYERS is what a profiler is
 told of a pass: a list of layers and milliseconds as JSON. FAKE_DLA is the number of deep learning accelerators, 0 by
 default.
 """
@@ -14,6 +15,7 @@ import json
 import os
 import signal
 import time
+import weakref
 
 import cuda_record
 import numpy as np
@@ -279,16 +281,17 @@ class Runtime(_Counted):
             self._logger.log(ILogger.ERROR, "The engine plan file is not compatible with this version of TensorRT")
             return None
         assert self.DLA_core == (-1 if header["dla"] is None else header["dla"]), "the runtime is told the DLA too"
-        return _Engine(header, onnx)
+        return _Engine(header, onnx, self._logger)
 
 
 class _Engine(_Counted):
     what = "engine"
 
-    def __init__(self, header, onnx):
+    def __init__(self, header, onnx, logger):
         import onnxruntime
 
         super().__init__()
+        self.logger = logger
         self.session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
         self.header = header
         # On a board the order is the builder's: here the outputs come first, the last of the graph's before others.
@@ -330,6 +333,7 @@ class _Context(_Counted):
     def __init__(self, engine):
         super().__init__()
         self._engine, self._shape, self._addresses = engine, (), {}
+        self._ran = False
         self.profiler = None
 
     def execute_v2(self, bindings):
@@ -340,14 +344,31 @@ class _Context(_Counted):
                 self.profiler.report_layer_time(name, milliseconds)
         return done
 
-    def _infer(self, addresses):
+    def _enqueue(self, addresses, stream):
+        """Have the pass done, now or by a CUDA graph; as TensorRT, only after a pass without one."""
+        library = cuda_record._library
+        if library is not None and library.cudaPeekAtLastError():
+            self._engine.logger.log(ILogger.ERROR, "the launch of a kernel failed")  # whoever launched it
+            return False
+        if library is None or not library.fake_capturing():
+            self._ran = True
+            return self._infer(addresses)
+        if _FAULT == "capture" or not self._ran:
+            self._engine.logger.log(ILogger.ERROR, "operation not permitted when stream is capturing")
+            return False
+        again = weakref.WeakMethod(self._infer)
+        self._captured = ctypes.CFUNCTYPE(None)(lambda: again()(list(addresses), True))
+        return library.fake_run(self._captured, ctypes.c_void_p(stream)) == 0
+
+    def _infer(self, addresses, captured=False):
         *outputs, image = addresses
         given = _array(image, self._shape)
         names = [tensor.name for tensor in self._engine.tensors[:-1]]
+        spoilt = captured and _FAULT == "graph"
         for address, found in zip(outputs, self._engine.session.run(names, {"image": given})):
             if _FAULT in ("wrong", "nan"):
                 found[0, 0, -1, -1] = {"wrong": found.max() * 1.5, "nan": float("nan")}[_FAULT]
-            _array(address, found.shape)[...] = found
+            _array(address, found.shape)[...] = found * 2 if spoilt else found
         return True
 
     def _get_shape(self, name):
@@ -369,7 +390,7 @@ class _Context(_Counted):
             self._addresses[name] = memory
 
         def execute_async_v3(self, stream_handle):
-            return self._infer([self._addresses[tensor.name] for tensor in self._engine.tensors])
+            return self._enqueue([self._addresses[tensor.name] for tensor in self._engine.tensors], stream_handle)
 
     if _VERSION < (10, 0):
 
@@ -381,4 +402,4 @@ class _Context(_Counted):
             return self._get_shape(self._engine.tensors[binding].name)
 
         def execute_async_v2(self, bindings, stream_handle):
-            return self._infer(bindings)
+            return self._enqueue(bindings, stream_handle)
