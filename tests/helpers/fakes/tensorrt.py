@@ -357,7 +357,13 @@ class _Context(_Counted):
             self._engine.logger.log(ILogger.ERROR, "operation not permitted when stream is capturing")
             return False
         again = weakref.WeakMethod(self._infer)
-        self._captured = ctypes.CFUNCTYPE(None)(lambda: again()(list(addresses), True))
+
+        def infer():
+            method = again()
+            assert method is not None
+            method(list(addresses), True)
+
+        self._captured = ctypes.CFUNCTYPE(None)(infer)
         return library.fake_run(self._captured, ctypes.c_void_p(stream)) == 0
 
     def _infer(self, addresses, captured=False):
