@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 @click.option(
     "--head",
     "heads",
-    type=click.Choice(["plain", "upsampled", "labels", "peaks"]),
+    type=click.Choice(["plain", "upsampled", "labels", "small-labels", "peaks"]),
     multiple=True,
     show_default="plain",
-    help="Output at the decoder's size, at the image's, class ids of that size, or the peaks of pose's heatmaps; "
-    "several for several tasks.",
+    help="Output at the decoder's size, at the image's, class ids of the image's size or the decoder's, or the peaks "
+    "of pose's heatmaps; several for several tasks.",
 )
 @click.option("--fp16", is_flag=True, help="Also a typed fp16 file, checked with exact fp16 arithmetic.")
 @click.option("--compact", is_flag=True, help="Store the fp32 file's weights as fp16: half its size, as fast.")

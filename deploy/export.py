@@ -39,6 +39,7 @@ MULTIPLE = 32
 """Height and width must be multiples of it: the stride of the deepest encoder feature map."""
 
 DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
+HEAD_DECODE = {**dict.fromkeys(io_forms.LABELS, "labels"), "peaks": "peaks"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class Options:
     Attributes:
         resolution: H, W at which the files are checked and meant to run; they take every multiple of 32.
         layout: `NCHW`, normalised floats, or `NHWC`, raw bytes with the normalisation in the graph.
-        heads: `plain` output, output `upsampled` to H x W, `labels` of that size (segmentation only), or the `peaks` of
-            heatmaps (pose only); of several tasks each may have its own, see `io_forms.forms_of`.
+        heads: `plain` output, output `upsampled` to H x W, `labels` of that size or `small-labels` of the decoder's
+            (segmentation only), or the `peaks` of heatmaps (pose only); of several tasks each may have its own, see
+            `io_forms.forms_of`.
         fp16: whether to write the typed fp16 file too.
         int8: whether to write the INT8 files too.
         calibrate: folder of images that INT8 needs; reduced precision is then compared to the network on some of them.
@@ -136,7 +138,7 @@ def export(
             sidecar.Output(
                 form.name,
                 task.to_dict(),
-                form.head if form.head in io_forms.HEAD_TASKS else DECODE[task.kind],
+                HEAD_DECODE.get(form.head, DECODE[task.kind]),
                 graph.shapes[graph.outputs[form.name]].stride,
             )
             for task, form in zip(tasks_of(spec.task), forms, strict=True)

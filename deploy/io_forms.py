@@ -36,9 +36,12 @@ from fastnas.jetson.inference.decode import peak_step
 from fastnas.tasks import Task, channels_of
 
 Layout = Literal["NCHW", "NHWC"]
-Head = Literal["plain", "upsampled", "labels", "peaks"]
+Head = Literal["plain", "upsampled", "labels", "small-labels", "peaks"]
 
-HEAD_TASKS = {"labels": "segmentation", "peaks": "pose"}
+LABELS = ("labels", "small-labels")
+"""Class ids of the image's size, and of the decoder's."""
+
+HEAD_TASKS = {"labels": "segmentation", "small-labels": "segmentation", "peaks": "pose"}
 """The only task that a head is for; the others are for all."""
 
 
@@ -61,7 +64,7 @@ def forms_of(task: Task, heads: Sequence[Head]) -> tuple[Form, ...]:
 
     Args:
         task: of the network.
-        heads: each is for those tasks that can have it; `labels` and `peaks` go before `upsampled`.
+        heads: each is for those tasks that can have it, the first that is for one alone before `upsampled`.
 
     Raises:
         FastnasError: no task can have one of them.
@@ -138,6 +141,8 @@ def split(graph: Graph, forms: Sequence[Form]) -> Graph:
 def give(graph: Graph, forms: Sequence[Form], layout: Layout = "NCHW") -> Graph:
     """The graph with each output as its form says: upsampled to the image's size, or labels [1, H, W] of that size.
 
+    `small-labels` are those of the output as it is: nothing is upsampled, of 21 classes 21 planes.
+
     Upsampling and arg-max are much faster in ONNX Runtime with a pixel's channels side by side. TensorRT 8 is not known
     to resize that way, so it is done where bytes as input (`NHWC`) leave out TensorRT anyway.
 
@@ -158,6 +163,8 @@ def _head(build: Builder, output: str, head: Head, layout: Layout) -> str:
         return output
     if head == "peaks":
         return build.add(Peaks(peak_step(stride)), output, name="joints")
+    if head == "small-labels":
+        return build.add(ArgMax(), output, name="labels")
     if head == "labels" and layout == "NHWC":
         return build.add(ArgMax(stride), output, name="labels")
     if stride > 1:

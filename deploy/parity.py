@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastnas.deploy.io_forms import Form, Layout
+from fastnas.deploy.io_forms import LABELS, Form, Layout
 from fastnas.errors import FastnasError, first_line, import_extra
 from fastnas.jetson.inference.decode import peak_step
 from fastnas.models.network import Network
@@ -163,7 +163,7 @@ class _Comparison:
             FastnasError: it has another shape.
         """
         head = self.form.head
-        shapes = {"labels": (1, *expected.shape[2:]), "peaks": (*expected.shape[:2], 3)}
+        shapes = {**dict.fromkeys(LABELS, (1, *expected.shape[2:])), "peaks": (*expected.shape[:2], 3)}
         wanted = shapes.get(head, expected.shape)
         if found.shape != wanted:
             raise FastnasError(f"the ONNX graph gives {list(found.shape)}, the network {list(wanted)}")
@@ -171,9 +171,9 @@ class _Comparison:
             self.agreements.append(_at_largest(found, expected, peak_step(height // expected.shape[2])))
             found, expected = found[..., 2], expected.max((2, 3))
         else:
-            classes = found if head == "labels" else found.argmax(1)
+            classes = found if head in LABELS else found.argmax(1)
             self.agreements.append(float(np.mean(classes == expected.argmax(1))))
-        if head != "labels":
+        if head not in LABELS:
             self.finite &= bool(np.isfinite(found).all())
             difference, sizes = np.abs(found - expected), np.abs(expected)
             self.errors.append((float(difference.max()), float(difference.mean())))

@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from fastnas.deploy.io_forms import LABELS
 from fastnas.deploy.parity import Parity, Reference, values
 from fastnas.errors import FastnasError
 
@@ -84,7 +85,7 @@ class ReducedPrecision(ABC):
         """The first output whose parity is not accepted."""
         for form in self.reference.forms:
             found = parity[form.name]
-            agrees = form.head != "labels" or found.agreement >= self.agreement
+            agrees = form.head not in LABELS or found.agreement >= self.agreement
             if not (found.finite and self.error(found) <= self.tolerance and agrees):
                 return form.name
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from fastnas.jetson import sidecar
 from fastnas.jetson.bench.layers import place
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.inference.decode import decoder_for
 from fastnas.jetson.options import EngineOptions
 from fastnas.models.checkpoint import save_model
 from fastnas.models.network import Network
@@ -182,6 +184,21 @@ def test_an_export_is_reproducible() -> None:
     assert to_onnx(graphs[0]).SerializeToString() == to_onnx(graphs[1]).SerializeToString()
 
 
+def test_small_labels_are_the_arg_max_of_the_plain_output(
+    network: Network, exported: export.Exported, tmp_path: Path
+) -> None:
+    """Of the decoder's size, through the runner."""
+    small = export.export(network, SPEC, "small", tmp_path, replace(SMALL, heads=("small-labels",)))
+    assert small.sidecar.outputs[0][2:] == ("labels", 8)
+    picture, found = sample_image(network, (64, 96)).numpy(), []
+    for folder in (small.folder, exported.folder):
+        loaded = sidecar.load(str(folder))
+        with open_engine(loaded, (64, 96), options=EngineOptions("onnxruntime", threads=1)) as engine:
+            engine.input[...] = picture
+            found.append(decoder_for(loaded.sidecar.outputs[0])(engine.run()["segmentation"]))
+    assert np.mean(found[0] != found[1]) < 1e-3
+
+
 def test_labels_need_segmentation(tmp_path: Path) -> None:
     spec = ModelSpec("arch2", Depth(0.1, 10.0), channels=8)
     with pytest.raises(FastnasError, match="only segmentation has labels; a depth model"):
@@ -275,7 +292,7 @@ def test_command_refuses_an_unwritable_folder(tmp_path: Path) -> None:
     assert f"cannot write {tmp_path / 'file' / 'sub' / 'arch1'}" in result.output
 
 
-@pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
+@pytest.mark.parametrize("head", ["plain", "upsampled", "labels", "small-labels"])
 def test_every_operator_is_named_after_a_module(network: Network, head: Head) -> None:
     """Times per layer are summed by these names, that of the output's operator included."""
     graph, _ = export.optimised(capture(network), network, (Form("segmentation", head=head),))
