@@ -1,4 +1,4 @@
-"""Baselines of the paper's tables, on the same encoders: DeepLab-v3, Light-Weight RefineNet, simple pose.
+"""Baselines of the paper's tables, on the same encoders: DeepLab-v3 and -v3+, Light-Weight RefineNet, simple pose.
 
 Shapes: N batch, C channels, K task channels (`outputs`), H and W of the respective feature. A baseline is a `Network`;
 in training mode its result is a list of one tensor.
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
+from torchvision.ops import Conv2dNormActivation
 
 from fastnas.errors import FastnasError
 from fastnas.models.depthwise import DepthwiseConv2d
@@ -51,6 +52,30 @@ class DeepLab(_SingleOutput):
     def logits(self, features: Sequence[Tensor]) -> Tensor:
         """See `_SingleOutput`."""
         result: Tensor = self.classifier(self.aspp(features[-1]))
+        return result
+
+
+class DeepLabPlus(_SingleOutput):
+    """The head of DeepLab-v3+ (Chen et al., ECCV 2018): ASPP, refined with the shallowest feature.
+
+    The shallowest feature is projected to 48 channels, joined to the enlarged result of ASPP, and both go through two
+    3x3 convolutions. The logits have the size of the shallowest feature, a quarter of the image.
+    """
+
+    def __init__(self, shallowest: int, deepest: int, rates: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.aspp = ASPP(deepest, list(rates), WIDTH)
+        self.project = Conv2dNormActivation(shallowest, 48, 1)
+        self.refine = nn.Sequential(
+            Conv2dNormActivation(WIDTH + 48, WIDTH, 3), Conv2dNormActivation(WIDTH, WIDTH, 3), nn.Dropout(0.1)
+        )
+        self.classifier = nn.Conv2d(WIDTH, outputs, 1)
+
+    def logits(self, features: Sequence[Tensor]) -> Tensor:
+        """See `_SingleOutput`."""
+        height, width = features[0].shape[2:]
+        deep = resize(self.aspp(features[-1]), (height, width))
+        result: Tensor = self.classifier(self.refine(torch.cat([deep, self.project(features[0])], 1)))
         return result
 
 
@@ -204,6 +229,11 @@ def _deeplab(encoder: Encoder, outputs: int, stride: int, rates: Sequence[int]) 
     return Network(encoder, DeepLab(encoder.channels[-1], rates, outputs))
 
 
+def _deeplab_plus(encoder: Encoder, outputs: int) -> Network:
+    dilate(encoder, 16)
+    return Network(encoder, DeepLabPlus(encoder.channels[0], encoder.channels[-1], (6, 12, 18), outputs))
+
+
 def _refinenet(encoder: Encoder, outputs: int, wide: bool) -> Network:
     if not wide:
         encoder = _every_width(encoder)
@@ -217,6 +247,7 @@ def _simple_pose(encoder: Encoder, outputs: int) -> Network:
 _BASELINES: dict[str, tuple[str, Callable[[Encoder, int], Network]]] = {
     "deeplabv3-mbv2": ("mobilenet_v2", partial(_deeplab, stride=8, rates=())),
     "deeplabv3-aspp-mbv2": ("mobilenet_v2", partial(_deeplab, stride=16, rates=(6, 12, 18))),
+    "deeplabv3plus-mbv2": ("mobilenet_v2", _deeplab_plus),
     "rflw-mbv2": ("mobilenet_v2", partial(_refinenet, wide=False)),
     "rflw-resnet50": ("resnet50", partial(_refinenet, wide=True)),
     "rflw-resnet101": ("resnet101", partial(_refinenet, wide=True)),

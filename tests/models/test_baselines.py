@@ -24,6 +24,7 @@ VOC = Segmentation(tuple(str(i) for i in range(CLASSES)), ((0, 0, 0),) * CLASSES
 EXACT = {
     "deeplabv3-mbv2": (2_113_557, 8_564_916_224, (64, 64)),
     "deeplabv3-aspp-mbv2": (4_523_541, 5_070_209_024, (32, 32)),
+    "deeplabv3plus-mbv2": (5_816_053, 26_310_950_912, (128, 128)),
     "rflw-mbv2": (3_283_477, 8_516_763_648, (128, 128)),
     "rflw-resnet50": (27_357_525, 31_977_373_696, (128, 128)),
     "rflw-resnet101": (46_349_653, 51_371_835_392, (128, 128)),
@@ -70,7 +71,8 @@ def test_exact_counts(name: str) -> None:
         ("rflw-resnet50", 27),  # Light-Weight RefineNet's own table
         ("rflw-resnet101", 46),
         ("rflw-resnet152", 62),
-        ("simplepose-resnet50", 34.0),  # the paper's Table 2
+        ("deeplabv3plus-mbv2", 5.8),  # the paper's Table 2
+        ("simplepose-resnet50", 34.0),
     ],
 )
 def test_published_parameters(name: str, millions: float) -> None:
