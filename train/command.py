@@ -19,7 +19,6 @@ from fastnas.options import (
     CHANNELS,
     DATA,
     DATA_TASK,
-    ENCODER,
     FILE,
     FILES,
     NETWORK,
@@ -49,7 +48,7 @@ class Request:
     recipe_name: str | None
     assignments: tuple[str, ...]
     epochs: int | None
-    encoder: str
+    encoder: str | None
     channels: int
     sep_repeats: int
     aux: Auxiliary | None
@@ -76,15 +75,18 @@ class Request:
         from fastnas.models.baselines import BASELINES
         from fastnas.models.spec import ModelSpec
         from fastnas.tasks import join_tasks
+        from fastnas.train.recipes import ENCODER
         from fastnas.train.settings import RunSettings
 
         roots = dict(self._root(text) for text in self.roots)
         val = self.val or self._first_of_each_task(roots)
         task = join_tasks(DataName.parse(text).open(roots, "val", self.task).task for text in val.split(","))
-        aux = self.aux or ("none" if self.architecture in BASELINES else "cell")
-        shape = (self.encoder, self.channels, self.sep_repeats, aux, self.definition)
-        model = ModelSpec(self.architecture, task, *shape)
-        return RunSettings(model, self._recipe(task.kind), roots, val, **others)
+        recipe = self._recipe(task.kind)
+        baseline = self.architecture in BASELINES  # it has its own encoder, and no auxiliary heads
+        encoder = self.encoder or ENCODER.get("" if baseline else recipe.name, ModelSpec.encoder)
+        aux = self.aux or ("none" if baseline else "cell")
+        model = ModelSpec(self.architecture, task, encoder, self.channels, self.sep_repeats, aux, self.definition)
+        return RunSettings(model, recipe, roots, val, **others)
 
     def _first_of_each_task(self, roots: dict[str, str]) -> str:
         """The first dataset of each task, without its split: what is evaluated by default."""
@@ -153,7 +155,10 @@ def _devices(text: str) -> int | str:
 @click.option("--recipe", "recipe_name", help="By default the dataset's own: see docs/training.md.")
 @set_option("fastnas.train.settings:Recipe", "a field of the recipe")
 @click.option("--epochs", type=click.IntRange(1), help="Length of a recipe of one phase.")
-@ENCODER
+@click.option(
+    "--encoder",
+    help="Backbone; timm/NAME takes one of timm's; by default mobilenet_v2, or resnet50 for the recipe cityscapes.",
+)
 @click.option(
     "--encoder-weights",
     type=FILE,

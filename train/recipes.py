@@ -181,3 +181,6 @@ USUAL: dict[tuple[str, str], str] = {
     ("synthetic", "multi"): "synthetic-trio",
 }
 """The recipe for a dataset and kind of task when none is named."""
+
+ENCODER = {"cityscapes": "resnet50"}
+"""The encoder of a recipe where it is another than MobileNet-v2, when none is named: the paper's Table 6."""

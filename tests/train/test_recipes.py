@@ -14,8 +14,10 @@ from fastnas.data import NAMES
 from fastnas.errors import FastnasError
 from fastnas.models.spec import ModelSpec
 from fastnas.tasks import Depth
+from fastnas.train.command import Request
 from fastnas.train.recipes import RECIPES, USUAL
 from fastnas.train.settings import Optimiser, Recipe, RunSettings
+from tests.helpers.datasets import make_cityscapes
 
 PAPER_ADAM = {"kind": "adam", "betas": (0.9, 0.99), "eps": 1e-3}
 
@@ -90,6 +92,23 @@ def test_every_dataset_has_a_usual_recipe_of_its_task() -> None:
 
 
 @pytest.mark.parametrize(
+    ("architecture", "recipe", "given", "encoder"),
+    [
+        ("arch0", None, None, "resnet50"),
+        ("arch0", None, "mobilenet_v2", "mobilenet_v2"),
+        ("arch0", "camvid", None, "mobilenet_v2"),
+        ("rflw-mbv2", None, None, "mobilenet_v2"),
+    ],
+)
+def test_cityscapes_is_trained_with_the_encoder_of_its_table(
+    tmp_path: Path, architecture: str, recipe: str | None, given: str | None, encoder: str
+) -> None:
+    root = str(make_cityscapes(tmp_path))
+    request = Request(architecture, "cityscapes", (root,), None, recipe, (), None, given, 64, 2, None, None)
+    assert request.settings(encoder_weights="none").model.encoder == encoder
+
+
+@pytest.mark.parametrize(
     ("assignment", "read"),
     [
         ("decoder.betas=0.8,0.9", lambda r: r.decoder.betas == (0.8, 0.9)),
@@ -159,7 +178,7 @@ def test_files_of_earlier_runs_load(tmp_path: Path) -> None:
     assert RunSettings.load(tmp_path) == SETTINGS
     expected = json.loads(WRITTEN) | {"init": ""}
     expected["model"]["definition"] = "fastnas"
-    expected["recipe"]["depth_by_zoom"] = True
+    expected["recipe"] |= {"depth_by_zoom": True, "freeze_encoder": False}
     assert json.loads(SETTINGS.to_json()) == expected
 
 
