@@ -122,7 +122,7 @@ class TensorRTEngine(Engine):
         file, flags, typed = choose_graph(trt, self._artifact, precision, self._size)
         spec, machine = self._artifact.sidecar.input, Machine()
         order = BuildOrder(
-            onnx=plain_graph(self._artifact.verified_path(file), file.sha256),
+            onnx=plain_graph(self._artifact.verified_path(file), file.sha256, self._size),
             engine="",
             input=spec.name,
             shape=spec.shape(self._size),

@@ -22,6 +22,7 @@ from fastnas.deploy.precision.compact import SMALLEST, Compact, compact
 from fastnas.errors import FastnasError
 from fastnas.jetson import shelf as device_shelf
 from fastnas.jetson import sidecar
+from fastnas.jetson.engine.sizes import fix_sizes
 from fastnas.jetson.engine.weights import expand, plain_graph
 from fastnas.jetson.files import sha256_of
 from fastnas.models.network import Network
@@ -96,10 +97,11 @@ def test_a_device_makes_the_plain_file_of_it(
     monkeypatch.setenv("FASTNAS_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "model.onnx"
     onnx.save(compact(model), path)
-    plain = plain_graph(str(path), sha256_of(str(path)))
+    plain = plain_graph(str(path), sha256_of(str(path)), (64, 96))
     assert Path(plain).parent == tmp_path / "cache" / "graphs"
     found = onnx.load(plain)
     onnx.checker.check_model(found, full_check=True)
+    model = onnx.load_from_string(fix_sizes(model.SerializeToString(), (64, 96)))
     assert found.graph.node == model.graph.node
     assert (found.graph.input, found.graph.output) == (model.graph.input, model.graph.output)
     assert found.opset_import == model.opset_import
@@ -116,8 +118,8 @@ def test_a_plain_file_stays_where_it_is(
 ) -> None:
     monkeypatch.setenv("FASTNAS_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "model.onnx"
-    onnx.save(model, path)
-    assert plain_graph(str(path), "0" * 64) == str(path)
+    onnx.save(onnx.load_from_string(fix_sizes(model.SerializeToString(), (64, 96))), path)
+    assert plain_graph(str(path), "0" * 64, (64, 96)) == str(path)
     assert not (tmp_path / "cache").exists()
 
 
