@@ -225,6 +225,14 @@ def _stamp(size: Tuple[int, int], box: Tuple[int, int, int, int], paint: Callabl
     return _Stamp(left, top, cv2.subtract(white[top:bottom, left:right], added), added)
 
 
+def caption(image: np.ndarray, title: str) -> np.ndarray:
+    """The image [H, W, 3] below a line with a title."""
+    text = _Text((image.shape[0], image.shape[1]))
+    line = np.zeros((3 * text.height, image.shape[1], 3), np.uint8)
+    text.write(line, title, (text.height, 2 * text.height))
+    return np.vstack((line, image))
+
+
 class _Text:
     """OpenCV's font at a size that suits an image of (H, W)."""
 

@@ -1,6 +1,7 @@
 """`fastnas predict`: images, folders, videos and streams to files with results, and drawings of them."""
 
 import json
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -29,6 +30,14 @@ from fastnas.jetson.options import RESOLUTION, EngineOptions, Size, engine_optio
 @click.option("--mode", default="1280x720@30", show_default=True, help="What to ask a camera for: WIDTHxHEIGHT@FPS.")
 @click.option("--frames", type=click.IntRange(1), help="Of each video, camera and stream at most.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Draw the predictions, too.")
+@click.option(
+    "--compare",
+    "others",
+    multiple=True,
+    metavar="NAME|ARTIFACT",
+    help="Predict with this network, too, and draw the images of all side by side; may be repeated. Each has a folder "
+    "of its name in DIR.",
+)
 @click.option("--replace", is_flag=True, help="Remove the results that are in DIR first.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @click.pass_context
@@ -43,6 +52,7 @@ def predict(
     mode: str,
     frames: Optional[int],
     overlays: bool,
+    others: Tuple[str, ...],
     replace: bool,
     as_json: bool,
 ) -> None:
@@ -58,6 +68,7 @@ def predict(
     joints.json          joints, in COCO's format
     overlays/NAME.jpg    drawings; of a video overlays/NAME.mp4
     predictions.jsonl    a line for each image and frame
+    comparisons/NAME.jpg with --compare: an image, and the drawings of all networks
 
     Frame 12 of ride.mp4 is masks/ride/000012.png. The same command continues where it was interrupted, and leaves out
     what is done. The exit code is 1 if an input could not be read.
@@ -66,37 +77,55 @@ def predict(
     from fastnas.jetson.camera.sources import parse_mode
     from fastnas.jetson.inference.model import Model
     from fastnas.jetson.inference.predictor import InferenceOptions
+    from fastnas.jetson.predict.compare import FOLDER, compare
     from fastnas.jetson.predict.inputs import find_inputs
     from fastnas.jetson.predict.records import Records
-    from fastnas.jetson.predict.run import Options, Run
+    from fastnas.jetson.predict.run import Options, Run, Totals
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
+    if others and not overlays:
+        raise click.UsageError("--compare shows the drawings: leave out --no-overlays")
     found = find_inputs(inputs)
     options = Options(parse_mode(mode), frames, overlays)
-    artifact = shelf.open_artifact(network, say)
+    artifacts = [shelf.open_artifact(name, say) for name in (network,) + others]
+    names = [artifact.sidecar.name for artifact in artifacts]
+    if len(set(names)) < len(names):
+        raise click.UsageError("--compare takes networks of different names, not {}".format(", ".join(names)))
     stopped: List[bool] = []  # has an item once a signal has come
-    with ExitStack() as stack:
-        model = stack.enter_context(Model([artifact], InferenceOptions(res, res, precision, engine), say))
-        header = {
-            "network": artifact.sidecar.name,
-            "weights": sorted(file.sha256 for file in artifact.sidecar.files),
-            "precision": precision,
-            "res": res,
-            "overlays": overlays,
-            "tasks": model.tasks,
-        }
-        records = stack.enter_context(Records(out, header, replace))
-        counts = [given.expected(frames) for given in found]
-        advance = stack.enter_context(progress(sum(count or 0 for count in counts) if all(counts) else None))
-        run = Run(model, out, records, options, advance, say, lambda: bool(stopped))
-        with stopping_on_signals(lambda: stopped.append(True)):
-            totals = run.predict(found)
-    click.echo(json.dumps(dict(totals.to_dict(), out=out)) if as_json else summary(totals.to_dict(), out))
-    if totals.stopped and not all(given.live for given in found):
+    done: Dict[str, Totals] = {}
+    for artifact in artifacts:
+        folder = os.path.join(out, artifact.sidecar.name) if others else out
+        with ExitStack() as stack:
+            model = stack.enter_context(Model([artifact], InferenceOptions(res, res, precision, engine), say))
+            header = {
+                "network": artifact.sidecar.name,
+                "weights": sorted(file.sha256 for file in artifact.sidecar.files),
+                "precision": precision,
+                "res": res,
+                "overlays": overlays,
+                "tasks": model.tasks,
+            }
+            records = stack.enter_context(Records(folder, header, replace))
+            counts = [given.expected(frames) for given in found]
+            advance = stack.enter_context(progress(sum(count or 0 for count in counts) if all(counts) else None))
+            run = Run(model, folder, records, options, advance, say, lambda: bool(stopped))
+            with stopping_on_signals(lambda: stopped.append(True)):
+                totals = done[folder] = run.predict(found)
+        if not as_json:
+            click.echo(summary(totals.to_dict(), folder))
+        if stopped:
+            break
+    compared = compare(out, names, found) if others else 0
+    if as_json:
+        each = [dict(totals.to_dict(), out=folder) for folder, totals in done.items()]
+        click.echo(json.dumps({"networks": each, "compared": compared, "out": out} if others else each[0]))
+    elif others:
+        click.echo("{} comparisons into {}".format(compared, os.path.join(out, FOLDER)))
+    if stopped and not all(given.live for given in found):
         raise click.Abort()
-    context.exit(1 if totals.failed else 0)
+    context.exit(1 if any(totals.failed for totals in done.values()) else 0)
 
 
 @contextmanager

@@ -336,3 +336,45 @@ def test_an_image_is_a_source_of_one_frame(inputs):
     os.unlink("in/lake.png")
     with pytest.raises(JetsonError, match="cannot read in/lake.png as an image"):
         open_input(given, Mode())
+
+
+def renamed(artifact, folder, name):
+    """The artifact under another name."""
+    shutil.copytree(str(artifact), str(folder))
+    path = os.path.join(str(folder), "model.json")
+    with open(path) as file:
+        about = json.load(file)
+    with open(path, "w") as file:
+        json.dump(dict(about, name=name), file)
+    return str(folder)
+
+
+def test_networks_are_compared_side_by_side(toys, inputs, tmp_path):
+    other = renamed(toys["depth"], tmp_path / "other", "other")
+    done = run(toys["segmentation"], inputs, "--compare", other, "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    name = load(toys["segmentation"]).name
+    assert (report["compared"], [each["out"] for each in report["networks"]]) == (2, ["out/" + name, "out/other"])
+    assert [path for path in files() if path.startswith("comparisons")] == [
+        "comparisons/lake.jpg", "comparisons/park.jpg"
+    ]  # fmt: skip
+    image, found = cv2.imread("in/park.jpg"), cv2.imread("out/comparisons/park.jpg")
+    drawings = [cv2.imread("out/{}/overlays/park.jpg".format(network)) for network in (name, "other")]
+    assert found.shape[1] == image.shape[1] + sum(drawing.shape[1] for drawing in drawings)
+    line = found.shape[0] - max(drawing.shape[0] for drawing in drawings)
+    shown = found[line : line + image.shape[0], : image.shape[1]]
+    assert np.abs(shown.astype(int) - image).mean() < 12  # JPEG's loss
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--no-overlays"], "--compare shows the drawings: leave out --no-overlays"),
+        ([], "--compare takes networks of different names"),
+    ],
+)
+def test_what_cannot_be_compared(toys, inputs, words, message):
+    done = run(toys["segmentation"], inputs, "--compare", toys["segmentation"], *words)
+    assert done.exit_code == 2
+    assert message in done.output
