@@ -20,16 +20,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def parse_network(text: str) -> str:
     """A network's text for `open_model`: a name of the shelf as its model file, and `best@RUN` as a genotype.
 
-    RUN is the folder of a search, the genotype that of its best candidate so far. Any other text stays as it is.
+    RUN is the folder of a search, the genotype that of its best candidate so far; `best@RUN:12ms`, `:2.5M` or `:3G` is
+    the best of those within that latency, that many parameters or multiply-adds. Any other text stays as it is.
 
     Raises:
-        FastnasError: RUN is no run folder, no candidate of it was evaluated yet, or a model of the shelf is damaged.
+        FastnasError: RUN is no run folder, no such candidate was evaluated yet, or a model of the shelf is damaged.
     """
     if not text.startswith("best@"):
         return shelf.resolve(text)
     # By name, for the core imports no room: only a command that is given a run needs the reader of its history.
-    history = importlib.import_module("fastnas.search.history")
-    return str(history.read_best(text.removeprefix("best@")).candidate.genotype)
+    best = importlib.import_module("fastnas.search.best")
+    return str(best.read_best(text.removeprefix("best@")).candidate.genotype)
 
 
 NETWORK = Parsed("NETWORK", parse_network)

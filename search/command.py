@@ -57,8 +57,8 @@ def parse_hours(text: str) -> float:
 @DATA_TASK
 @click.option(
     "--strategy",
-    type=click.Choice(["ppo", "reinforce", "random"]),
-    help="How architectures are proposed; by default ppo.",
+    type=click.Choice(["ppo", "reinforce", "random", "evolution", "predictor"]),
+    help="How architectures are proposed; by default ppo. predictor needs scikit-learn.",
 )
 @click.option(
     "--preset",
@@ -69,7 +69,7 @@ def parse_hours(text: str) -> float:
 @click.option(
     "--candidates",
     type=click.IntRange(1),
-    help=f"Stop after so many candidates; {OTHER_CANDIDATES} if no budget is set.",
+    help=f"Stop after so many candidates, refused ones not counted; {OTHER_CANDIDATES} if no budget is set.",
 )
 @click.option(
     "--time",
@@ -174,7 +174,7 @@ def search(
     """Find an architecture.
 
     A candidate is trained for a short time and evaluated: the decoder alone on cached encoder outputs, then, if its
-    reward is high enough, the whole network for an epoch. A controller learns from the rewards what to propose next.
+    reward is high enough, the whole network for an epoch. A strategy learns from the rewards what to propose next.
     The search can be killed at any moment and resumed.
 
     \b
@@ -189,10 +189,11 @@ def search(
 
     from fastnas.console import PlainConsole
     from fastnas.jetson.files import cache_root
+    from fastnas.search.best import best_record
     from fastnas.search.costs import costs
     from fastnas.search.driver import LocalWorker, Search
     from fastnas.search.evaluation.prepare import prepare
-    from fastnas.search.history import Run, best_record
+    from fastnas.search.history import Run
     from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views
     from fastnas.search.report.page import training_command, write_report
     from fastnas.train.allocator import keep_freed_memory

@@ -59,6 +59,17 @@ def refusal(found: Costs, limits: LimitSettings) -> str | None:
     return None
 
 
+def shortfall(found: Costs, limits: LimitSettings) -> float:
+    """What is learned from a refused candidate: limit / cost - 1 of the limit exceeded most; from -1 to 0.
+
+    It is below every reward of a task, and the lower the further a network is over its limit, so that a search whose
+    first candidates are all refused learns where the others are.
+    """
+    bounds = ((name, unit, getattr(limits, name)) for name, (_, unit) in UNITS.items())
+    ratios = [bound * unit / found[name] for name, unit, bound in bounds if bound is not None and found.get(name)]
+    return min(ratios, default=1.0) - 1
+
+
 def weighted(reward: float, found: Costs, limits: LimitSettings) -> float:
     """The reward times (latency / target)^exponent; the plain reward without a target.
 

@@ -1,8 +1,10 @@
 """The loop of a search: propose, evaluate, record, learn; from the first candidate or from where it was interrupted.
 
-For every result, in this order: its record is written to disk, the policy learns from it, the policy's state is saved.
-A kill between any two of these loses at most the candidates being evaluated: on resuming, the policy learns from the
-records that its saved state lacks, and the numbers without a record are proposed again.
+For every result, in this order: its record is written to disk, the strategy learns from it, its state is saved. A kill
+between any two of these loses at most the candidates being evaluated: on resuming, the strategy learns from the records
+that its saved state lacks, and the numbers without a record are proposed again.
+
+A network is proposed once: what equals one that is recorded or being evaluated is drawn again.
 """
 
 from __future__ import annotations
@@ -13,21 +15,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.costs import UNITS, Costs, refusal, weighted
+from fastnas.search.costs import Costs, refusal, shortfall, weighted
 from fastnas.search.early_stopping import StopRule
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation, Evaluator
-from fastnas.search.history import Candidate, Record, Run
-from fastnas.search.policy import make_policy
+from fastnas.search.history import COUNTED, Candidate, Record, Run
+from fastnas.search.strategies.registry import make_strategy
 from fastnas.train.loaders import derived_seed
 
 FAILURES = 10
 """The search ends after so many failures in a row, which are hardly the candidates' own."""
+REFUSALS = 1000
+"""It ends after so many candidates in a row that are over a limit, too: hardly any network is within it."""
+DRAWS = 10_000
+"""The search ends when so many draws in a row are known networks."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ class Search:
         workers: evaluate the candidates.
         view: is told of every record.
         costs: the costs of a genotype in canonical form, for limits, the reward and the report; by default none.
-        reward: what the policy learns from, given an evaluation and the costs; by default the evaluation's reward,
+        reward: what the strategy learns from, given an evaluation and the costs; by default the evaluation's reward,
             weighted as the limits say.
     """
 
@@ -136,24 +143,27 @@ class Search:
         self.run, self.settings, self.workers, self.costs = run, run.settings, workers, costs
         self.view = view or View()
         self.reward = reward or (lambda evaluation, found: weighted(evaluation.reward, found, self.settings.limits))
-        self.policy = make_policy(self.settings.policy, self.settings.seed)
+        self.strategy = make_strategy(self.settings.policy, self.settings.seed)
         self.rule = StopRule(self.settings.stop, self.settings.seed)
         self.spent = 0.0
         """Seconds that earlier processes spent on this search."""
         self._start = time.monotonic()
-        self._known: dict[Genotype, Record] = {}
-        self._evaluating: dict[Genotype, list[Candidate]] = {}
-        """By canonical genotype: the submitted candidate, then equal ones that wait for its result."""
-        self._failures = 0
+        self._known: set[Genotype] = set()
+        """Canonical genotypes that are recorded or being evaluated."""
+        self._evaluating = 0
+        self._used = 0
+        """Recorded candidates that count against the budget."""
+        self._failures = self._refusals = 0
+        """How many of the latest candidates failed, or were refused, in a row."""
         recorded = {record.candidate.number for record in run.records}
         self._numbers = (number for number in itertools.count() if number not in recorded)
         for record in run.records:
             self._remember(record)
         with _one_thread():
             if state := run.load_state():
-                self.policy.load_state_dict(state["policy"])
+                self.strategy.load_state_dict(state["policy"])
                 self.spent = state["seconds"]
-            for record in run.records[self.policy.observed :]:
+            for record in run.records[self.strategy.observed :]:
                 self._learn(record)
 
     @property
@@ -164,7 +174,7 @@ class Search:
     @property
     def progress(self) -> float:
         """The share of the budget that is used, in [0, 1]."""
-        return self._progress(len(self.run.records))
+        return self._progress(self._used)
 
     def _progress(self, candidates: int) -> float:
         shares = [0.0]
@@ -182,51 +192,52 @@ class Search:
                 cannot be written.
         """
         while True:
-            while self._unfinished < self.workers.capacity and self._may_propose():
+            while self._evaluating < self.workers.capacity and self._may_propose():
                 self._propose()
             if not self._evaluating:
                 return
             self._finish(self.workers.next())
 
-    @property
-    def _unfinished(self) -> int:
-        return sum(map(len, self._evaluating.values()))
-
     def _may_propose(self) -> bool:
-        return self._progress(len(self.run.records) + self._unfinished) < 1.0
+        return self._progress(self._used + self._evaluating) < 1.0
 
     def _propose(self) -> None:
-        """Sample a candidate, and submit it unless its result is known without training."""
-        number = next(self._numbers)
+        """Draw a new candidate, and submit it unless it is refused."""
+        candidate = self._draw(next(self._numbers))
+        try:
+            costs = self.costs(candidate.canonical)
+        except CandidateFailed as error:
+            self._record(Record(candidate, "failed", reason=str(error)))
+            return
+        if reason := refusal(costs, self.settings.limits):
+            self._record(Record(candidate, "refused", reason=reason, scores=costs))
+            return
+        progress = self._progress(self._used + self._evaluating)
+        seed = derived_seed(self.settings.seed, candidate.number)
+        self._known.add(candidate.canonical)
+        self._evaluating += 1
+        self.workers.submit(Job(candidate, seed, self.rule, progress, costs))
+
+    def _draw(self, number: int) -> Candidate:
+        """The first proposal for candidate `number` whose network is new."""
         with _one_thread():
-            decisions, log_prob = self.policy.sample(number)
-        candidate = Candidate(number, Genotype.from_decisions(decisions), log_prob, self.policy.version)
-        if known := self._known.get(candidate.canonical):
-            self._record(_reused(candidate, known))
-        elif candidate.canonical in self._evaluating:
-            self._evaluating[candidate.canonical].append(candidate)
-        else:
-            try:
-                costs = self.costs(candidate.canonical)
-            except CandidateFailed as error:
-                self._record(Record(candidate, "failed", reason=str(error)))
-                return
-            if reason := refusal(costs, self.settings.limits):
-                self._record(Record(candidate, "refused", reason=reason, scores=costs))
-                return
-            self._evaluating[candidate.canonical] = [candidate]
-            seed = derived_seed(self.settings.seed, number)
-            self.workers.submit(Job(candidate, seed, self.rule, self._progress(number), costs))
+            for redraws, (decisions, log_prob) in enumerate(islice(self.strategy.draws(number), DRAWS)):
+                genotype = Genotype.from_decisions(decisions)
+                candidate = Candidate(number, genotype, log_prob, self.strategy.version, redraws)
+                if candidate.canonical not in self._known:
+                    return candidate
+        raise FastnasError(f"{DRAWS} draws in a row were networks that the search knows: it has nothing new to propose")
 
     def _finish(self, outcome: Outcome) -> None:
-        """Record an outcome, and with it the equal candidates that waited for it."""
-        costs, evaluation = outcome.job.costs, outcome.evaluation
-        candidate, *equal = self._evaluating.pop(outcome.job.candidate.canonical)
+        """Record an outcome."""
+        candidate, costs, evaluation = outcome.job.candidate, outcome.job.costs, outcome.evaluation
+        self._evaluating -= 1
         if evaluation is None:
-            record = Record(candidate, "failed", reason=outcome.reason, scores=costs)
-        else:
-            two_stages = self.settings.evaluation.stage2_epochs > 0
-            record = Record(
+            self._record(Record(candidate, "failed", reason=outcome.reason, scores=costs))
+            return
+        two_stages = self.settings.evaluation.stage2_epochs > 0
+        self._record(
+            Record(
                 candidate,
                 "stopped" if two_stages and evaluation.stage2 is None else "done",
                 reward=self.reward(evaluation, costs),
@@ -235,44 +246,38 @@ class Search:
                 scores=evaluation.scores | costs,
                 seconds=evaluation.seconds,
             )
-        self._record(record)
-        for each in equal:
-            self._record(_reused(each, record))
+        )
 
     def _record(self, record: Record) -> None:
         """Write, learn, save: in this order."""
-        staleness = self.policy.version - record.candidate.version
+        staleness = self.strategy.version - record.candidate.version
         record = dataclasses.replace(record, staleness=staleness, finished=round(time.time(), 3))
         self.run.append(record)
         self._remember(record)
         with _one_thread():
             self._learn(record)
-        self.run.save_state({"policy": self.policy.state_dict(), "seconds": self.seconds})
+        self.run.save_state({"policy": self.strategy.state_dict(), "seconds": self.seconds})
         self.view.finished(record)
         if record.status == "failed" and self._failures >= FAILURES:
             raise FastnasError(f"{FAILURES} candidates failed one after the other, the last one: {record.reason}")
+        if record.status == "refused" and self._refusals >= REFUSALS:
+            raise FastnasError(f"{REFUSALS} candidates in a row were refused, the last one for {record.reason}")
 
     def _learn(self, record: Record) -> None:
-        self.policy.observe(record.candidate.genotype.decisions(), record.candidate.log_prob, record.reward)
+        drawn = record.candidate.genotype.decisions(), record.candidate.log_prob
+        if record.status == "refused":
+            self.strategy.observe_refused(*drawn, shortfall(record.scores, self.settings.limits))
+        else:  # what was reused was learned from where it was trained
+            self.strategy.observe(*drawn, None if record.status == "reused" else record.reward)
 
     def _remember(self, record: Record) -> None:
         """Update what is a function of the history."""
-        if record.reused is None and record.status != "failed":
-            self._known[record.candidate.canonical] = record
+        self._known.add(record.candidate.canonical)
+        self._used += record.status in COUNTED
         if record.stage1 is not None:
             self.rule = self.rule.observe(record.stage1)
         self._failures = self._failures + 1 if record.status == "failed" else 0
-
-
-def _reused(candidate: Candidate, known: Record) -> Record:
-    """The record of a candidate that equals a known one."""
-    number = known.candidate.number
-    if known.reward is not None:
-        return Record(candidate, "reused", reward=known.reward, reused=number, scores=known.scores)
-    costs = {name: value for name, value in known.scores.items() if name in UNITS}
-    return Record(
-        candidate, known.status, reused=number, reason=f"like candidate {number}: {known.reason}", scores=costs
-    )
+        self._refusals = self._refusals + 1 if record.status == "refused" else 0
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import json
 import math
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,16 +30,18 @@ from fastnas.errors import FastnasError
 from fastnas.jetson.checks import COUNT, Fields, parse_json
 from fastnas.jetson.errors import one_line
 from fastnas.models.genotype import Genotype
-from fastnas.search.settings import SearchSettings
+from fastnas.search.settings import SearchSettings, with_learning_rate
 from fastnas.storing import write_state
 
 Status = Literal["done", "stopped", "reused", "refused", "failed"]
-"""done: all stages; stopped: by the stop rule after stage 1; reused: equals an earlier candidate, whose reward it
-takes; refused: over a limit; failed: see `reason`."""
+"""done: all stages; stopped: by the stop rule after stage 1; refused: over a limit; failed: see `reason`; reused, in
+histories of earlier versions: equals an earlier candidate, whose reward it takes."""
 REASON = 2000
 """Longest reason, in characters."""
 EVALUATED: tuple[Status, ...] = ("done", "stopped")
 """The statuses of candidates with a reward of their own."""
+COUNTED: tuple[Status, ...] = ("done", "stopped", "failed")
+"""The statuses of candidates that count against the budget."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,14 @@ class Candidate:
         genotype: the architecture, as sampled.
         log_prob: log-probability of its decisions under the policy that sampled them.
         version: how often that policy had been updated; the difference to now is the staleness of the reward.
+        redraws: draws before this one that were known networks.
     """
 
     number: int
     genotype: Genotype
     log_prob: float
     version: int
+    redraws: int = 0
 
     @cached_property
     def canonical(self) -> Genotype:
@@ -111,7 +115,7 @@ class Record:
     def to_json(self) -> str:
         """One line of strict JSON, without its newline."""
         values = {"number": self.candidate.number, "genotype": self.candidate.genotype.to_list()}
-        values |= {"log_prob": self.candidate.log_prob, "version": self.candidate.version}
+        values |= {name: getattr(self.candidate, name) for name in ("log_prob", "version", "redraws")}
         values |= {name: value for name, value in vars(self).items() if name != "candidate"}
         return json.dumps(values, allow_nan=False)
 
@@ -127,7 +131,8 @@ class Record:
             raise fields.error(f"{unknown[0]:.80}", "is unknown")
         number, version = fields.take("number", int, within=COUNT), fields.take("version", int, within=COUNT)
         genotype = Genotype.parse(fields.values.get("genotype"))
-        candidate = Candidate(number, genotype, fields.take("log_prob", float), version)
+        redraws = fields.take("redraws", int, optional=True, within=COUNT) or 0
+        candidate = Candidate(number, genotype, fields.take("log_prob", float), version, redraws)
         return cls(
             candidate,
             fields.take("status", str, get_args(Status)),
@@ -160,21 +165,6 @@ def _numbers(fields: Fields, name: str) -> dict[str, float]:
     return {key: values.take(key, float) for key in values.values}
 
 
-def rank(record: Record) -> tuple[bool, float, int]:
-    """Key that sorts evaluated candidates, the best first.
-
-    Those that went through all stages come before those that were stopped, then the higher reward, then the lower
-    number.
-    """
-    assert record.reward is not None
-    return record.status != "done", -record.reward, record.candidate.number
-
-
-def best_record(records: Iterable[Record]) -> Record | None:
-    """The best candidate of a search: the first by `rank`; None if none was evaluated."""
-    return min((record for record in records if record.status in EVALUATED), key=rank, default=None)
-
-
 class Run:
     """A run folder, locked for writing by this process. Made by `start` or `resume`; a context manager."""
 
@@ -203,6 +193,7 @@ class Run:
                 raise FastnasError(
                     f"{folder} holds a search already; continue it with --resume, or name another folder"
                 )
+            settings = with_learning_rate(settings)
             run = cls(folder, settings, file, [])
             settings.save(folder)
         return run
@@ -290,18 +281,6 @@ def read_records(folder: str | os.PathLike[str]) -> list[Record]:
         raise FastnasError(f"{folder} is not a run folder: it has no history.jsonl")
     with _readable_errors(folder):
         return parse(*_content(folder))[0]
-
-
-def read_best(folder: str | os.PathLike[str]) -> Record:
-    """The best candidate so far of a run, live or not.
-
-    Raises:
-        FastnasError: the history cannot be read, or no candidate was evaluated yet.
-    """
-    record = best_record(read_records(folder))
-    if record is None:
-        raise FastnasError(f"the search in {folder} has evaluated no candidate yet")
-    return record
 
 
 def _content(folder: Path) -> tuple[bytes, Path]:

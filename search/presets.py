@@ -19,6 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "images": 220,
+        "policy": {"learning_rate": 3e-3},  # for the hundred candidates or so of its few minutes
         "evaluation": {
             "channels": 24, "stage1_crop": 96, "stage1_short_side": 96, "stage1_batch": 16, "stage1_epochs": 3,
             "stage2_crop": 96, "stage2_short_side": 96, "stage2_batch": 16, "polyak_stage2": 0.9,

@@ -18,8 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fastnas.events import EventWriter
+from fastnas.search.best import best_record
 from fastnas.search.driver import Search, View
-from fastnas.search.history import EVALUATED, Candidate, Record, best_record
+from fastnas.search.history import COUNTED, EVALUATED, Candidate, Record
 
 RECENT = 8
 """Rows of the live table."""
@@ -158,21 +159,22 @@ def status_line(search: Search, since: float) -> str:
         since: seconds since 1970; the candidates per hour, and the time left, are by those that finished after it.
     """
     records, settings = search.run.records, search.settings
+    counted = [record for record in records if record.status in COUNTED]
     rewards = [record.reward for record in records if record.reward is not None][-WINDOW:]
     counts = Counter(record.status for record in records)
-    parts = [f"{len(records)}{f' of {settings.candidates}' if settings.candidates else ''} candidates"]
+    parts = [f"{len(counted)}{f' of {settings.candidates}' if settings.candidates else ''} candidates"]
     if best := best_record(records):
         stopped = counts["stopped"] / sum(counts[status] for status in EVALUATED)
         parts.append(f"best {best.reward:.3f} (candidate {best.candidate.number})")
         parts.append(f"mean of the last {WINDOW} {sum(rewards) / len(rewards):.3f}")
         parts.append(f"stopped {stopped:.0%}")
     parts += [f"{counts[status]} {status}" for status in ("reused", "refused", "failed") if counts[status]]
-    times = [since, *(record.finished for record in records if record.finished > since)][-WINDOW - 1 :]
+    times = [since, *(record.finished for record in counted if record.finished > since)][-WINDOW - 1 :]
     left = [] if settings.hours is None else [settings.hours * 3600 - search.seconds]
     if len(times) > 1:
         pace = max(times[-1] - times[0], 1e-3) / (len(times) - 1)
         parts.append(f"{3600 / pace:.0f} per hour")
-        left += [] if settings.candidates is None else [(settings.candidates - len(records)) * pace]
+        left += [] if settings.candidates is None else [(settings.candidates - len(counted)) * pace]
     if left:
         parts.append(f"{timedelta(seconds=max(0, round(min(left))))} left")
     return " · ".join(parts)

@@ -1,35 +1,52 @@
 """The settings of a search, as `settings.json` of its run folder has them.
 
 The defaults are the paper's (Sects 3.2 and 4) or, where it is silent, what its authors' public implementation uses.
-docs/search.md lists what differs. Ours are PPO's passes and batch (the paper is silent; the public code goes over the
-last 100 results after each, one at a time) and the controller's learning rate: the paper's 1e-4 suits its thousands of
-candidates, and learns nothing from 150. On a noisy toy reward of all 19 decisions, the last 50 of 150
-candidates earned on average (5 seeds) 0.427 at random, 0.429 with 1e-4 and batch 8, 0.454 with 1e-3, 0.513 with 3e-3,
-and 0.561 with 3e-3 and batch 4.
+docs/search.md lists what differs, and what was measured for the controller's settings, of which the paper says little.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fastnas.config import SettingError, Settings, setting
+
+SLOWEST, FASTEST = 1e-4, 3e-3
+"""Range of the controller's learning rate by budget; the lower end is the paper's."""
+
+
+def learning_rate(candidates: int | None) -> float:
+    """The controller's learning rate for a budget of candidates: 0.5 / budget, within limits; None is taken as 500.
+
+    A high rate learns from few candidates, and settles on one architecture long before thousands are used.
+    """
+    return min(max(0.5 / (candidates or 500), SLOWEST), FASTEST)
 
 
 @dataclass(frozen=True)
 class PolicySettings(Settings):
     """How architectures are proposed."""
 
-    strategy: Literal["ppo", "reinforce", "random"] = setting(
-        "ppo", "How the controller learns; random samples uniformly."
+    strategy: Literal["ppo", "reinforce", "random", "evolution", "predictor"] = setting(
+        "ppo",
+        "ppo and reinforce train a controller, random samples uniformly, evolution mutates the best of the latest, "
+        "predictor ranks a pool by predicted reward.",
     )
-    learning_rate: float = setting(3e-3, "Adam's learning rate for the controller; 1e-4 in the paper.", 0)
+    learning_rate: float | None = setting(
+        None, "Adam's learning rate for the controller; by default by the budget (1e-4 in the paper).", 0
+    )
     clip: float = setting(0.1, "PPO: range of the probability ratio, 1 - clip to 1 + clip.", 0, 1)
     epochs: int = setting(4, "PPO: passes over each batch of results.", 1)
-    batch: int = setting(4, "Evaluated candidates per update of the controller.", 1)
+    batch: int = setting(4, "Results per update of the controller, or of the predictor.", 1)
     baseline_decay: float = setting(0.95, "Decay of the reward baseline, per evaluated candidate.", 0, 1)
     gradient_norm: float = setting(2.0, "Largest gradient norm of the controller.", 0)
-    entropy_bonus: float = setting(0.0, "Weight of the policy's entropy, in reward per nat of a whole genotype.", 0)
+    entropy_bonus: float = setting(
+        0.0005, "Weight of the policy's entropy, in standard deviations of the reward per nat of a genotype.", 0
+    )
+    population: int = setting(32, "Evolution: the latest evaluated candidates that are bred from.", 1)
+    tournament: int = setting(8, "Evolution: how many of them are sampled, of which the best is mutated.", 1)
+    random_start: int = setting(24, "Predictor: results before the first prediction.", 2)
+    pool: int = setting(200, "Predictor: architectures that are ranked for each candidate.", 2)
 
 
 @dataclass(frozen=True)
@@ -133,3 +150,11 @@ class SearchSettings(Settings):
     limits: LimitSettings = setting(
         LimitSettings(), "What an architecture may cost, and how latency changes its reward."
     )
+
+
+def with_learning_rate(settings: SearchSettings) -> SearchSettings:
+    """The settings of a search that begins: a learning rate that is not given is chosen by the budget."""
+    policy = settings.policy
+    if policy.learning_rate is not None:
+        return settings
+    return replace(settings, policy=replace(policy, learning_rate=learning_rate(settings.candidates)))

@@ -20,12 +20,19 @@ from scipy import stats
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import BLOCKS, ENCODER_OUTPUTS, Genotype
 from fastnas.models.operations import OPERATIONS
-from fastnas.search.history import EVALUATED, Record, best_record, rank, read_records
+from fastnas.search.best import best_record, rank
+from fastnas.search.history import EVALUATED, Record, read_records
 from fastnas.search.settings import SearchSettings
 
 Stage = Literal["stage1", "stage2"]
 STAGES: tuple[Stage, ...] = ("stage1", "stage2")
-STRATEGIES = {"ppo": "PPO", "reinforce": "REINFORCE", "random": "random search"}
+STRATEGIES = {
+    "ppo": "PPO",
+    "reinforce": "REINFORCE",
+    "random": "random search",
+    "evolution": "evolution",
+    "predictor": "predictor",
+}
 BEST_SHARE = 0.1
 """Share of a run's networks that counts as its best in the statistics of operations and connections."""
 PAUSE = 60.0

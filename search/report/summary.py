@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastnas.models.genotype import Genotype
+from fastnas.search.best import rank
 from fastnas.search.costs import UNITS, cost_points, pareto_front
-from fastnas.search.history import Record, rank
+from fastnas.search.history import Record
 from fastnas.search.report import statistics
 from fastnas.search.report.finals import Finals, final_scores, spearman
 from fastnas.search.report.statistics import STAGES, SearchRun

@@ -9,8 +9,8 @@ import numpy as np
 
 from fastnas.models.genotype import Genotype
 from fastnas.search.history import Candidate, Record
-from fastnas.search.policy import make_policy
 from fastnas.search.settings import EvaluationSettings, PolicySettings, SearchSettings
+from fastnas.search.strategies.registry import make_strategy
 
 QUICK = PolicySettings(learning_rate=5e-3, batch=4)
 
@@ -30,13 +30,13 @@ def toy_reward(genotype: Genotype) -> float:
 
 def write_run(folder: Path, how: SearchSettings, count: int, *, bonus: float = 0.0, start: float = 1.7e9) -> Path:
     """A run folder of `count` candidates: some stopped, one failed in 23, one refused in 31, equal ones reused."""
-    policy, rng = make_policy(how.policy, how.seed), np.random.default_rng(how.seed)
+    strategy, rng = make_strategy(how.policy, how.seed), np.random.default_rng(how.seed)
     seen: dict[Genotype, Record] = {}
     lines, clock = [], start
     for number in range(count):
-        decisions, log_prob = policy.sample(number)
+        decisions, log_prob = next(strategy.draws(number))
         genotype = Genotype.from_decisions(decisions)
-        candidate = Candidate(number, genotype, log_prob, policy.version)
+        candidate = Candidate(number, genotype, log_prob, strategy.version)
         stage1 = toy_reward(genotype) + bonus + float(rng.normal(0, 0.03))
         costs = {"parameters": 1e6 * (1.9 + rng.random()), "madds": 1e9 * (2 + 2 * rng.random())}
         costs["latency"] = 40 + 80 * stage1 + 10 * rng.random()
@@ -57,7 +57,7 @@ def write_run(folder: Path, how: SearchSettings, count: int, *, bonus: float = 0
         record = dataclasses.replace(record, finished=clock)
         if record.status in ("done", "stopped"):
             seen[candidate.canonical] = record
-        policy.observe(decisions, log_prob, record.reward)
+        strategy.observe(decisions, log_prob, record.reward)
         lines.append(record.to_json() + "\n")
     folder.mkdir(parents=True)
     (folder / "settings.json").write_text(how.to_json())

@@ -28,7 +28,8 @@ from fastnas.jetson.predict.records import Records
 from fastnas.models.checkpoint import load_model, save_model
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build
-from fastnas.search.history import Candidate, Record, read_best
+from fastnas.search.best import read_best
+from fastnas.search.history import Candidate, Record
 from fastnas.search.presets import preset
 from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Segmentation, task_from_dict

@@ -24,7 +24,8 @@ from fastnas.jetson.engine.cache import record_from
 from fastnas.models.checkpoint import parse_header
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec
-from fastnas.search.history import Candidate, Record, best_record, parse
+from fastnas.search.best import best_record
+from fastnas.search.history import Candidate, Record, parse
 from fastnas.search.settings import SearchSettings
 from fastnas.tasks import Depth, Pose, Segmentation
 from tests.helpers.hostile import Subject, count, outcome

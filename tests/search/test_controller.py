@@ -11,7 +11,7 @@ from scipy import stats
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype, decision_choices
-from fastnas.search.controller import Controller
+from fastnas.search.strategies.controller import Controller
 
 TOY = (3, 2, 4, 2)
 ALL = torch.tensor(list(itertools.product(*map(range, TOY))))
@@ -83,10 +83,11 @@ def test_scoring_100_genotypes_is_one_pass_and_equals_what_sampling_recorded() -
         calls: list[int] = []
         network.lstm.register_forward_hook(lambda _module, inputs, _output: calls.append(len(inputs[0])))
         scored = network(sampled.actions)
-    assert calls == [100] * len(decision_choices())
+    assert calls == [100]
     assert torch.equal(scored.actions, sampled.actions)
-    assert torch.allclose(scored.log_probs, sampled.log_probs, atol=1e-6)
-    assert torch.allclose(scored.entropies, sampled.entropies, atol=1e-6)
+    # A sequence and a step have different kernels, which round differently where weights are this large.
+    assert torch.allclose(scored.log_probs, sampled.log_probs, atol=1e-3)
+    assert torch.allclose(scored.entropies, sampled.entropies, atol=1e-3)
 
 
 def test_entropies_are_those_of_the_distribution() -> None:

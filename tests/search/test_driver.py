@@ -8,11 +8,12 @@ import os
 import random
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,17 @@ from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
 from fastnas.options import NETWORK
-from fastnas.search.driver import FAILURES, Job, LocalWorker, Outcome, Search
+from fastnas.search.best import read_best
+from fastnas.search.driver import FAILURES, REFUSALS, Job, LocalWorker, Outcome, Search
 from fastnas.search.evaluation.encoder_cache import weights_hash
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluation
 from fastnas.search.evaluation.prepare import prepare
-from fastnas.search.history import Record, Run, read_best, read_records
+from fastnas.search.history import Record, Run, read_records
 from fastnas.search.presets import preset
 from fastnas.search.progress import TensorBoard, status_line
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
+from fastnas.search.strategies.base import Draw
+from tests.helpers.search_toys import toy_reward
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = SearchSettings(candidates=12, policy=PolicySettings(batch=4), stop=StopSettings(rule="never"))
@@ -62,12 +66,12 @@ def search(folder: Path, settings: SearchSettings = SETTINGS, evaluator: Any = N
 
 
 def propose_in_turn(search: Search, genotypes: list[Genotype]) -> None:
-    """Let the policy propose these, again and again."""
+    """Let the strategy propose these, each candidate from where the one before it began."""
 
-    def sample(number: int) -> tuple[tuple[int, ...], float]:
-        return genotypes[number % len(genotypes)].decisions(), -1.0
+    def draws(number: int) -> Iterator[Draw]:
+        return (Draw(genotype.decisions(), -1.0) for genotype in genotypes[number:])
 
-    search.policy.sample = sample  # type: ignore[method-assign]
+    search.strategy.draws = draws  # type: ignore[method-assign]
 
 
 def twins() -> tuple[Genotype, Genotype, Genotype]:
@@ -95,18 +99,37 @@ def test_it_stops_after_the_time(tmp_path: Path) -> None:
     assert driver.progress == 1.0
 
 
-def test_equal_networks_are_trained_once(tmp_path: Path) -> None:
+def test_a_known_network_is_drawn_again(tmp_path: Path) -> None:
+    """It costs no budget and teaches nothing; the record says how often it happened."""
     toy = Toy()
-    driver = search(tmp_path, evaluator=toy)
+    driver = search(tmp_path, dataclasses.replace(SETTINGS, candidates=3), toy)
     first, second, other = twins()
-    propose_in_turn(driver, [first, second, other])
+    last = Genotype.random(random.Random(1))
+    propose_in_turn(driver, [first, second, first, other, last])
     driver.go_on()
-    assert toy.evaluated == [first, other]
-    records = read_records(tmp_path)
-    assert [r.status for r in records[:4]] == ["done", "reused", "done", "reused"]
-    assert [r.reused for r in records[:6]] == [None, 0, None, 0, 0, 2]
-    assert records[1].reward == records[0].reward
-    assert records[1].stage1 is None, "a reused reward is no observation of the stop rule"
+    assert toy.evaluated == [first, other, last]
+    assert [(r.status, r.candidate.redraws) for r in read_records(tmp_path)] == [("done", 0), ("done", 2), ("done", 2)]
+    assert driver.strategy.observed == 3
+
+
+def test_a_search_without_new_networks_ends(tmp_path: Path) -> None:
+    driver = search(tmp_path)
+    propose_in_turn(driver, [*twins()[:2], twins()[0]])
+    with pytest.raises(FastnasError, match="it has nothing new to propose"):
+        driver.go_on()
+    assert len(read_records(tmp_path)) == 1
+
+
+def test_copies_of_earlier_versions_cost_no_budget_and_teach_nothing(tmp_path: Path) -> None:
+    driver = search(tmp_path / "new")
+    driver.go_on()
+    with Run.start(tmp_path / "old", SETTINGS) as run:
+        for record in driver.run.records[:4]:
+            run.append(record)
+            twin = dataclasses.replace(record.candidate, number=100 + record.candidate.number)
+            run.append(Record(twin, "reused", reward=record.reward, reused=record.candidate.number))
+        Search(run, LocalWorker(Toy())).go_on()
+    assert [r for r in plain(tmp_path / "old") if r.status != "reused"] == plain(tmp_path / "new")
 
 
 class Two:
@@ -125,17 +148,15 @@ class Two:
         return self.jobs.pop().run(self.evaluator)
 
 
-def test_several_are_out_at_a_time_and_equal_ones_wait(tmp_path: Path) -> None:
+def test_what_is_being_evaluated_is_not_proposed_either(tmp_path: Path) -> None:
     toy = Toy()
     workers = Two(toy)
-    driver = search(tmp_path, workers=workers)
+    driver = search(tmp_path, dataclasses.replace(SETTINGS, candidates=2), workers=workers)
     first, second, other = twins()
     propose_in_turn(driver, [first, second, other])
     driver.go_on()
-    assert sorted(map(str, toy.evaluated)) == sorted(map(str, [first, other]))
-    records = {r.candidate.number: r for r in read_records(tmp_path)}
-    assert len(records) == 12
-    assert records[1].reused == 0
+    assert workers.most == 2
+    assert toy.evaluated == [other, first]
 
 
 def test_results_out_of_order_record_their_staleness(tmp_path: Path) -> None:
@@ -254,18 +275,44 @@ def test_numbers_without_a_record_are_proposed_again(tmp_path: Path) -> None:
     assert [r.candidate.number for r in read_records(tmp_path)] == [1, 0, *range(2, 12)]
 
 
-def test_limits_refuse_before_training(tmp_path: Path) -> None:
+def within_a_limit(genotype: Genotype) -> dict[str, float]:
+    """Two of eleven networks are within a limit of 2.5 M."""
+    return {"parameters": (2.4 + 0.1 * genotype.cell[0]) * 1e6, "madds": 1.0}
+
+
+LIMITED = dataclasses.replace(SETTINGS, candidates=6, limits=LimitSettings(parameters=2.5))
+
+
+def test_refused_candidates_are_not_trained_and_cost_no_budget(tmp_path: Path) -> None:
     toy = Toy()
-    settings = dataclasses.replace(SETTINGS, limits=LimitSettings(parameters=2.5))
-    costs = {True: {"parameters": 2.6e6, "madds": 1.0}, False: {"parameters": 2.4e6, "madds": 1.0}}
-    driver = search(tmp_path, settings, toy, costs=lambda g: costs[g.cell[0] < 5])
+    driver = search(tmp_path, LIMITED, toy, costs=within_a_limit)
     driver.go_on()
     records = read_records(tmp_path)
     refused = [r for r in records if r.status == "refused"]
-    assert 0 < len(refused) < 12
-    assert {r.reason for r in refused} == {"parameters (M): 2.60, over the limit of 2.5"}
-    assert all(g.cell[0] >= 5 for g in toy.evaluated)
-    assert all(r.scores["parameters"] == costs[r.candidate.genotype.cell[0] < 5]["parameters"] for r in records)
+    assert len(refused) > 6
+    assert len(toy.evaluated) == 6 == len(records) - len(refused)
+    assert {r.reason for r in refused} >= {"parameters (M): 3.40, over the limit of 2.5"}
+    assert all(within_a_limit(g)["parameters"] <= 2.5e6 for g in toy.evaluated)
+    assert driver.progress == 1.0
+
+
+def test_refused_candidates_teach_what_is_within_the_limits(tmp_path: Path) -> None:
+    """The share of refused ones falls, from four of five."""
+    settings = dataclasses.replace(LIMITED, candidates=40, policy=PolicySettings(learning_rate=3e-3))
+    driver = search(tmp_path, settings, Toy(lambda _: 0.5), costs=within_a_limit)
+    driver.go_on()
+    trained = [i for i, record in enumerate(driver.run.records) if record.status == "done"]
+    assert trained[9] > 25
+    assert trained[39] - trained[29] < 20
+
+
+def test_a_search_whose_limits_hardly_any_network_keeps_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastnas.search.driver.REFUSALS", 5)
+    driver = search(tmp_path, LIMITED, costs=lambda genotype: {"parameters": 9e6})
+    with pytest.raises(FastnasError, match="5 candidates in a row were refused, the last one for parameters"):
+        driver.go_on()
+    assert len(read_records(tmp_path)) == 5
+    assert REFUSALS == 1000
 
 
 def test_the_stop_rule_sees_every_stage_1_reward(tmp_path: Path) -> None:
@@ -281,12 +328,12 @@ def test_the_stop_rule_sees_every_stage_1_reward(tmp_path: Path) -> None:
 
 def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     """Also where the record was written but the state was not saved."""
-    search(tmp_path / "peace").go_on()
+    search(tmp_path / "peace", LIMITED, costs=within_a_limit).go_on()
 
     class Killed(BaseException):
         pass
 
-    Run.start(tmp_path / "war", SETTINGS).close()
+    Run.start(tmp_path / "war", LIMITED).close()
     for kill_at in (1, 2, 5, 6, 9):
         with Run.resume(tmp_path / "war") as run:
             save = run.save_state
@@ -298,14 +345,17 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
 
             run.save_state = fatal  # type: ignore[method-assign]
             with pytest.raises(Killed):
-                Search(run, LocalWorker(Toy())).go_on()
+                Search(run, LocalWorker(Toy()), costs=within_a_limit).go_on()
+    (tmp_path / "war" / "controller.pt").unlink()  # the history alone is enough
     with Run.resume(tmp_path / "war") as run:
-        Search(run, LocalWorker(Toy())).go_on()
+        Search(run, LocalWorker(Toy()), costs=within_a_limit).go_on()
     assert plain(tmp_path / "war") == plain(tmp_path / "peace")
+    assert {record.status for record in plain(tmp_path / "war")} == {"done", "refused"}
 
 
 def test_a_new_budget_takes_the_place_of_the_old(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, candidates=3, hours=1.0)
+    policy = PolicySettings(learning_rate=1e-3)
+    settings = dataclasses.replace(SETTINGS, candidates=3, hours=1.0, policy=policy)
     Run.start(tmp_path, settings).close()
     with Run.resume(tmp_path) as run:
         run.extend(5, None)
@@ -366,6 +416,26 @@ def test_the_best_network_of_no_search(tmp_path: Path, history: str | None, comp
     assert result.stderr.count("\n") == 1
 
 
+def test_the_best_network_within_a_limit(tmp_path: Path) -> None:
+    folder = tmp_path / "a:1M"  # a folder of that name is not a limit
+    costs = {"parameters": 0.0, "latency": 0.0}
+    driver = search(folder, costs=lambda g: costs | {"latency": float(sum(g.decisions())), "madds": 2e9})
+    driver.go_on()
+    by_reward = sorted(driver.run.records, key=lambda r: r.reward or 0)
+    middle = by_reward[6]
+    assert read_best(str(folder)) == by_reward[-1]
+    assert read_best(f"{folder}:{middle.scores['latency']:g}ms").scores["latency"] == middle.scores["latency"]
+    assert read_best(f"{folder}:2.5M") == read_best(f"{folder}:2G") == by_reward[-1]
+    found = NETWORK.convert(f"best@{folder}:{middle.scores['latency']:g}ms", None, None)
+    assert found == str(read_best(f"{folder}:{middle.scores['latency']:g}ms").candidate.genotype)
+    with pytest.raises(FastnasError, match=r"no candidate of .*a:1M is within 1\.9 G; the lowest has 2\.00"):
+        read_best(f"{folder}:1.9G")
+    without = search(tmp_path / "run", dataclasses.replace(SETTINGS, candidates=1))
+    without.go_on()
+    with pytest.raises(FastnasError, match=r"evaluated no candidate whose latency \(ms\) is known"):
+        read_best(f"{tmp_path / 'run'}:12ms")
+
+
 def test_tensorboard_gets_the_best_reward_of_negative_ones(tmp_path: Path) -> None:
     rewards = iter([-0.5, -0.9, -0.3, -0.7])
     settings = dataclasses.replace(SETTINGS, candidates=4)
@@ -401,6 +471,32 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "fastnas", "search", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def rising(folder: Path, candidates: int) -> list[float]:
+    """The mean reward of each quarter of a search on a noisy toy reward, which trains every network once."""
+    noise = random.Random(0)
+    toy = Toy(lambda genotype: toy_reward(genotype) + noise.gauss(0, 0.03))
+    driver = search(folder, SearchSettings(candidates=candidates, stop=StopSettings(rule="never")), toy)
+    driver.go_on()
+    records = read_records(folder)
+    assert len({record.candidate.canonical for record in records}) == len(toy.evaluated) == len(records) == candidates
+    quarter = candidates // 4
+    return [statistics.mean(r.stage1 or 0 for r in records[i : i + quarter]) for i in range(0, candidates, quarter)]
+
+
+@pytest.mark.slow
+def test_2000_candidates_are_2000_networks_and_get_better(tmp_path: Path) -> None:
+    means = rising(tmp_path, 2000)
+    assert means == sorted(means)
+    assert means[3] > means[0] + 0.15
+    redraws = [record.candidate.redraws for record in read_records(tmp_path)]
+    assert sum(map(bool, redraws)) < 0.2 * len(redraws)
+
+
+def test_a_short_search_gets_better(tmp_path: Path) -> None:
+    means = rising(tmp_path, 80)
+    assert means[3] > means[0] + 0.05
 
 
 @pytest.mark.slow

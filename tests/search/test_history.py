@@ -20,13 +20,14 @@ import torch
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.history import Candidate, Record, Run, best_record, read_best, read_records
-from fastnas.search.settings import SearchSettings
+from fastnas.search.best import best_record, read_best
+from fastnas.search.history import Candidate, Record, Run, read_records
+from fastnas.search.settings import PolicySettings, SearchSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:Detected pickle protocol")
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = SearchSettings(candidates=7)
+SETTINGS = SearchSettings(candidates=7, policy=PolicySettings(learning_rate=1e-3))
 
 HOLDER = """
 import sys, time
@@ -41,22 +42,22 @@ SEARCH = """
 import sys
 from fastnas.models.genotype import Genotype
 from fastnas.search.history import Candidate, Record, Run
-from fastnas.search.policy import make_policy
 from fastnas.search.settings import PolicySettings
+from fastnas.search.strategies.registry import make_strategy
 
-policy = make_policy(PolicySettings(batch=4, learning_rate=1e-2), seed=0)
+strategy = make_strategy(PolicySettings(batch=4, learning_rate=1e-2), seed=0)
 with Run.resume(sys.argv[1]) as run:
     if state := run.load_state():
-        policy.load_state_dict(state)
-    for entry in run.records[policy.observed:]:
-        policy.observe(entry.candidate.genotype.decisions(), entry.candidate.log_prob, entry.reward)
+        strategy.load_state_dict(state)
+    for entry in run.records[strategy.observed:]:
+        strategy.observe(entry.candidate.genotype.decisions(), entry.candidate.log_prob, entry.reward)
     print("ready", flush=True)
     while len(run.records) < 60:
-        decisions, log_prob = policy.sample(len(run.records))
-        candidate = Candidate(len(run.records), Genotype.from_decisions(decisions), log_prob, policy.version)
+        decisions, log_prob = next(strategy.draws(len(run.records)))
+        candidate = Candidate(len(run.records), Genotype.from_decisions(decisions), log_prob, strategy.version)
         run.append(Record(candidate, "done", reward=decisions[0] / 4))
-        policy.observe(decisions, log_prob, decisions[0] / 4)
-        run.save_state(policy.state_dict())
+        strategy.observe(decisions, log_prob, decisions[0] / 4)
+        run.save_state(strategy.state_dict())
 """
 
 
@@ -290,8 +291,9 @@ def test_a_reward_that_is_not_finite_is_refused(fields: dict) -> None:
 # A line as fastnas 0.1.0 wrote it, in its order.
 LINE = (
     '{"number": 3, "genotype": [[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]], '
-    '"log_prob": -31.25, "version": 2, "status": "done", "reward": 0.5, "stage1": 0.25, "stage2": 0.5, "staleness": 1, '
-    '"reused": null, "reason": null, "scores": {"mean_iou": 0.5}, "seconds": {"stage1": 20.0}, "finished": 1700000.5}'
+    '"log_prob": -31.25, "version": 2, "redraws": 1, "status": "done", "reward": 0.5, "stage1": 0.25, '
+    '"stage2": 0.5, "staleness": 1, "reused": null, "reason": null, "scores": {"mean_iou": 0.5}, '
+    '"seconds": {"stage1": 20.0}, "finished": 1700000.5}'
 )
 
 
@@ -300,6 +302,8 @@ def test_the_format_of_a_line() -> None:
     assert (read.candidate.number, read.candidate.log_prob, read.candidate.version) == (3, -31.25, 2)
     assert read.candidate.genotype == Genotype.parse(json.loads(LINE)["genotype"])
     assert read.to_json() == LINE
+    earlier = Record.from_json(LINE.replace('"redraws": 1, ', ""))
+    assert earlier == replace(read, candidate=replace(read.candidate, redraws=0))
 
 
 def test_the_best_candidate(tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ import pytest
 from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.search.presets import PRESETS, preset
-from fastnas.search.settings import EvaluationSettings, LimitSettings, PolicySettings, SearchSettings, StopSettings
+from fastnas.search.settings import (
+    FASTEST,
+    SLOWEST,
+    EvaluationSettings,
+    LimitSettings,
+    PolicySettings,
+    SearchSettings,
+    StopSettings,
+)
 from fastnas.train.settings import Phase
 
 WRITTEN = """{"data": "camvid", "root": "/data/camvid", "task": null, "images": 400, "seed": 0, "candidates": 150,
@@ -56,14 +64,24 @@ def test_files_of_earlier_runs_load(tmp_path: Path) -> None:
     settings = SearchSettings.load(tmp_path)
     assert settings == override(
         preset("small"),
-        ["data=camvid", "root=/data/camvid", "candidates=150", "policy.strategy=reinforce", "limits.latency=30"],
+        [
+            "data=camvid",
+            "root=/data/camvid",
+            "candidates=150",
+            "policy.strategy=reinforce",
+            "limits.latency=30",
+            "policy.learning_rate=0.003",
+            "policy.entropy_bonus=0",
+        ],
     )
-    assert json.loads(settings.to_json()) == json.loads(WRITTEN)
+    read, written = json.loads(settings.to_json()), json.loads(WRITTEN)
+    assert {name: read["policy"][name] for name in written["policy"]} == written["policy"]
+    assert {**read, "policy": written["policy"]} == written
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_keep_other_defaults(name: str) -> None:
-    assert preset(name).policy == PolicySettings()
+    assert preset(name).policy == PolicySettings(learning_rate=3e-3 if name == "tiny" else None)
 
 
 def test_the_range_of_random_scales_rises() -> None:
@@ -78,7 +96,8 @@ def test_the_page_beside_the_paper_tells_the_defaults() -> None:
     assert all(len(row) == 5 for row in rows)
     ours = {row[0]: row[3] for row in rows}
     policy, how = PolicySettings(), EvaluationSettings()
-    assert float(ours["learning rate"]) == policy.learning_rate
+    assert f"0.5 / budget, from {SLOWEST:.0e} to {FASTEST:.0e}".replace("e-0", "e-") in ours["learning rate"]
+    assert ours["entropy bonus"].startswith(f"{policy.entropy_bonus:g} ")
     assert f"every {policy.batch} candidates, {policy.epochs} passes" in ours["PPO: batch and passes"]
     sides = [
         f"{side * how.scale_low:.0f}-{side * how.scale_high:.0f}"

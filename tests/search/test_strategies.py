@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,19 @@ import pytest
 import torch
 from scipy import optimize
 
-from fastnas.errors import FastnasError
-from fastnas.models.genotype import decision_choices
-from fastnas.search.policy import PPO, Policy, PolicyGradient, RandomSearch, Reinforce, make_policy
-from fastnas.search.settings import PolicySettings
+from fastnas.errors import FastnasError, MissingPackage
+from fastnas.models.genotype import Genotype, decision_choices
+from fastnas.search.settings import PolicySettings, SearchSettings, learning_rate, with_learning_rate
+from fastnas.search.strategies.base import Strategy
+from fastnas.search.strategies.evolution import Evolution
+from fastnas.search.strategies.policy_gradient import PPO, PolicyGradient, Reinforce
+from fastnas.search.strategies.predictor import encode
+from fastnas.search.strategies.random_search import RandomSearch
+from fastnas.search.strategies.registry import make_strategy
 
 TOY = (4, 3, 4)
 ALL = list(itertools.product(*map(range, TOY)))
-STRATEGIES = ("ppo", "reinforce", "random")
+STRATEGIES = ("ppo", "reinforce", "random", "evolution")
 TEMPERATURE = 0.2
 
 
@@ -43,9 +49,9 @@ def one_point(decisions: tuple[int, ...]) -> float:
     return sum(decision == wanted for decision, wanted in zip(decisions, (2, 0, 3), strict=True)) / 3
 
 
-def toy(strategy: str, seed: int = 0, **settings: Any) -> Policy:
-    values = {"strategy": strategy, "learning_rate": 3e-3, "batch": 8} | settings
-    return make_policy(PolicySettings(**values), seed, TOY)
+def toy(strategy: str, seed: int = 0, **settings: Any) -> Strategy:
+    values = {"strategy": strategy, "learning_rate": 3e-3, "batch": 8, "population": 6, "tournament": 3} | settings
+    return make_strategy(PolicySettings(**values), seed, TOY)
 
 
 def learner(strategy: str, **settings: Any) -> PolicyGradient:
@@ -70,11 +76,11 @@ def score(policy: PolicyGradient, decisions: list[tuple[int, ...]]) -> torch.Ten
         return policy.controller(torch.tensor(decisions)).log_probs.sum(dim=1)
 
 
-def sample(policy: Policy, number: int) -> Sampled:
-    return Sampled(number, *policy.sample(number), policy.version)
+def sample(policy: Strategy, number: int) -> Sampled:
+    return Sampled(number, *next(policy.draws(number)), policy.version)
 
 
-def search(policy: Policy, reward: Callable[[tuple[int, ...]], float], count: int, start: int = 0) -> list[Sampled]:
+def search(policy: Strategy, reward: Callable[[tuple[int, ...]], float], count: int, start: int = 0) -> list[Sampled]:
     """Sample and observe candidates one by one."""
     seen = []
     for number in range(start, start + count):
@@ -147,7 +153,7 @@ def test_random_search_is_uniform_and_stays_so() -> None:
 def test_samples_carry_the_probability_the_controller_gives_them() -> None:
     policy = learner("ppo")
     search(policy, one_point, count=40)
-    samples = [policy.sample(number) for number in range(100)]
+    samples = [next(policy.draws(number)) for number in range(100)]
     scores = score(policy, [decisions for decisions, _ in samples])
     assert np.allclose([log_prob for _, log_prob in samples], scores, atol=1e-6)
     assert (policy.version, policy.observed) == (5, 40)
@@ -165,12 +171,47 @@ def test_ppo_stops_pushing_a_ratio_that_has_left_its_clip() -> None:
 def test_the_baseline_decays_per_result() -> None:
     policy = learner("reinforce", baseline_decay=0.95, batch=100)
     for number, reward in enumerate((0.5, 1.0, 0.0)):
-        policy.observe(*policy.sample(number), reward)
+        policy.observe(*next(policy.draws(number)), reward)
     assert policy.baseline == pytest.approx(0.95 * (0.95 * 0.5 + 0.05 * 1.0))
 
 
+def test_advantages_are_in_standard_deviations() -> None:
+    """The same whatever the scale of the rewards, but for rewards that are nearly equal."""
+    found = []
+    for scale in (1.0, 0.01):
+        policy = learner("reinforce", baseline_decay=0.5, batch=100)
+        for number, reward in enumerate((0.0, 1.0, 1.0)):
+            policy.observe(*next(policy.draws(number)), scale * reward)
+        found.append([advantage for _, _, advantage in policy._batch])
+    # Differences to the baseline 0, 1, 0.5; their mean squares 0, 1, (1 + 0.25) / 2.
+    assert found[0] == pytest.approx([0, 1, 0.5 / math.sqrt(0.625)])
+    assert found[1] == pytest.approx(found[0])
+    policy = learner("reinforce", batch=100)
+    for number, reward in enumerate((0.5, 0.5 + 1e-6)):
+        policy.observe(*next(policy.draws(number)), reward)
+    assert abs(policy._batch[1][2]) < 0.01
+
+
+@pytest.mark.parametrize(("budget", "rate"), [(100, 3e-3), (150, 3e-3), (500, 1e-3), (2000, 2.5e-4), (9000, 1e-4)])
+def test_the_learning_rate_falls_with_the_budget(budget: int, rate: float) -> None:
+    begun = with_learning_rate(SearchSettings(candidates=budget))
+    assert begun.policy.learning_rate == pytest.approx(rate)
+    given = SearchSettings(candidates=budget, policy=PolicySettings(learning_rate=0.5))
+    assert with_learning_rate(given) == given
+    assert learning_rate(None) == 1e-3, "a budget of time"
+
+
+def test_a_controller_that_has_settled_draws_others_after_its_favourite() -> None:
+    policy = learner("ppo", learning_rate=2e-2)
+    search(policy, one_point, count=200)
+    drawn = [each.decisions for each in itertools.islice(policy.draws(800), 60)]
+    assert drawn[0] == (2, 0, 3)
+    assert len(set(drawn)) > 10
+    assert [each.decisions for each in itertools.islice(policy.draws(800), 60)] == drawn
+
+
 def test_gradients_are_clipped_to_their_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, norms = learner("reinforce", gradient_norm=2.0), []
+    policy, norms = learner("reinforce", gradient_norm=1e-3), []
 
     def step() -> None:
         norms.append(
@@ -178,15 +219,15 @@ def test_gradients_are_clipped_to_their_norm(monkeypatch: pytest.MonkeyPatch) ->
         )
 
     monkeypatch.setattr(policy.optimizer, "step", step)
-    search(policy, lambda decisions: 1e4 * decisions[0], count=24)
-    assert norms == pytest.approx([2.0] * 3, rel=1e-3)
+    search(policy, lambda decisions: decisions[0], count=24)
+    assert norms == pytest.approx([1e-3] * 3, rel=1e-3)
 
 
 def test_nothing_is_learned_from_a_failed_candidate() -> None:
     policy = learner("ppo")
     before = score(policy, ALL)
     for number in range(8):
-        policy.observe(*policy.sample(number), None)
+        policy.observe(*next(policy.draws(number)), None)
     assert torch.equal(score(policy, ALL), before)
     assert policy.baseline is None
     assert policy.observed == 8
@@ -196,10 +237,10 @@ def test_nothing_is_learned_from_a_failed_candidate() -> None:
 def test_a_reward_that_is_not_finite_is_refused(reward: float) -> None:
     policy = toy("random")
     with pytest.raises(FastnasError, match="a reward must be a finite number"):
-        policy.observe(*policy.sample(0), reward)
+        policy.observe(*next(policy.draws(0)), reward)
 
 
-def save(policy: Policy) -> Any:
+def save(policy: Strategy) -> Any:
     """The state after a trip through a file that holds tensors and plain values only."""
     file = io.BytesIO()
     torch.save(policy.state_dict(), file)
@@ -217,23 +258,23 @@ def test_a_resumed_search_equals_an_undisturbed_one(strategy: str, done: int) ->
     history = search(policy, one_point, count=done)
     state = save(policy)
     history += search(policy, one_point, count=1, start=done)
-    policy.sample(done + 1)  # being evaluated when the process dies
+    next(policy.draws(done + 1))  # being evaluated when the process dies
 
     policy = toy(strategy)
     policy.load_state_dict(state)
-    (unseen,) = history[policy.observed :]
-    policy.observe(unseen.decisions, unseen.log_prob, one_point(unseen.decisions))
+    for unseen in history[policy.observed :]:
+        policy.observe(unseen.decisions, unseen.log_prob, one_point(unseen.decisions))
     assert history + search(policy, one_point, count=39 - done, start=done + 1) == expected
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_candidate_is_sampled_again_as_before(strategy: str) -> None:
     policy = toy(strategy)
-    first = [policy.sample(number) for number in range(8)]
+    first = [next(policy.draws(number)) for number in range(8)]
     assert len(set(first)) > 1
     resumed = toy(strategy)
     resumed.load_state_dict(save(policy))
-    assert [resumed.sample(number) for number in (5, 2)] == [first[5], first[2]]
+    assert [next(resumed.draws(number)) for number in (5, 2)] == [first[5], first[2]]
 
 
 def test_the_seed_decides_everything() -> None:
@@ -249,22 +290,113 @@ def test_the_seed_decides_everything() -> None:
     [
         (lambda: toy("reinforce"), "strategy 'PPO'"),
         (lambda: toy("ppo", seed=5), "seed 0"),
-        (lambda: make_policy(PolicySettings(), 0), "choices"),
+        (lambda: make_strategy(PolicySettings(), 0), "choices"),
     ],
 )
-def test_a_state_of_another_search_is_refused(other: Callable[[], Policy], complaint: str) -> None:
+def test_a_state_of_another_search_is_refused(other: Callable[[], Strategy], complaint: str) -> None:
     with pytest.raises(FastnasError, match=complaint):
         other().load_state_dict(save(toy("ppo")))
 
 
 def test_a_state_of_an_earlier_version_is_refused_in_one_line() -> None:
     with pytest.raises(FastnasError, match=r"controller\.pt is of an earlier version of fastnas: remove it"):
-        toy("ppo").load_state_dict({"strategy": "PPO", "choices": list(TOY), "seed": 0, "drawn": 3, "open": []})
+        toy("ppo").load_state_dict({"strategy": "PPO", "choices": list(TOY), "seed": 0, "version": 3, "observed": 9})
 
 
-@pytest.mark.parametrize(("strategy", "kind"), [("ppo", PPO), ("reinforce", Reinforce), ("random", RandomSearch)])
-def test_settings_name_the_strategy_over_the_real_space(strategy: Any, kind: type[Policy]) -> None:
-    policy = make_policy(PolicySettings(strategy=strategy), 0)
+def test_evolution_mutates_one_decision_of_the_best_of_a_sample_and_lets_the_oldest_die() -> None:
+    policy = toy("evolution", population=3, tournament=3)
+    assert isinstance(policy, Evolution)
+    for decisions, reward in (((3, 2, 1), 0.9), ((0, 0, 0), 0.1), ((1, 1, 1), 0.5)):
+        assert next(policy.draws(0)) == next(toy("random").draws(0)), "random until the population is full"
+        policy.observe(decisions, 0.0, reward)
+    children = [each.decisions for each in itertools.islice(policy.draws(3), 300)]
+    changes = [[i for i in range(3) if child[i] != (3, 2, 1)[i]] for child in children]
+    assert all(len(change) == 1 for change in changes)
+    assert set(children) == {d for d in ALL if sum(a != b for a, b in zip(d, (3, 2, 1), strict=True)) == 1}
+    policy.observe_refused((2, 2, 2), 0.0, -0.1)
+    assert len(policy.population) == 3
+    policy.observe((0, 0, 1), 0.0, 0.2)  # the best is the oldest
+    assert next(policy.draws(4)).decisions[0] in (1, 2, 3, 0)
+    assert all(
+        sum(a == b for a, b in zip(d, (1, 1, 1), strict=True)) == 2 for d, _ in itertools.islice(policy.draws(4), 50)
+    )
+    assert policy.observed == 5
+
+
+def test_of_a_small_tournament_others_than_the_best_are_parents() -> None:
+    policy = toy("evolution", population=3, tournament=1)
+    for i in range(3):
+        policy.observe((i, i, i), 0.0, float(i))
+    children = [each.decisions for each in itertools.islice(policy.draws(3), 100)]
+    assert all(any(sum(d == i for d in child) >= 2 for child in children) for i in range(3))
+
+
+def predictor(seed: int = 0) -> Strategy:
+    pytest.importorskip("sklearn")
+    return make_strategy(PolicySettings(strategy="predictor", random_start=8, pool=40, batch=4), seed)
+
+
+def shallow(decisions: tuple[int, ...]) -> float:
+    """Shallow connections pay."""
+    return 1 - sum(decisions[:6]) / 30
+
+
+def test_a_predictor_is_random_first_and_then_finds_better_candidates() -> None:
+    policy, uniform = predictor(), make_strategy(PolicySettings(strategy="random"), 0)
+    first = search(policy, shallow, 8)
+    assert [each.decisions for each in first] == [next(uniform.draws(i)).decisions for i in range(8)]
+    later = search(policy, shallow, 24, start=8)
+    assert (
+        np.mean([shallow(each.decisions) for each in later])
+        > np.mean([shallow(each.decisions) for each in first]) + 0.1
+    )
+    assert policy.version == 8
+    assert len({each.decisions for each in itertools.islice(policy.draws(32), 90)}) > 60, "another pool after the first"
+
+
+def test_a_predictor_continues_from_the_history_alone() -> None:
+    history = search(predictor(), shallow, 17)
+    policy = predictor()
+    policy.load_state_dict(save(predictor()))
+    for each in history[:15]:
+        policy.observe(each.decisions, each.log_prob, shallow(each.decisions))
+    assert search(policy, shallow, 2, start=15) == history[15:]
+
+
+def test_a_predictor_learns_from_refused_candidates() -> None:
+    policy = predictor()
+    for number in range(40):
+        decisions, log_prob = next(policy.draws(number))
+        if decisions[6] < 6:
+            policy.observe_refused(decisions, log_prob, -0.5)
+        else:
+            policy.observe(decisions, log_prob, 0.5)
+    assert np.mean([next(policy.draws(number)).decisions[6] >= 6 for number in range(40, 52)]) > 0.8
+
+
+def test_equal_networks_have_equal_features() -> None:
+    first = Genotype.parse("[[[3, 2], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]")
+    second = Genotype.parse("[[[2, 3], [2, 3], [0, 3]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]]")
+    features = encode(first.decisions())
+    assert np.array_equal(features, encode(second.decisions()))
+    assert features.shape == (sum(decision_choices()) + 6 + 11,)
+    assert features[: sum(decision_choices())].sum() == 19
+    assert features[sum(decision_choices()) :].tolist() == [1, 0, 2, 3, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 3, 0, 0]
+
+
+def test_a_predictor_without_scikit_learn_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.delitem(sys.modules, "sklearn.ensemble", raising=False)
+    with pytest.raises(MissingPackage, match=r"pip install 'fastnas\[predictor\]'"):
+        make_strategy(PolicySettings(strategy="predictor"), 0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kind"),
+    [("ppo", PPO), ("reinforce", Reinforce), ("random", RandomSearch), ("evolution", Evolution)],
+)
+def test_settings_name_the_strategy_over_the_real_space(strategy: Any, kind: type[Strategy]) -> None:
+    policy = make_strategy(PolicySettings(strategy=strategy), 0)
     assert type(policy) is kind
     assert policy.choices == decision_choices()
-    assert len(policy.sample(0)[0]) == 19
+    assert len(next(policy.draws(0))[0]) == 19

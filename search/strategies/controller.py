@@ -53,13 +53,16 @@ class Controller(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, actions: Tensor | None = None, *, noise: Tensor | None = None) -> Decisions:
+    def forward(
+        self, actions: Tensor | None = None, *, noise: Tensor | None = None, temperature: float = 1.0
+    ) -> Decisions:
         """Score `actions`, or sample them from `noise`; one pass over the whole batch either way.
 
         Args:
             actions: int64 [N, S], the decisions to score.
             noise: float [N, S] in [0, 1), uniform random numbers, from which each decision is sampled by inverse
                 transform, so that a sample is a pure function of weights and noise. Exactly one of the two is given.
+            temperature: logits are divided by it for sampling; what is returned is at temperature 1.
 
         Raises:
             FastnasError: an action is not one of its step's choices, or the shape is wrong.
@@ -73,21 +76,30 @@ class Controller(nn.Module):
             raise FastnasError(f"controller: a decision is outside its choices {self.choices}")
 
         inputs = self.start.expand(len(given), -1)
-        state: tuple[Tensor, Tensor] | None = None
-        chosen, log_probs, entropies = [], [], []
+        if actions is not None:
+            embedded = [embed(actions[:, step]) for step, embed in enumerate(self.embeddings)]
+            outputs, _ = self.lstm(torch.stack([inputs, *embedded], 1))
+            return _decisions(actions, [head(outputs[:, step]).log_softmax(1) for step, head in enumerate(self.heads)])
+        # Step by step, a layer's cell is far faster than a sequence of length one.
+        zeros = torch.zeros_like(inputs)
+        states = [(zeros, zeros) for _ in self.lstm.all_weights]
+        chosen, logs = [], []
         for step, head in enumerate(self.heads):
-            output, state = self.lstm(inputs[:, None], state)
-            logs = head(output[:, 0]).log_softmax(dim=1)
-            if actions is not None:
-                action = actions[:, step]
-            else:
-                action = _sample(logs.detach().exp(), given[:, step])
-            chosen.append(action)
-            log_probs.append(logs.gather(1, action[:, None])[:, 0])
-            entropies.append(-(logs.exp() * logs).sum(dim=1))
+            for layer, weights in enumerate(self.lstm.all_weights):
+                states[layer] = torch.lstm_cell(inputs, states[layer], *weights)
+                inputs = states[layer][0]
+            logs.append(head(inputs).log_softmax(dim=1))
+            chosen.append(_sample((logs[-1].detach() / temperature).softmax(dim=1), given[:, step]))
             if step < len(self.embeddings):
-                inputs = self.embeddings[step](action)
-        return Decisions(torch.stack(chosen, 1), torch.stack(log_probs, 1), torch.stack(entropies, 1))
+                inputs = self.embeddings[step](chosen[-1])
+        return _decisions(torch.stack(chosen, 1), logs)
+
+
+def _decisions(actions: Tensor, logs: Sequence[Tensor]) -> Decisions:
+    """Actions [N, S] with their log-probabilities and entropies, given the distributions of the steps, [N, K] each."""
+    log_probs = [each.gather(1, actions[:, step, None])[:, 0] for step, each in enumerate(logs)]
+    entropies = [-(each.exp() * each).sum(dim=1) for each in logs]
+    return Decisions(actions, torch.stack(log_probs, 1), torch.stack(entropies, 1))
 
 
 def _sample(probs: Tensor, noise: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""What proposes architectures: policy gradients, random search, evolution, a predictor."""
