@@ -71,6 +71,7 @@ def test_a_missing_output_is_one_line(tmp_path) -> None:
         write_page(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_whole_demo_and_its_page(tmp_path) -> None:
     write_images(tmp_path / "calibration", TINY.calibration)
     write_clip(tmp_path / "clip.mp4", TINY.frames)
