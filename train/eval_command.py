@@ -16,6 +16,7 @@ from fastnas.errors import FastnasError
 from fastnas.jetson.files import expand_user
 from fastnas.jetson.options import RESOLUTION
 from fastnas.options import ACCELERATOR, MODEL
+from fastnas.published import evaluation
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from fastnas.data import DenseDataset
     from fastnas.normalisation import Normalisation
+    from fastnas.published import Evaluation as Published
     from fastnas.tasks.base import Batch, Metrics, Score, TaskHead
     from fastnas.train.evaluate import ImageScore, Predictor
     from fastnas.train.predictors import OpenPredictor
@@ -130,6 +132,7 @@ def evaluate_command(
     from rich.progress import Progress
 
     from fastnas.console import PlainConsole
+    from fastnas.data import DataName
     from fastnas.train.evaluate import for_json
     from fastnas.train.predictors import open_predictors
 
@@ -146,16 +149,19 @@ def evaluate_command(
         with Progress(*Progress.get_default_columns(), console=console) as bar:
             task = bar.add_task("evaluating", total=len(dataset))
             found = _evaluate(opened, dataset, device, workers, images, lambda count: bar.advance(task, count), metrics)
+    paper = evaluation(DataName.parse(data).name, opened.architecture) if dataset.split == "val" else None
     if as_json:
         extremes = {name: [one._asdict() for one in ranked] for name, ranked in found.extremes.items()}
         result = {
             "model": str(model), "data": data, "split": dataset.split, "images": found.total,
-            "score": found.score.name, "metrics": for_json(found.metrics), **extremes,
+            "score": found.score.name, "metrics": for_json(found.metrics),
+            "paper": None if paper is None else paper._asdict(), **extremes,
         }  # fmt: skip
         click.echo(json.dumps(result))
         return
     console.print(f"{model}: {found.total} images of {data}")
-    for table in tables(found.metrics, console.width):
+    compared = [] if paper is None else _beside(found.metrics, paper, console.width)
+    for table in (*tables(found.metrics, console.width), *compared):
         console.print(table)
     for name, ranked in found.extremes.items():
         if not ranked:  # no image has a label of its own
@@ -283,6 +289,13 @@ def tables(values: dict[str, float], width: int) -> list[Table]:
         *(_table([""], {"": overall}, chunk) for chunk in _chunks(list(overall), width - 1)),
         *(_table(list(rows), rows, chunk) for chunk in _chunks(columns, width - first - 4)),
     ]
+
+
+def _beside(values: dict[str, float], paper: Published, width: int) -> list[Table]:
+    """The metrics that the paper has, above its own."""
+    label = f"paper, {paper.table}"
+    rows = {"here": values, label: paper.metrics}
+    return [_table(list(rows), rows, chunk) for chunk in _chunks(list(paper.metrics), width - len(label) - 4)]
 
 
 def _chunks(columns: list[str], width: int) -> list[list[str]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fastnas.data.transforms import denormalise
 from fastnas.errors import FastnasError
 from fastnas.models.checkpoint import load_model
+from fastnas.models.zoo import PAPER
 from fastnas.normalisation import Normalisation
 from fastnas.tasks import Multi, Pose, SingleTask, channels_of, task_from_dict, tasks_of
 from fastnas.train.evaluate import Predictor
@@ -30,12 +31,14 @@ class OpenPredictor:
         predict: images to logits.
         size: input (H, W) of people's crops, as it was trained for; None for a network that takes whole images.
         normalisation: of the images.
+        architecture: its name.
     """
 
     task: SingleTask
     predict: Predictor
     size: tuple[int, int] | None
     normalisation: Normalisation
+    architecture: str
 
 
 @contextmanager
@@ -66,7 +69,9 @@ def _model(path: Path, precision: str, device: torch.device) -> list[OpenPredict
         return lambda images: network(images)[:, channels]
 
     return [
-        OpenPredictor(each, part(channels_of(task)[each.kind]), size, network.encoder.normalisation)
+        OpenPredictor(
+            each, part(channels_of(task)[each.kind]), size, network.encoder.normalisation, model.spec.architecture
+        )
         for each in tasks_of(task)
     ]
 
@@ -108,6 +113,9 @@ def _artifact(folder: Path, precision: str, engines: ExitStack) -> list[OpenPred
 
     size = (sidecar.input_size or POSE_SIZE) if sidecar.crops_people else None
     tasks = [(task_from_dict(output.task), output) for output in sidecar.outputs]
+    architecture = next((name for name, text in PAPER.items() if text == sidecar.genotype), sidecar.name)
     return [
-        OpenPredictor(task, part(output), size, normalisation) for task, output in tasks if not isinstance(task, Multi)
+        OpenPredictor(task, part(output), size, normalisation, architecture)
+        for task, output in tasks
+        if not isinstance(task, Multi)
     ]

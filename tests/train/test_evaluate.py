@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,16 +18,19 @@ from rich.console import Console
 from torch import Tensor
 
 from fastnas.cli import main
+from fastnas.data import open_dataset
 from fastnas.data.base import Subset
 from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 from fastnas.jetson import sidecar
 from fastnas.jetson.sidecar import Artifact
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
+from fastnas.published import evaluation
 from fastnas.tasks.registry import head_for
 from fastnas.train.eval_command import tables
 from fastnas.train.evaluate import Predictor, at_scales, evaluate, flipped
 from fastnas.train.predictors import open_predictors
+from tests.helpers.datasets import MAKE
 from tests.helpers.jetson_toys import write_toy
 
 CPU = torch.device("cpu")
@@ -254,3 +258,40 @@ def test_res_is_the_size_of_pose_crops(models: dict[str, Path], monkeypatch: pyt
     for more in ((), ("--res", "96x64")):
         assert run(models["pose"], "--limit", 1, "--json", *more).exit_code == 0
     assert sizes == [(64, 64), (96, 64)]
+
+
+def test_the_papers_row_stands_below_ours_where_it_has_one(tmp_path: Path) -> None:
+    root = MAKE["nyud"](tmp_path / "nyud")
+    task = open_dataset("nyud", root, "val").task
+    for name in ("arch2", "camvid1"):
+        spec = ModelSpec(name, task, channels=4, sep_repeats=1)
+        save_model(tmp_path / f"{name}.safetensors", build(spec), spec, recipe={})
+    options = ["--root", root, "--data", "nyud"]
+    printed = run(tmp_path / "arch2.safetensors", *options).stdout
+    rows = [line for line in printed.splitlines() if "paper, Table 3" in line]
+    assert re.findall(r"\d\.\d+", "".join(rows)) == ["0.525", "0.189", "0.140", "0.093", "0.820", "0.966", "0.992"]
+    given = json.loads(run(tmp_path / "arch2.safetensors", *options, "--json").stdout)
+    published = evaluation("nyud", "arch2")
+    assert published is not None
+    assert given["paper"] == {"table": "Table 3", "metrics": published.metrics}
+    assert given["paper"]["metrics"].keys() <= given["metrics"].keys()
+    assert json.loads(run(tmp_path / "camvid1.safetensors", *options, "--json").stdout)["paper"] is None
+    options[-1] = "nyud:train"
+    assert json.loads(run(tmp_path / "arch2.safetensors", *options, "--json").stdout)["paper"] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ("mpii", ("PCKh@0.5", "PCKh@0.11")),
+        ("coco", ("AP", "AP50", "AP75", "APm", "APl", "AR")),
+        ("voc", ("mean_iou",)),
+        ("cityscapes", ("mean_iou",)),
+    ],
+)
+def test_the_papers_metrics_have_our_names(data: str, names: tuple[str, ...]) -> None:
+    found = evaluation(data, "arch1")
+    assert found is not None
+    assert tuple(found.metrics) == names
+    assert all(0 < value < 1 for value in found.metrics.values())
+    assert evaluation(data, "camvid0") is None
