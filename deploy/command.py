@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 )
 @click.option("--fp16", is_flag=True, help="Also a typed fp16 file, checked with exact fp16 arithmetic.")
 @click.option("--compact", is_flag=True, help="Store the fp32 file's weights as fp16: half its size, as fast.")
-@click.option("--int8", is_flag=True, help="Also INT8 files, one for ONNX Runtime and one for TensorRT.")
+@click.option("--int8", is_flag=True, help="Also INT8 files: for ONNX Runtime, TensorRT, and with --fp16 TensorRT 11.")
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path),

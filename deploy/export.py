@@ -23,7 +23,7 @@ from fastnas.deploy.graph.rewrites import Effect, optimise
 from fastnas.deploy.onnx import compat
 from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import Reference, sample_image
-from fastnas.deploy.precision import int8
+from fastnas.deploy.precision import int8, typed
 from fastnas.deploy.precision.base import Progress, Variant
 from fastnas.deploy.precision.calibration import read_images
 from fastnas.deploy.precision.compact import Compact
@@ -53,7 +53,7 @@ class Options:
             (segmentation only), or the `peaks` of heatmaps (pose only); of several tasks each may have its own, see
             `io_forms.forms_of`.
         fp16: whether to write the typed fp16 file too.
-        int8: whether to write the INT8 files too.
+        int8: whether to write the INT8 files too; with `fp16` the one for TensorRT 11 as well.
         calibrate: folder of images that INT8 needs; reduced precision is then compared to the network on some of them.
         compact: whether the float32 file stores its weights as fp16, see `fastnas.deploy.precision.compact`.
     """
@@ -129,7 +129,8 @@ def export(
         for variant in _variants(graph, network, forms, options, progress):
             # A file with bytes as input is for ONNX Runtime alone.
             ignore = {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
-            compat.require_clean(variant.model, ignore=ignore)
+            own = typed.BREAKS if variant.targets == ("tensorrt-typed",) else set()
+            compat.require_clean(variant.model, ignore={*ignore, *own})
             variants.append(variant)
     entry = sidecar.Sidecar(
         name=name,
@@ -205,6 +206,8 @@ def _variants(
         for scheme in int8.SCHEMES:
             if scheme.target in targets:
                 yield int8.Int8(model, reference, ranges, scheme).build(progress)
+        if options.fp16 and "tensorrt" in targets:
+            yield typed.TypedInt8(model, reference, ranges).build(progress)
 
 
 def write(folder: Path, entry: sidecar.Sidecar, variants: list[Variant]) -> sidecar.Sidecar:

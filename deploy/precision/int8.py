@@ -1,12 +1,13 @@
 """INT8: Q/DQ graphs by ONNX Runtime's static quantisation, one for each kind of engine.
 
 There are two files, because TensorRT refuses what is fast in ONNX Runtime on a CPU (unsigned values with zero points,
-every operator quantised), and what TensorRT parses (symmetric values, quantisers only before convolutions and at their
-weights, biases in float32) is slow in ONNX Runtime.
+every operator quantised), and what TensorRT parses (symmetric values, quantisers only before convolutions, at their
+weights and at what is added to their outputs, biases in float32) is slow in ONNX Runtime.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from fastnas.deploy.onnx.peaks import PREFIX
 from fastnas.deploy.onnx.writer import INPUT
@@ -38,6 +40,7 @@ class Scheme:
         path: of the file in an artifact.
         unsigned: whether values are 0..255 with a zero point, or -127..127 without.
         operators: the kinds that work on quantised values.
+        residuals: whether what is added to a convolution's output is quantised, see `quantise_residuals`.
         options: of ONNX Runtime's quantiser.
     """
 
@@ -45,6 +48,7 @@ class Scheme:
     path: str
     unsigned: bool
     operators: tuple[str, ...]
+    residuals: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -61,6 +65,7 @@ TENSORRT = Scheme(
     "model.int8.tensorrt.onnx",
     unsigned=False,
     operators=("Conv", "ConvTranspose"),
+    residuals=True,
     options=(
         ("ActivationSymmetric", True),
         ("WeightSymmetric", True),
@@ -146,6 +151,7 @@ def quantise(model: onnx.ModelProto, ranges: Any, scheme: Scheme, keep: Collecti
     quantization = import_extra("onnxruntime.quantization", "cpu")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    exempt = sorted({*always_float(model), *keep})
     values = quantization.QuantType.QUInt8 if scheme.unsigned else quantization.QuantType.QInt8
     quantiser = quantization.QDQQuantizer(
         copy,
@@ -155,16 +161,66 @@ def quantise(model: onnx.ModelProto, ranges: Any, scheme: Scheme, keep: Collecti
         values,
         ranges,
         [],
-        sorted({*always_float(model), *keep}),
+        exempt,
         list(scheme.operators),
         dict(scheme.options),
     )
     quantiser.quantize_model()
+    if scheme.residuals:
+        quantise_residuals(quantiser.model.model.graph, model, ranges, exempt)
     quantiser.model.topological_sort()
     result: onnx.ModelProto = quantiser.model.model
     result.graph.ClearField("value_info")  # it still names values that are gone
     onnx.checker.check_model(result)
     return result
+
+
+def quantise_residuals(graph: onnx.GraphProto, model: onnx.ModelProto, ranges: Any, exempt: Collection[str]) -> None:
+    """Quantise what a sum adds to the output of a convolution.
+
+    TensorRT computes such a sum inside the convolution, in INT8 only if what it adds is INT8 too (NVIDIA's guide, "Q/DQ
+    placement": quantise the residual input). A value that a convolution reads as well has its quantiser already.
+
+    Args:
+        graph: with quantisers, to be changed; its operators may come in any order after.
+        model: in float32, of which it was made.
+        ranges: what `calibrate` found.
+        exempt: names of operators that stay in float32.
+    """
+    order = {node.output[0]: (number, node) for number, node in enumerate(model.graph.node)}
+    uses = Counter(value for node in model.graph.node for value in node.input)
+    uses.update(value.name for value in model.graph.output)
+
+    def is_free(value: str) -> bool:
+        """Whether it is made by a quantised convolution for one sum alone."""
+        node = order[value][1] if value in order else None
+        return node is not None and node.op_type in ("Conv", "ConvTranspose") and uses[value] == 1
+
+    made = {value for node in graph.node for value in node.output}
+    for node in list(graph.node):
+        inputs = list(node.input)
+        free = [value for value in inputs if is_free(value) and order[value][1].name not in exempt]
+        if node.op_type != "Add" or node.name in exempt or not free or len(set(inputs)) != 2:
+            continue
+        last = max(free, key=lambda value: order[value][0])  # the sum is computed where its last term is made
+        other = inputs.index(last) ^ 1
+        residual = inputs[other]
+        if residual not in order:
+            continue
+        quantised = f"{residual}_DequantizeLinear_Output"
+        if quantised not in made:
+            made.add(quantised)
+            largest = float(np.abs(np.asarray(ranges[residual].range_value)).max())
+            scale: NDArray[Any] = np.array(largest / 127 or 1.0, np.float32)
+            zero: NDArray[Any] = np.array(0, np.int8)
+            names = [f"{residual}_scale", f"{residual}_zero_point"]
+            for name, value in zip(names, (scale, zero), strict=True):
+                graph.initializer.append(numpy_helper.from_array(value, name))
+            middle = f"{residual}_QuantizeLinear_Output"
+            for step, source, target in (("Quantize", residual, middle), ("Dequantize", middle, quantised)):
+                name = f"{residual}_{step}Linear"
+                graph.node.append(helper.make_node(f"{step}Linear", [source, *names], [target], name=name))
+        node.input[other] = quantised
 
 
 def always_float(model: onnx.ModelProto) -> list[str]:

@@ -28,6 +28,10 @@ NO_INT8 = ((5, 3), (6, 2))
 """Compute capabilities without INT8 instructions: Nano and TX1, TX2."""
 
 
+TYPED = "tensorrt-typed"
+"""The target of files for networks that are strongly typed alone."""
+
+
 def import_tensorrt() -> Any:
     """The module `tensorrt`; JetsonError where it does not load."""
     return import_package(
@@ -59,7 +63,8 @@ def choose_graph(trt: Any, artifact: Artifact, precision: str, size: Size) -> Tu
     if precision == "fp16" and not typed:
         message = "{0} has no fp16 file for tensorrt, and TensorRT 11 needs one: fastnas export {0} --fp16"
         raise Unsupported(message.format(artifact.sidecar.name))
-    return artifact.choose("tensorrt", precision, size), (), True
+    own = any(file.precision == precision and TYPED in file.targets for file in artifact.sidecar.files)
+    return artifact.choose(TYPED if own else "tensorrt", precision, size), (), True
 
 
 class TensorRTEngine(Engine):

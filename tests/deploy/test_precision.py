@@ -6,6 +6,7 @@ import random
 import shlex
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,40 @@ def test_every_engine_gets_what_it_takes(model: onnx.ModelProto, ranges: object)
         assert scale.ndim == 1  # one for each channel
 
 
+def with_residuals() -> onnx.ModelProto:
+    """Two sums: of a convolution and what it read, and of two convolutions."""
+    random = np.random.default_rng(0)
+    weights = {f"w{n}": random.normal(size=(4, 3 if n == 1 else 4, 1, 1)).astype(np.float32) for n in range(1, 6)}
+    conv = {"a": "image", "b": "r", "c": "s", "d": "s", "output": "f"}
+    nodes = {name: ("Conv", [source, f"w{n}"]) for n, (name, source) in enumerate(conv.items(), start=1)}
+    nodes |= {"r": ("Relu", ["a"]), "s": ("Add", ["b", "r"]), "e": ("Add", ["c", "d"]), "f": ("Relu", ["e"])}
+    graph = helper.make_graph(
+        [helper.make_node(*nodes[name], [name], name=name) for name in (*"arbscdef", "output")],
+        "residuals",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 4, 8, 8])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+
+
+def test_what_is_added_to_a_convolution_is_quantised_for_tensorrt() -> None:
+    """A value that a convolution reads has its quantiser already, another gets one."""
+    model = with_residuals()
+    ranges = int8.calibrate(model, [np.random.default_rng(1).normal(size=(1, 3, 8, 8)).astype(np.float32)])
+    pairs = {}
+    for residuals, keep in ((False, ()), (True, ()), (True, ("e",))):
+        made = int8.quantise(model, ranges, replace(int8.TENSORRT, residuals=residuals), keep)
+        sums = {node.name: list(node.input) for node in made.graph.node if node.op_type == "Add"}
+        pairs[residuals, keep] = sum(node.op_type == "QuantizeLinear" for node in made.graph.node)
+        assert sums["s"] == ["b", "r_DequantizeLinear_Output"]
+        assert sums["e"] == ["c_DequantizeLinear_Output" if residuals and not keep else "c", "d"]
+    assert pairs[True, ()] == pairs[False, ()] + 1
+    x = np.random.default_rng(2).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    wanted, found = (result(each, x) for each in (model, int8.quantise(model, ranges, int8.TENSORRT)))
+    assert np.abs(found - wanted).mean() < Int8.tolerance * np.abs(wanted).mean()
+
+
 def test_ends_and_helpers_stay_in_float(model: onnx.ModelProto, ranges: object) -> None:
     producers = {name: node for node in int8.quantise(model, ranges, int8.CPU).graph.node for name in node.output}
     ends = [node for node in producers.values() if INPUT in node.input or OUTPUT in node.output]
@@ -359,6 +394,7 @@ def test_the_sidecar_says_which_file_runs_where(exported: export.Exported) -> No
         "model.fp16.onnx": ("fp16", ("onnxruntime", "tensorrt")),
         "model.int8.onnx": ("int8", ("onnxruntime",)),
         "model.int8.tensorrt.onnx": ("int8", ("tensorrt",)),
+        "model.int8.fp16.onnx": ("int8", ("tensorrt-typed",)),
     }
     for path in files:
         found = exported.sidecar.parity[path]

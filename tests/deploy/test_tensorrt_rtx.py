@@ -22,6 +22,7 @@ from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.deploy.parity import sample_image
 from fastnas.deploy.precision import int8
 from fastnas.deploy.precision.fp16 import to_fp16
+from fastnas.deploy.precision.typed import to_opset_19
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
@@ -88,10 +89,11 @@ def test_heads(trt: ModuleType, tmp_path: Path, head: str) -> None:
 
 
 def reduced(network: Network, size: tuple[int, int] = (64, 96)) -> dict[str, onnx.ModelProto]:
-    """The typed fp16 file and TensorRT's INT8 file."""
+    """The typed fp16 file, TensorRT's INT8 file, and that of TensorRT 11."""
     model = to_onnx(optimise(capture(network))[0])
     ranges = int8.calibrate(model, [sample_image(network, size, seed).numpy() for seed in range(2)])
-    return {"fp16": to_fp16(model), "int8": int8.quantise(model, ranges, int8.TENSORRT)}
+    quantised = int8.quantise(model, ranges, int8.TENSORRT)
+    return {"fp16": to_fp16(model), "int8": quantised, "int8 over fp16": to_opset_19(to_fp16(quantised))}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_reduced_precision(trt: ModuleType, tmp_path: Path, seed: int) -> None:
     found = {
         kind: parse_and_build(trt, model, tmp_path / f"{kind}.onnx", size) for kind, model in reduced(network).items()
     }
-    assert found["fp16"] - full == Counter(CAST=2)
+    assert found["fp16"] - full == found["int8 over fp16"] - found["int8"] == Counter(CAST=2)
     more = found["int8"] - full
     if not more:  # a genotype of zero paths and pooled pixels alone
         assert full["CONVOLUTION"] <= 3
