@@ -29,8 +29,7 @@ FORMAT = 2
 
 FILE_NAME = "model.json"
 PRECISIONS = ("fp32", "fp16", "int8")
-TARGETS = ("onnxruntime", "tensorrt", "tensorrt-typed")
-"""Engines; the last is TensorRT from 11 on, which takes the types of the graph, where that needs a file of its own."""
+TARGETS = ("onnxruntime", "tensorrt", "tensorrt-typed")  # the last is TensorRT from 11 on, see `engine.trt.TYPED`
 LAYOUTS = {"NCHW": "float32", "NHWC": "uint8"}
 DECODE = {"segmentation": ("logits", "labels"), "pose": ("heatmaps", "peaks"), "depth": ("depth",)}
 
