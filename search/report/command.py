@@ -28,8 +28,8 @@ def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, bl
     """Show searches on one page: rewards, best networks, comparisons.
 
     RUN is a folder of fastnas search, which may be running. Several are compared: runs that differ only in their seed
-    are taken together, a learning strategy is tested against random search under the same settings, and random searches
-    with different training aids make an ablation.
+    are taken together, a learning strategy is compared with random search under the same settings, in pairs of runs of
+    one seed, and random searches with different training aids make an ablation.
 
     \b
     fastnas report runs/camvid
@@ -45,11 +45,17 @@ def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, bl
     for network in summary["best"][:1]:
         click.echo(f"best reward {network['reward']:.4f}: {network['genotype']}")
     for test in summary["comparisons"]:
+        behind = "one run of each"
+        if test["interval"]:
+            low, high = test["interval"]
+            behind = f"{len(test['seeds'])} runs of each, difference {low:.4f} to {high:.4f}, p = {test['p']:.3g}"
         click.echo(
             f"{test['first']} against {test['second']}, last third, {test['stage']}: "
             f"median {test['medians'][0]:.4f} against {test['medians'][1]:.4f}, "
-            f"wins {test['win_rate']:.0%} of pairwise comparisons, p = {test['p']:.3g}"
+            f"wins {test['win_rate']:.0%} of pairwise comparisons ({behind})"
         )
+    if summary["unpaired"]:
+        click.echo(f"not compared, for no opponent has their seed: {', '.join(summary['unpaired'])}")
     if summary["final"] and summary["final"]["spearman"]:
         click.echo(f"Spearman's rho of reward and final score: {summary['final']['spearman'][0]:.3f}")
     click.echo(f"report: {path}")

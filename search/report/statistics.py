@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from scipy import stats
-
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import BLOCKS, ENCODER_OUTPUTS, Genotype
 from fastnas.models.operations import OPERATIONS
 from fastnas.search.best import best_record, rank
-from fastnas.search.history import EVALUATED, Record, read_records
+from fastnas.search.history import COUNTED, EVALUATED, Record, read_records
 from fastnas.search.settings import SearchSettings
 
 Stage = Literal["stage1", "stage2"]
@@ -60,7 +56,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class SearchRun:
-    """A run as it was when it was read; reused candidates have the stage rewards of their originals."""
+    """A run as it was when it was read."""
 
     name: str
     settings: SearchSettings
@@ -73,11 +69,21 @@ class SearchRun:
         return STRATEGIES[self.settings.policy.strategy]
 
     @property
+    def teacher(self) -> str:
+        """The teacher of knowledge distillation; empty without."""
+        return self.settings.evaluation.teacher if self.settings.evaluation.distillation else ""
+
+    @property
     def arm(self) -> str:
         """Which of the three training aids were on, named as in the paper's Fig. 3."""
         how = self.settings.evaluation
-        aids = {"Polyak": how.polyak, "AUX": how.auxiliary, "KD": how.distillation and how.teacher != ""}
+        aids = {"Polyak": how.polyak, "AUX": how.auxiliary, "KD": self.teacher != ""}
         return " + ".join(name for name, on in aids.items() if on) or "baseline"
+
+    @cached_property
+    def counted(self) -> list[Record]:
+        """The candidates that count against the budget, in the order of the history."""
+        return [record for record in self.records if record.status in COUNTED]
 
     @cached_property
     def networks(self) -> list[Record]:
@@ -112,6 +118,14 @@ class SearchRun:
         """The settings that must be equal for runs to be repetitions of one experiment: all but budget, seed, place."""
         return _settings_text(self.settings)
 
+    @cached_property
+    def apart_from_aids(self) -> str:
+        """The settings that must be equal for an ablation of the training aids."""
+        aids = {"polyak", "auxiliary", "distillation", "teacher"}
+        values = json.loads(self.comparable)
+        evaluation = {name: value for name, value in values["evaluation"].items() if name not in aids}
+        return json.dumps({**values, "evaluation": evaluation})
+
     def rewards(self, stage: Stage) -> list[float]:
         """Rewards after a stage, in the order of the history."""
         return stage_rewards(self.records, stage)
@@ -136,11 +150,6 @@ def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[SearchRun]:
     runs = []
     for folder, path in zip(folders, paths, strict=True):
         settings, records = SearchSettings.load(path), read_records(path)
-        originals = {record.candidate.number: record for record in records}
-        for i, record in enumerate(records):
-            if record.reused in originals:
-                original = originals[record.reused]
-                records[i] = dataclasses.replace(record, stage1=original.stage1, stage2=original.stage2)
         runs.append(SearchRun("/".join(path.parts[-depth:]), settings, tuple(records), Path(folder)))
     return runs
 
@@ -170,65 +179,25 @@ def contenders(runs: Sequence[SearchRun]) -> dict[str, list[SearchRun]]:
 
 def blocks(runs: Sequence[SearchRun], stage: Stage, size: int) -> list[list[float]]:
     """Rewards after a stage by block of `size` candidates, of all runs together (the paper's Fig. 2)."""
-    longest = max((len(run.records) for run in runs), default=0)
+    longest = max((len(run.counted) for run in runs), default=0)
     return [
-        [value for run in runs for value in stage_rewards(run.records[start : start + size], stage)]
+        [value for run in runs for value in stage_rewards(run.counted[start : start + size], stage)]
         for start in range(0, longest, size)
     ]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A one-sided Mann-Whitney test of whether the first of two samples is larger.
+def ablation(runs: Iterable[SearchRun]) -> dict[str, list[SearchRun]]:
+    """Random searches that differ in their training aids (and seed) alone, by these aids, the fewest first.
 
-    Attributes:
-        first, second: names of the samples.
-        stage: after which the rewards were taken.
-        counts, medians: of the two samples.
-        win_rate: share of pairwise comparisons that the first sample wins, ties counted half.
-        p: probability of a win rate at least this high if both came from one distribution.
+    Of several sets of other settings, the one with the most arms counts, then that with the most runs.
     """
-
-    first: str
-    second: str
-    stage: Stage
-    counts: tuple[int, int]
-    medians: tuple[float, float]
-    win_rate: float
-    p: float
-
-
-def comparisons(groups: Mapping[str, Sequence[SearchRun]]) -> list[Comparison]:
-    """The last third of each learning series against that of random search under the same settings."""
-    learns = {name: runs[0].settings.policy.strategy != "random" for name, runs in groups.items()}
-    pairs = [
-        (first, second)
-        for first in groups
-        for second in groups
-        if learns[first] and not learns[second] and groups[first][0].comparable == groups[second][0].comparable
-    ]
-    found = []
-    for first, second in pairs:
-        for stage in STAGES:
-            samples = [_last_third(groups[name], stage) for name in (first, second)]
-            if min(map(len, samples)) >= 3:
-                test = stats.mannwhitneyu(*samples, alternative="greater")
-                counts, medians = tuple(map(len, samples)), tuple(float(np.median(sample)) for sample in samples)
-                win_rate = float(test.statistic) / math.prod(counts)
-                found.append(Comparison(first, second, stage, counts, medians, win_rate, float(test.pvalue)))  # type: ignore[arg-type]
-    return found
-
-
-def _last_third(runs: Sequence[SearchRun], stage: Stage) -> list[float]:
-    return [value for run in runs for value in stage_rewards(run.records[len(run.records) * 2 // 3 :], stage)]
-
-
-def ablation(runs: Iterable[SearchRun], stage: Stage) -> dict[str, list[float]]:
-    """Rewards of random architectures by the training aids (the paper's Fig. 3), the fewest aids first."""
-    arms: dict[str, list[float]] = {}
+    experiments: dict[str, dict[str, list[SearchRun]]] = {}
     for run in runs:
-        if run.settings.policy.strategy == "random" and (rewards := run.rewards(stage)):
-            arms.setdefault(run.arm, []).extend(rewards)
+        if run.settings.policy.strategy == "random" and run.networks:
+            arms = experiments.setdefault(run.apart_from_aids, {})
+            other = run.arm in arms and arms[run.arm][0].teacher != run.teacher
+            arms.setdefault(f"{run.arm} ({run.teacher})" if other else run.arm, []).append(run)
+    arms = max(experiments.values(), key=lambda arms: (len(arms), sum(map(len, arms.values()))), default={})
     return dict(sorted(arms.items(), key=lambda arm: 0 if arm[0] == "baseline" else arm[0].count("+") + 1))
 
 

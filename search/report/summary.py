@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from fastnas.models.genotype import Genotype
 from fastnas.search.best import rank
 from fastnas.search.costs import UNITS, cost_points, pareto_front
 from fastnas.search.history import Record
-from fastnas.search.report import statistics
+from fastnas.search.report import comparison, statistics
 from fastnas.search.report.finals import Finals, final_scores, spearman
-from fastnas.search.report.statistics import STAGES, SearchRun
+from fastnas.search.report.statistics import STAGES, SearchRun, Stage
 
 LISTED = 10
 """Number of the best networks that are listed."""
@@ -31,7 +31,7 @@ def summarise(runs: Sequence[SearchRun], finals: Finals | None = None, block: in
         block: candidates per block of the reward distributions; by default a fifth of the longest run, rounded up to
             tens (400 in the paper).
     """
-    block = block or max(10, math.ceil(max(len(run.records) for run in runs) / 50) * 10)
+    block = block or max(10, math.ceil(max(len(run.counted) for run in runs) / 50) * 10)
     networks = ranked(runs)
     records, groups = [record for _, record in networks], statistics.contenders(runs)
     points = {cost: found for cost in UNITS if (found := cost_points(records, cost))}
@@ -43,11 +43,9 @@ def summarise(runs: Sequence[SearchRun], finals: Finals | None = None, block: in
             name: {stage: statistics.blocks(group, stage, block) for stage in STAGES} for name, group in groups.items()
         },
         "block": block,
-        "comparisons": [dataclasses.asdict(each) for each in statistics.comparisons(groups)],
-        "ablation": {
-            stage: {arm: _spread(rewards) for arm, rewards in statistics.ablation(runs, stage).items()}
-            for stage in STAGES
-        },
+        "comparisons": [dataclasses.asdict(each) for each in comparison.comparisons(groups)],
+        "unpaired": comparison.unpaired(groups),
+        "ablation": {stage: _ablation_values(statistics.ablation(runs), stage) for stage in STAGES},
         "best": [_network_values(run.name, record) for run, record in networks[:LISTED]],
         "costs": {cost: [(point.cost, point.reward) for point in found] for cost, found in points.items()},
         "pareto": {
@@ -97,6 +95,12 @@ def _network_values(run: str, record: Record) -> dict[str, Any]:
     candidate = record.candidate
     values = {name: getattr(record, name) for name in ("reward", "stage1", "stage2", "scores")}
     return {"run": run, "number": candidate.number, "genotype": str(candidate.genotype), **values}
+
+
+def _ablation_values(arms: Mapping[str, Sequence[SearchRun]], stage: Stage) -> dict[str, Any]:
+    """The spread of the rewards of each arm that has some, and how many runs it is of."""
+    rewards = {arm: [reward for run in runs for reward in run.rewards(stage)] for arm, runs in arms.items()}
+    return {arm: {"runs": len(arms[arm]), **_spread(values)} for arm, values in rewards.items() if values}
 
 
 def _spread(rewards: list[float]) -> dict[str, Any]:

@@ -32,7 +32,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folders: PPO against random search, and two arms of an ablation."""
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "ppo", settings(), 150)
-    write_run(folder / "random", settings("random", seed=1), 150)
+    write_run(folder / "random", settings("random"), 150)
+    write_run(folder / "other", settings("random", seed=1), 30)
     write_run(folder / "bare", settings("random", polyak=False, auxiliary=False), 40, bonus=-0.1)
     return folder
 
@@ -99,11 +100,20 @@ def test_the_statistics_are_those_of_the_histories(runs: Path, tmp_path: Path) -
     # The toy reward favours what PPO can learn in 150 candidates at this rate; random search cannot.
     first = numbers["comparisons"][0]
     assert (first["first"], first["second"], first["stage"]) == ("PPO", "random search", "stage1")
-    assert first["p"] < 1e-3
+    assert first["win_rate"] > 0.7
+    assert (first["seeds"], first["interval"], first["p"], numbers["unpaired"]) == ([0], None, None, [])
+    assert "This is one run of each, with seed 0" in (tmp_path / "page.html").read_text()
     assert sum(numbers["operations"]["all"].values()) == pytest.approx(1)
     front = numbers["pareto"]["latency"]
     assert [n["scores"]["latency"] for n in front] == sorted(n["scores"]["latency"] for n in front)
     assert numbers["connections"]["best"][0][4] is None
+
+
+def test_what_is_not_compared_is_named(runs: Path, tmp_path: Path) -> None:
+    result = report(runs / "ppo", runs / "other", "--out", tmp_path / "page.html")
+    assert "against" not in result.stdout
+    assert "not compared, for no opponent has their seed: ppo, other" in result.stdout
+    assert "no run of the other strategy has their seed: ppo, other." in (tmp_path / "page.html").read_text()
 
 
 def test_the_next_command_has_all_that_the_search_had() -> None:

@@ -6,13 +6,14 @@ import dataclasses
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
 from fastnas.models.zoo import ZOO
 from fastnas.search.history import Candidate, Record
-from fastnas.search.report import statistics
+from fastnas.search.report import comparison, statistics
 from fastnas.search.report.finals import FinalScore, final_scores, spearman
 from fastnas.search.report.statistics import SearchRun
 from fastnas.search.report.summary import ranked, summarise
@@ -53,17 +54,64 @@ def test_runs_that_differ_in_seed_alone_are_one_series() -> None:
     assert list(statistics.series([runs[0], other])) == ["a", "e"]
 
 
-def test_mann_whitney_of_the_last_third() -> None:
-    """Of 9 rewards the last 3 count. The first sample wins every comparison, for which p = 1 / C(6, 3)."""
+def last_third(name: str, rewards: list[float], how: SearchSettings) -> SearchRun:
+    """A run of 3 N candidates whose last N rewards are given."""
+    return run(name, [0.9] * 2 * len(rewards) + rewards, how)
+
+
+def test_runs_are_compared_in_pairs_of_one_seed() -> None:
     runs = [
-        run("rl", [0.0] * 6 + [0.7, 0.8, 0.9], settings()),
-        run("r", [0.9] * 6 + [0.1, 0.2, 0.3], settings("random")),
+        last_third("p0", [0.7, 0.8, 0.9], settings(seed=0)),
+        last_third("p1", [0.2, 0.3, 0.4], settings(seed=1)),
+        last_third("p3", [0.9, 0.9, 0.9], settings(seed=3)),
+        last_third("r1", [0.1, 0.2, 0.3], settings("random", seed=1)),
+        last_third("r0", [0.5, 0.6, 0.7], settings("random", seed=0)),
+        last_third("again", [0.0, 0.0, 0.0], settings("random", seed=0)),
     ]
-    (found,) = statistics.comparisons(statistics.contenders(runs))
-    assert (found.first, found.second, found.stage) == ("PPO", "random search", "stage1")
-    assert (found.counts, found.medians) == ((3, 3), (0.8, 0.2))
+    groups = statistics.contenders(runs)
+    (found,) = comparison.comparisons(groups)
+    assert (found.first, found.second, found.stage, found.seeds) == ("PPO", "random search", "stage1", (0, 1))
+    assert found.medians == pytest.approx((0.55, 0.4))
+    assert found.difference == pytest.approx(0.15)
+    assert found.win_rate == pytest.approx(((8.5 + 7) / 9) / 2)
+    assert found.interval == pytest.approx((0.1, 0.2))
+    assert found.p == pytest.approx(1 / 4), "of the four signs of two differences only the observed ones are as high"
+    assert comparison.unpaired(groups) == ["p3", "again"]
+
+
+def test_one_run_of_each_has_no_p_value_however_many_candidates() -> None:
+    runs = [
+        last_third("p", [0.8 + i / 1000 for i in range(50)], settings()),
+        last_third("r", [0.1 + i / 1000 for i in range(50)], settings("random")),
+    ]
+    (found,) = comparison.comparisons(statistics.contenders(runs))
     assert found.win_rate == 1
-    assert found.p == pytest.approx(1 / 20)
+    assert (found.interval, found.p) == (None, None)
+
+
+def test_the_longer_run_is_cut_and_refused_candidates_and_copies_do_not_count() -> None:
+    short = last_third("p", [0.5, 0.5], settings())
+    refused = record(100, None, status="refused", stage1=None)
+    copy = record(101, 0.99, status="reused", stage1=None, reused=0)
+    long = run("r", [0.0] * 4 + [0.3, 0.4] + [0.9] * 30, settings("random"))
+    padded = dataclasses.replace(long, records=(refused, copy) * 5 + long.records)
+    (found,) = comparison.comparisons(statistics.contenders([short, padded]))
+    assert found.medians == pytest.approx((0.5, 0.35))
+
+
+def test_signs_are_flipped_exactly_for_few_pairs_and_by_chance_for_many() -> None:
+    """All differences are positive, so that only the observed signs have a mean as high."""
+    assert comparison.sign_flip_p(np.ones(5)) == 1 / 32
+    assert comparison.sign_flip_p(np.zeros(3)) == 1
+    assert comparison.sign_flip_p(np.array([1.0, -1.0] * 10)) == pytest.approx(0.588, abs=0.02)
+    assert 0 < comparison.sign_flip_p(np.ones(20)) < 1e-3
+
+
+def test_the_bootstrap_interval_is_that_of_the_mean() -> None:
+    values = np.random.default_rng(1).normal(0.1, 0.05, 40)
+    low, high = comparison.bootstrap_interval(values)
+    half = 1.96 * values.std() / 40**0.5
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=2e-3)
 
 
 def test_rewards_under_other_settings_are_not_compared() -> None:
@@ -71,7 +119,7 @@ def test_rewards_under_other_settings_are_not_compared() -> None:
     limited = dataclasses.replace(settings("random"), limits=LimitSettings(parameters=3.0))
     for how, count in ((settings("random", channels=24), 0), (limited, 0), (settings("random"), 1)):
         groups = {"a": [run("a", rewards, settings())], "b": [run("b", rewards, how)]}
-        assert len(statistics.comparisons(groups)) == count
+        assert len(comparison.comparisons(groups)) == count
 
 
 def test_arms_of_the_ablation() -> None:
@@ -82,9 +130,34 @@ def test_arms_of_the_ablation() -> None:
         run("bare", [0.1], settings("random", polyak=False, auxiliary=False)),
         run("learning", [0.9], settings("ppo", polyak=False, auxiliary=False)),
     ]
-    arms = statistics.ablation(runs, "stage1")
+    arms = statistics.ablation(runs)
+    assert {arm: [r.name for r in found] for arm, found in arms.items()} == {
+        "baseline": ["bare"],
+        "Polyak": ["polyak"],
+        "Polyak + AUX": ["no teacher is no distillation"],
+        "Polyak + AUX + KD": ["all"],
+    }
     assert list(arms) == ["baseline", "Polyak", "Polyak + AUX", "Polyak + AUX + KD"]
-    assert list(arms.values()) == [[0.1], [0.2], [0.3], [0.4]]
+
+
+def test_an_ablation_pools_runs_of_equal_settings_only() -> None:
+    runs = [
+        run("other data", [0.9], dataclasses.replace(settings("random"), data="camvid")),
+        run("other channels", [0.9], settings("random", channels=24)),
+        run("a", [0.3], settings("random")),
+        run("b", [0.3], settings("random", seed=1)),
+        run("bare", [0.1], settings("random", polyak=False, auxiliary=False)),
+        run("t", [0.3], settings("random", teacher="t.onnx")),
+        run("u", [0.3], settings("random", teacher="u.onnx")),
+    ]
+    assert {arm: [r.name for r in found] for arm, found in statistics.ablation(runs).items()} == {
+        "baseline": ["bare"],
+        "Polyak + AUX": ["a", "b"],
+        "Polyak + AUX + KD": ["t"],
+        "Polyak + AUX + KD (u.onnx)": ["u"],
+    }
+    values = summarise(runs)["ablation"]["stage1"]["Polyak + AUX"]
+    assert (values["runs"], values["count"]) == (2, 2)
 
 
 def test_final_scores_find_networks_in_any_form() -> None:
@@ -171,21 +244,9 @@ def test_a_written_history(tmp_path: Path) -> None:
     assert read.count("failed") == 3
     assert read.count("refused") == 2  # 11 and 42
     assert sum(read.count(status) for status in ("done", "stopped", "reused")) == 55
-    assert len(read.rewards("stage1")) == 55
+    assert len(read.rewards("stage1")) == read.count("done") + read.count("stopped")
     assert statistics.seconds_by_stage(read.records)["stage1"] > 60 * 0.8 * 20
     assert len(read.networks) == read.count("done") + read.count("stopped")
-
-
-def test_a_reused_candidate_has_the_rewards_of_its_original(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", settings(), 3)
-    original = statistics.read_runs([folder])[0].records[0]
-    candidate = dataclasses.replace(original.candidate, number=3)
-    again = Record(candidate, "reused", reward=original.reward, reused=0, finished=2e9)
-    with (folder / "history.jsonl").open("a") as file:
-        file.write(again.to_json() + "\n" + '{"torn')
-    (read,) = statistics.read_runs([folder])
-    assert len(read.records) == 4
-    assert (read.records[3].stage1, read.records[3].stage2) == (original.stage1, original.stage2)
 
 
 def test_runs_have_names_of_their_own(tmp_path: Path) -> None:
