@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import paths
 from tests.helpers.fake_cuda import ctypes_environment
-from tests.helpers.jetson_toys import write_toy
+from tests.helpers.jetson_toys import toy_artifacts
 
 # Runs in a process that has the stand-ins: every case in turn, and prints what happened in each.
 CASES = """
@@ -56,7 +56,7 @@ def cases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("graphs")
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([paths.FAKES, paths.ROOT]), **ctypes_environment(folder))
     environment.update(FAKE_TENSORRT="8.2", FASTNAS_CACHE=str(folder / "cache"))
-    command = [sys.executable, "-c", CASES, write_toy(folder)]
+    command = [sys.executable, "-c", CASES, toy_artifacts(tmp_path_factory)["segmentation"]]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout.decode())

@@ -16,7 +16,7 @@ import pytest
 from tests.helpers import paths
 from tests.helpers.fake_cuda import build_fake_nvrtc, ctypes_environment
 from tests.helpers.host_kernels import build_host_kernels
-from tests.helpers.jetson_toys import write_toy
+from tests.helpers.jetson_toys import toy_artifacts
 
 # Runs in a process that has the stand-ins: every case in turn, and prints what happened in each.
 CASES = """
@@ -90,7 +90,7 @@ def cases(request, tmp_path_factory):
     )
     if request.param == "ctypes":
         environment.update(ctypes_environment(folder))
-    command = [sys.executable, "-c", CASES, write_toy(folder, "multi"), build_fake_nvrtc(folder)]
+    command = [sys.executable, "-c", CASES, toy_artifacts(tmp_path_factory)["multi"], build_fake_nvrtc(folder)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout.decode())
