@@ -326,14 +326,16 @@ def test_the_stop_rule_sees_every_stage_1_reward(tmp_path: Path) -> None:
         seen.append(record.stage1)
 
 
-def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ppo", "evolution"])
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path, strategy: Any) -> None:
     """Also where the record was written but the state was not saved."""
-    search(tmp_path / "peace", LIMITED, costs=within_a_limit).go_on()
+    settings = dataclasses.replace(LIMITED, policy=PolicySettings(strategy=strategy, population=3))
+    search(tmp_path / "peace", settings, costs=within_a_limit).go_on()
 
     class Killed(BaseException):
         pass
 
-    Run.start(tmp_path / "war", LIMITED).close()
+    Run.start(tmp_path / "war", settings).close()
     for kill_at in (1, 2, 5, 6, 9):
         with Run.resume(tmp_path / "war") as run:
             save = run.save_state
@@ -482,7 +484,8 @@ def rising(folder: Path, candidates: int) -> list[float]:
     records = read_records(folder)
     assert len({record.candidate.canonical for record in records}) == len(toy.evaluated) == len(records) == candidates
     quarter = candidates // 4
-    return [statistics.mean(r.stage1 or 0 for r in records[i : i + quarter]) for i in range(0, candidates, quarter)]
+    rewards = [toy_reward(record.candidate.genotype) for record in records]
+    return [statistics.mean(rewards[i : i + quarter]) for i in range(0, candidates, quarter)]
 
 
 @pytest.mark.slow
