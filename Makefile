@@ -14,7 +14,7 @@ demo: $(READY)
 	@$(BIN)/fastnas demo
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n auto -m "not slow and not gpu" --cov
+	@$(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
 test-all: $(READY)
 	@$(BIN)/python -m pytest -n auto --cov
