@@ -67,7 +67,7 @@ def test_every_file_has_an_output_for_each_task(exported: export.Exported) -> No
     ]  # fmt: skip
     assert [output.channels for output in loaded.outputs] == [21, 16, 1]
     assert loaded.input_size is None
-    assert len(loaded.files) == 4
+    assert len(loaded.files) == 5
     for file in loaded.files:
         model = onnx.load(exported.folder / file.path)
         assert [value.name for value in model.graph.output] == ["segmentation", "pose", "depth"]

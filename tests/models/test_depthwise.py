@@ -21,7 +21,8 @@ def _results(layer: nn.Conv2d, x: Tensor, upstream: Tensor, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+# Processors without bfloat16 arithmetic round more: up to 1.8 % was seen.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 @pytest.mark.parametrize(
     ("channels", "size", "kernel", "rate"),
     [
