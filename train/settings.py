@@ -69,7 +69,7 @@ class Recipe(Settings):
     rotation: float = setting(0.0, "Pose: largest angle of random rotation, in degrees.", 0)
     mirror: bool = setting(True, "Random horizontal flips.")
     freeze_encoder: bool = setting(
-        False, "Train the decoder alone, on the encoder as it is: less accurate, in less than half the time."
+        False, "Train the decoder alone, on the encoder as it is: less accurate, in about half the time."
     )
     polyak: float = setting(
         0.0,
