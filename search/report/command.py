@@ -18,13 +18,27 @@ import click
     help="Trained models, or a folder of them, whose score is compared with their reward. May be repeated.",
 )
 @click.option(
+    "--layers",
+    multiple=True,
+    metavar="REPORT",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of jetson-bench --layers --report FILE: the ten modules that cost most there. May be repeated.",
+)
+@click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="HTML file to write; by default report.html in the first run. Its plots go into a folder of its name, as PNG.",
 )
 @click.option("--block", type=click.IntRange(1), help="Candidates per block of the reward distributions.")
 @click.option("--json", "as_json", is_flag=True, help="Print all statistics as JSON.")
-def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, block: int | None, as_json: bool) -> None:
+def report(
+    runs: tuple[Path, ...],
+    final: tuple[Path, ...],
+    layers: tuple[Path, ...],
+    out: Path | None,
+    block: int | None,
+    as_json: bool,
+) -> None:
     """Show searches on one page: rewards, best networks, comparisons.
 
     RUN is a folder of fastnas search, which may be running. Several are compared: runs that differ only in their seed
@@ -35,10 +49,11 @@ def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, bl
     fastnas report runs/camvid
     fastnas report runs/ppo runs/random --out compare.html
     fastnas report runs/camvid --final runs/trained
+    fastnas report runs/camvid --layers bench.json
     """
     from fastnas.search.report.page import write_report
 
-    path, summary = write_report(runs, out, final, block)
+    path, summary = write_report(runs, out, final, block, layers)
     if as_json:
         click.echo(json.dumps({"page": str(path), **summary}, allow_nan=False))
         return
@@ -58,4 +73,10 @@ def report(runs: tuple[Path, ...], final: tuple[Path, ...], out: Path | None, bl
         click.echo(f"not compared, for no opponent has their seed: {', '.join(summary['unpaired'])}")
     if summary["final"] and summary["final"]["spearman"]:
         click.echo(f"Spearman's rho of reward and final score: {summary['final']['spearman'][0]:.3f}")
+    for network in summary["layers"]:
+        click.echo(
+            f"{network['network']} on {network['machine']}, {network['total_ms']:.2f} ms in layers, the longest:"
+        )
+        for module in network["modules"]:
+            click.echo(f"  {module['ms']:8.3f} ms {module['share']:6.1%}  {module['name']} ({module['part']})")
     click.echo(f"report: {path}")

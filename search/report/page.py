@@ -23,6 +23,7 @@ from fastnas.models.spec import ModelSpec
 from fastnas.search.costs import UNITS
 from fastnas.search.report import plots
 from fastnas.search.report.finals import read_finals
+from fastnas.search.report.layers import dearest_modules
 from fastnas.search.report.statistics import STAGES, SearchRun, read_runs
 from fastnas.search.report.summary import summarise
 from fastnas.search.settings import SearchSettings
@@ -42,7 +43,11 @@ class Plot:
 
 
 def write_report(
-    folders: Sequence[Path], out: Path | None = None, final: Sequence[Path] = (), block: int | None = None
+    folders: Sequence[Path],
+    out: Path | None = None,
+    final: Sequence[Path] = (),
+    block: int | None = None,
+    layers: Sequence[Path] = (),
 ) -> tuple[Path, dict[str, Any]]:
     """Write the page and, in a folder of its name, the plots as PNG.
 
@@ -51,15 +56,16 @@ def write_report(
         out: the page; by default `report.html` in the first run folder.
         final: model files, or folders of them, whose score is compared with their reward.
         block: candidates per block of the reward distributions.
+        layers: reports of `fastnas jetson-bench --layers`.
 
     Returns:
         Where the page is, and its statistics (see `summarise`).
 
     Raises:
-        FastnasError: a run or a model cannot be read, or the page cannot be written.
+        FastnasError: a run, a model or a report cannot be read, or the page cannot be written.
     """
     runs, out = read_runs(folders), out or folders[0] / "report.html"
-    summary = summarise(runs, read_finals(final), block)
+    summary = summarise(runs, read_finals(final), block, dearest_modules(layers))
     sections = make_plots(runs, summary) if summary["best"] else {}
     for plot in (plot for section in sections.values() for plot in section):
         drawing.save(plot.figure, out.with_suffix("") / f"{plot.name}.png")

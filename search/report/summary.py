@@ -22,7 +22,12 @@ LISTED = 10
 """Number of the best networks that are listed."""
 
 
-def summarise(runs: Sequence[SearchRun], finals: Finals | None = None, block: int | None = None) -> dict[str, Any]:
+def summarise(
+    runs: Sequence[SearchRun],
+    finals: Finals | None = None,
+    block: int | None = None,
+    layers: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The statistics of some runs together, as plain values for JSON.
 
     Args:
@@ -30,6 +35,7 @@ def summarise(runs: Sequence[SearchRun], finals: Finals | None = None, block: in
         finals: trained models to compare with.
         block: candidates per block of the reward distributions; by default a fifth of the longest run, rounded up to
             tens (400 in the paper).
+        layers: of `dearest_modules`.
     """
     block = block or max(10, math.ceil(max(len(run.counted) for run in runs) / 50) * 10)
     networks = ranked(runs)
@@ -55,6 +61,7 @@ def summarise(runs: Sequence[SearchRun], finals: Finals | None = None, block: in
         "operations": {name: statistics.operation_shares(those) for name, those in populations.items()},
         "connections": {name: statistics.connection_shares(those) for name, those in populations.items()},
         "final": finals and _final_values(finals, records),
+        "layers": list(layers),
     }
 
 

@@ -14,12 +14,14 @@ from PIL import Image
 
 from fastnas.cli import main
 from fastnas.config import override
+from fastnas.jetson.bench.report import read_report
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.search.presets import preset
 from fastnas.search.report.page import training_command
 from fastnas.search.report.statistics import read_runs
 from fastnas.tasks import Segmentation
+from tests.helpers.jetson_toys import write_toy
 from tests.helpers.search_toys import settings, write_run
 
 
@@ -172,6 +174,31 @@ def test_final_scores_of_trained_models(runs: Path, tmp_path: Path) -> None:
     assert final["left_out"] == ["arch0"]
     assert (tmp_path / "page" / "final.png").is_file()
     assert re.search(r"Spearman's rho over 4 networks is <b>1\.000</b>", out.read_text())
+
+
+def test_what_costs_most_on_a_board(runs: Path, tmp_path: Path) -> None:
+    bench = tmp_path / "bench.json"
+    words = ["jetson-bench", str(write_toy(tmp_path / "toys", "segmentation")), "--res", "32", "--passes", "2"]
+    CliRunner().invoke(main, [*words, "--engine", "onnxruntime", "--layers", "--report", str(bench)])
+    out = tmp_path / "page.html"
+    printed = report(runs / "ppo", "--layers", bench, "--out", out, "--json")
+    assert printed.exit_code == 0, printed.output
+    (network,) = json.loads(printed.stdout)["layers"]
+    (row,) = read_report(str(bench))["rows"]
+    measured = sorted((module["ms"] for module in row["layers"]["modules"]), reverse=True)
+    assert [module["ms"] for module in network["modules"]] == measured[:10]
+    assert sum(module["share"] for module in network["modules"]) == pytest.approx(1)  # a toy has fewer than ten
+    assert "<td>decoder.classifier</td>" in out.read_text()
+    assert "decoder.classifier" in report(runs / "ppo", "--layers", bench, "--out", out).stdout
+
+
+def test_a_benchmark_without_layers_is_refused(runs: Path, tmp_path: Path) -> None:
+    bench = tmp_path / "bench.json"
+    words = ["jetson-bench", str(write_toy(tmp_path / "toys", "segmentation")), "--res", "32", "--passes", "2"]
+    CliRunner().invoke(main, [*words, "--engine", "onnxruntime", "--report", str(bench)])
+    result = report(runs / "ppo", "--layers", bench)
+    assert result.exit_code == 1
+    assert "has no times per layer" in result.stderr
 
 
 @pytest.mark.parametrize(("model", "line"), [("arch0", "has no score"), ("deeplabv3-mbv2", "which no search can find")])
