@@ -71,7 +71,8 @@ def test_every_file_has_an_output_for_each_task(exported: export.Exported) -> No
     for file in loaded.files:
         model = onnx.load(exported.folder / file.path)
         assert [value.name for value in model.graph.output] == ["segmentation", "pose", "depth"]
-        assert compat.lint(model) == []
+        if file.targets != ("tensorrt-typed",):  # TensorRT 11's own, in an opset that older ones do not read
+            assert compat.lint(model) == []
         parity = loaded.parity[file.path]["outputs"]
         assert set(parity) == {"segmentation", "pose", "depth"}
         limits = {"fp32": ("largest", 1e-5), "fp16": ("largest", 1e-2), "int8": ("mean", 0.1)}

@@ -25,6 +25,7 @@ def test_there_are_five_at_most_and_each_is_tested() -> None:
     assert EXAMPLES == ["own_dataset", "own_encoder", "own_operation", "own_reward", "robot"]
 
 
+@pytest.mark.slow
 def test_own_dataset_learns(tmp_path: Path) -> None:
     printed = run("own_dataset", tmp_path)
     first, last = (float(value) for value in re.findall(r"mean IoU ([\d.]+)", printed))
@@ -44,6 +45,7 @@ def test_own_operation_is_drawn(tmp_path: Path) -> None:
     assert len(re.findall(r"reward 0\.\d+, \d of 7 operations are sep7x7", printed)) == 4
 
 
+@pytest.mark.slow
 def test_own_reward_is_learned_from(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     assert len(re.findall(r"candidate \d: [\d.]+ ms, reward ", run("own_reward", tmp_path))) == 3

@@ -198,6 +198,7 @@ def test_killed_at_any_moment_it_loses_at_most_the_record_in_flight(tmp_path: Pa
     assert len(read_records(folder)) > kills, "the victims did not live long enough to tell anything"
 
 
+@pytest.mark.slow
 def test_a_search_killed_again_and_again_ends_like_one_left_in_peace(tmp_path: Path) -> None:
     peace = python(SEARCH, started(tmp_path / "peace"))
     folder, rng = started(tmp_path / "war"), random.Random(1)

@@ -59,6 +59,7 @@ def test_a_damaged_measurement_is_named(text: str, line: str, tmp_path: Path, mo
 
 
 @NEEDED
+@pytest.mark.slow
 def test_a_board_measures_what_it_is_sent(server: Any, tmp_path: Path) -> None:
     """The board has only ONNX Runtime, which takes fp32; a second network replaces the first one there."""
     board = dataclasses.replace(SMALL, latency_host=f"127.0.0.1:{server.port}", latency_precision="fp32")
