@@ -70,11 +70,14 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=120)
     parser.add_argument("--strategies", default="random,reinforce,ppo,evolution,predictor")
     given = parser.parse_args()
-    goals = [course("random", seed, given.candidates)[-1] for seed in range(given.seeds)]
+    uniform = [course("random", seed, given.candidates) for seed in range(given.seeds)]
+    goals = [each[-1] for each in uniform]
     print("| strategy | best, mean over seeds (deviation) | seeds that beat random | candidates until random's best |")
     print("|---|---|---|---|")
     for strategy in given.strategies.split(","):
-        courses = [course(strategy, seed, given.candidates) for seed in range(given.seeds)]
+        courses = uniform
+        if strategy != "random":
+            courses = [course(strategy, seed, given.candidates) for seed in range(given.seeds)]
         best = [each[-1] for each in courses]
         until = [
             next((i for i, value in enumerate(each, start=1) if value >= goal), given.candidates + 1)

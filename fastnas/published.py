@@ -52,10 +52,6 @@ def evaluation(data: str, architecture: str) -> Evaluation | None:
 
     All are of MobileNet-v2, those of `cityscapes` of ResNet-50.
     """
-    if data == "voc":
-        return (
-            Evaluation("Table 1", {"mean_iou": TABLE_1[architecture].miou / 100}) if architecture in TABLE_1 else None
-        )
     table, names, rows = _EVALUATIONS.get(data, ("", (), {}))
     values = rows.get(architecture)
     return Evaluation(table, dict(zip(names, values, strict=True))) if values else None

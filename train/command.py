@@ -83,10 +83,10 @@ class Request:
         task = join_tasks(DataName.parse(text).open(roots, "val", self.task).task for text in val.split(","))
         recipe = self._recipe(task.kind)
         baseline = self.architecture in BASELINES  # it has its own encoder, and no auxiliary heads
-        encoder = self.encoder or ENCODER.get("" if baseline else recipe.name, ModelSpec.encoder)
+        usual = ModelSpec.encoder if baseline else ENCODER.get(recipe.name, ModelSpec.encoder)
         aux = self.aux or ("none" if baseline else "cell")
-        model = ModelSpec(self.architecture, task, encoder, self.channels, self.sep_repeats, aux, self.definition)
-        return RunSettings(model, recipe, roots, val, **others)
+        shape = (self.encoder or usual, self.channels, self.sep_repeats, aux, self.definition)
+        return RunSettings(ModelSpec(self.architecture, task, *shape), recipe, roots, val, **others)
 
     def _first_of_each_task(self, roots: dict[str, str]) -> str:
         """The first dataset of each task, without its split: what is evaluated by default."""

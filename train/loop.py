@@ -148,7 +148,7 @@ class Trainer:
         self.raw = network
         self.loaders = {phase.data: self._loader(phase) for phase in recipe.phases}
         optimisers = [make_optimiser(network.encoder, recipe.encoder), make_optimiser(network.decoder, recipe.decoder)]
-        network.encoder.requires_grad_(not recipe.freeze_encoder)
+        network.encoder.requires_grad_(not recipe.freeze_encoder)  # after its optimiser, which wants parameters
         compiled: Any = torch.compile(network) if options.compile else network
         self.network, *self.optimisers = fabric.setup(compiled, *optimisers)
         norms = (recipe.encoder.clip, recipe.decoder.clip)

@@ -1,6 +1,6 @@
 """ONNX files as protocol buffers (onnx.proto3), read and written directly: boards have no `onnx` package."""
 
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Tuple
 
 # Numbers of the fields that are read.
 GRAPH = 7
@@ -46,6 +46,15 @@ def fields(data: bytes) -> Iterator[Field]:
         if at > len(data):
             raise ValueError("the field ends after the message")
         yield Field(tag >> 3, wire, data[begin:at], data[start:at])
+
+
+def change_graph(model: bytes, change: Callable[[Field], bytes]) -> bytes:
+    """An ONNX file with what `change` makes of its graph in the graph's place; the rest as it is.
+
+    Raises:
+        IndexError, ValueError: it is no ONNX file.
+    """
+    return b"".join(change(field) if field.number == GRAPH else field.raw for field in fields(model))
 
 
 def varint(data: bytes, at: int) -> Tuple[int, int]:

@@ -26,6 +26,7 @@ from fastnas.jetson.engine.protobuf import (
     TENSOR_NAME,
     TENSOR_TYPE,
     Field,
+    change_graph,
     element_type,
     fields,
     message,
@@ -56,7 +57,7 @@ def fix_sizes(model: bytes, size: Size) -> bytes:
     Raises:
         IndexError, ValueError: it is no ONNX file.
     """
-    return b"".join(_fix_graph(field, size) if field.number == GRAPH else field.raw for field in fields(model))
+    return change_graph(model, lambda graph: _fix_graph(graph, size))
 
 
 def _fix_graph(graph: Field, size: Size) -> bytes:

@@ -22,6 +22,7 @@ from fastnas.jetson.engine.protobuf import (
     TENSOR_NAME,
     TENSOR_TYPE,
     Field,
+    change_graph,
     element_type,
     fields,
     message,
@@ -65,7 +66,7 @@ def expand(model: bytes, where: str = "the ONNX file") -> bytes:
         JetsonError: the file is damaged; `where` names it.
     """
     try:
-        return b"".join(_expand_graph(field) if field.number == GRAPH else field.raw for field in fields(model))
+        return change_graph(model, _expand_graph)
     except (IndexError, ValueError) as error:
         raise JetsonError("{} is no ONNX file, or is damaged".format(where)) from error
 

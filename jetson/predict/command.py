@@ -94,6 +94,8 @@ def predict(
     if len(set(names)) < len(names):
         raise click.UsageError("--compare takes networks of different names, not {}".format(", ".join(names)))
     stopped: List[bool] = []  # has an item once a signal has come
+    counts = [given.expected(frames) for given in found]
+    length = sum(count or 0 for count in counts) if all(counts) else None
     done: Dict[str, Totals] = {}
     for artifact in artifacts:
         folder = os.path.join(out, artifact.sidecar.name) if others else out
@@ -108,8 +110,7 @@ def predict(
                 "tasks": model.tasks,
             }
             records = stack.enter_context(Records(folder, header, replace))
-            counts = [given.expected(frames) for given in found]
-            advance = stack.enter_context(progress(sum(count or 0 for count in counts) if all(counts) else None))
+            advance = stack.enter_context(progress(length))
             run = Run(model, folder, records, options, advance, say, lambda: bool(stopped))
             with stopping_on_signals(lambda: stopped.append(True)):
                 totals = done[folder] = run.predict(found)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastnas.errors import FastnasError
 from fastnas.jetson.bench.report import read_report
+from fastnas.jetson.bench.tables import label
 
 DEAREST = 10
 
@@ -40,9 +41,8 @@ def dearest_modules(reports: Sequence[Path]) -> list[dict[str, Any]]:
 def _of_network(row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     total = row["layers"]["layers_ms"]
     longest = sorted(row["layers"]["modules"], key=lambda module: -module["ms"])[:DEAREST]
-    height, width = row["size"]
     return {
-        "network": f"{row['name']} {row['precision']} {height}x{width}",
+        "network": label(row),
         "machine": machine.get("module") or machine.get("gpu") or machine.get("cpu") or "an unknown machine",
         "total_ms": total,
         "modules": [
