@@ -18,14 +18,16 @@ from fastnas.data import open_dataset
 from fastnas.deploy.parity import open_session, run
 from fastnas.deploy.precision.fp16 import rounded
 from fastnas.jetson import sidecar
+from fastnas.jetson.sidecar import ModelFile
 from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import Predictor, evaluate
 from fastnas.train.settings import limited
 
 
-def predictor(path: Path, precision: str, threads: int, output: str) -> Predictor:
+def predictor(path: Path, file: ModelFile, threads: int, output: str) -> Predictor:
     model = onnx.load(path)
-    session = open_session(rounded(model) if precision == "fp16" else model, threads)
+    literally = "onnxruntime" not in file.targets
+    session = open_session(rounded(model) if file.precision == "fp16" else model, threads, literally=literally)
     return lambda images: torch.from_numpy(run(session, [output], images.numpy())[0])
 
 
@@ -43,7 +45,7 @@ def main() -> None:
     head, first, size = head_for(dataset.task), None, (256, 256) if entry.crops_people else None
     for file in entry.files:
         name = entry.output(dataset.task.kind).name
-        predict = predictor(options.artifact / file.path, file.precision, options.threads, name)
+        predict = predictor(options.artifact / file.path, file, options.threads, name)
         score = head.score(evaluate(predict, dataset, size, torch.device("cpu")).compute())
         first = score.value if first is None else first
         print(f"{file.path}: {score.name} {score.value:.4f} ({score.value - first:+.4f}), {len(dataset)} images")

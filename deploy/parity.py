@@ -92,13 +92,17 @@ class Reference:
         result: FloatArray = output.numpy()
         return result
 
-    def compare(self, model: onnx.ModelProto) -> dict[str, Parity]:
+    def compare(self, model: onnx.ModelProto, literally: bool = False) -> dict[str, Parity]:
         """Run a model and the network on the images; the parity of each output by its name.
+
+        Args:
+            model: of the same network.
+            literally: see `open_session`.
 
         Raises:
             FastnasError: ONNX Runtime refuses the model, or an output has another shape.
         """
-        session = open_session(model)
+        session = open_session(model, literally=literally)
         comparisons = [_Comparison(form) for form in self.forms]
         for image in self.images:
             found = run(session, [form.name for form in self.forms], self.array(image))
@@ -215,8 +219,17 @@ def sample_image(network: Network, size: tuple[int, int], seed: int = 0) -> Tens
     return (pixels - mean) / std
 
 
-def open_session(model: onnx.ModelProto, threads: int = 0, size: tuple[int, int] | None = None) -> Any:
+def open_session(
+    model: onnx.ModelProto, threads: int = 0, size: tuple[int, int] | None = None, literally: bool = False
+) -> Any:
     """An ONNX Runtime session on the CPU, for every size or, as the device opens it, for one (H, W).
+
+    Args:
+        model: what it runs.
+        threads: 0 for one each core.
+        size: for which it is opened.
+        literally: every operator as the file has it. What is between quantisers is otherwise computed in INT8, which
+            saturates on processors without VNNI, and says little about the INT8 of another runtime.
 
     Raises:
         FastnasError: onnxruntime is not installed, or cannot load the model.
@@ -225,6 +238,8 @@ def open_session(model: onnx.ModelProto, threads: int = 0, size: tuple[int, int]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if literally:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for name, side in zip(("height", "width"), size or (), strict=False):
         options.add_free_dimension_override_by_name(name, side)
     try:

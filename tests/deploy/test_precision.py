@@ -299,7 +299,8 @@ def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
     assert reference.compare(int8.quantise(model, ranges, scheme))[OUTPUT].mean > Int8.tolerance
     lines: list[str] = []
     variant = Int8(model, reference, ranges, scheme).build(lines.append)
-    assert variant.parity[OUTPUT].mean < Int8.tolerance  # 0.06 on a processor without VNNI, which saturates sooner
+    assert reference.compare(variant.model, literally=True)[OUTPUT].mean < 0.05  # whatever the processor
+    assert variant.parity == reference.compare(variant.model, literally=target == "tensorrt")
     assert sensitive <= set(variant.kept)
     assert len(variant.kept) <= 4
     assert "stay in fp32, the worst is" in lines[0]
