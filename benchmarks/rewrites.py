@@ -32,7 +32,7 @@ from fastnas.deploy.graph.rewrites import REWRITES
 from fastnas.deploy.io_forms import take_bytes
 from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import open_session
-from fastnas.models.baselines import BASELINES
+from fastnas.models.baselines.registry import BASELINES
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
 

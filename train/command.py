@@ -72,7 +72,7 @@ class Request:
             FastnasError: the dataset cannot be opened; or the recipe is unknown, for another task, or refuses a value.
         """
         from fastnas.data import DataName
-        from fastnas.models.baselines import BASELINES
+        from fastnas.models.baselines.registry import BASELINES
         from fastnas.models.spec import ModelSpec
         from fastnas.tasks import join_tasks
         from fastnas.train.recipes import ENCODER

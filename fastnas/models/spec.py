@@ -12,7 +12,7 @@ import torch
 from fastnas import shelf
 from fastnas.errors import FastnasError
 from fastnas.jetson.checks import CHANNELS, NAME, REPEATS, Fields
-from fastnas.models.baselines import BASELINES, baseline_encoder, make_baseline
+from fastnas.models.baselines.registry import BASELINES, baseline_encoder, make_baseline
 from fastnas.models.decoder import Auxiliary, Decoder
 from fastnas.models.encoder import PublicMobileNetV2, make_encoder
 from fastnas.models.genotype import Genotype, is_genotype_text

@@ -26,7 +26,7 @@ from fastnas.jetson import sidecar
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference import decode
 from fastnas.jetson.options import EngineOptions
-from fastnas.models.baselines import BASELINES
+from fastnas.models.baselines.registry import BASELINES
 from fastnas.models.checkpoint import save_model
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build

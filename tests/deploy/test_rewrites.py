@@ -19,7 +19,7 @@ from fastnas.deploy.graph.rewrites import REWRITES, optimise
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.deploy.parity import Reference, open_session
 from fastnas.errors import FastnasError
-from fastnas.models.baselines import BASELINES
+from fastnas.models.baselines.registry import BASELINES
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fastnas.errors import FastnasError
-from fastnas.models.baselines import BASELINES, baseline_encoder, dilate, make_baseline
+from fastnas.models.baselines.deeplab import dilate
+from fastnas.models.baselines.registry import BASELINES, baseline_encoder, make_baseline
 from fastnas.models.counts import count
 from fastnas.models.encoder import make_encoder
 from fastnas.models.network import Network
