@@ -83,8 +83,10 @@ class EvaluationSettings(Settings):
     stage1_short_side: int = setting(300, "Shorter side of the images before stage 1's crop, in pixels.", 32)
     stage2_epochs: int = setting(1, "Epochs of the whole network; 0 leaves stage 2 out.", 0)
     stage2_batch: int = setting(32, "Batch size of stage 2.", 2)
-    stage2_crop: int = setting(350, "Side of stage 2's square crops, in pixels.", 32)
-    stage2_short_side: int = setting(400, "Shorter side of the images before stage 2's crop, in pixels.", 32)
+    stage2_crop: int = setting(
+        350, "Side of stage 2's square crops, and of those that both stages are judged on, in pixels.", 32
+    )
+    stage2_short_side: int = setting(400, "Shorter side of the images before these crops, in pixels.", 32)
     scale_low: float = setting(0.7, "Smallest factor of random scaling, of the training images.", 0.1)
     scale_high: float = setting(1.4, "Largest factor of random scaling.", 0.1)
     precision: Literal["fp32", "bf16"] = setting(
@@ -100,8 +102,13 @@ class EvaluationSettings(Settings):
     polyak: bool = setting(
         True, "Evaluate the exponential moving average (EMA) of the weights instead of the final weights."
     )
-    polyak_stage1: float = setting(0.9, "Decay of the EMA of the decoder in stage 1.", 0, 1)
-    polyak_stage2: float = setting(0.99, "Decay of the EMA of the network in stage 2.", 0, 1)
+    polyak_stage1: float = setting(
+        0.9,
+        "Decay of the EMA of the decoder in stage 1; after n steps at most (1 + n) / (10 + n).",
+        0,
+        1,
+    )
+    polyak_stage2: float = setting(0.99, "Likewise of the network in stage 2.", 0, 1)
     auxiliary: bool = setting(True, "Train with auxiliary heads.")
     auxiliary_weight: float = setting(0.15, "Weight of the auxiliary losses.", 0)
     distillation: bool = setting(True, "Knowledge distillation in stage 1, where a teacher is given.")

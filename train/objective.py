@@ -102,13 +102,22 @@ def make_optimiser(part: nn.Module, how: Optimiser) -> Optimizer:
     return Adam(parameters, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
 
 
+def decay_after(steps: int, decay: float) -> float:
+    """The decay of an EMA after so many steps: min(decay, (1 + steps) / (10 + steps)).
+
+    So an average is over about a tenth of the steps until its own decay is reached, and in a short training it does not
+    consist of the first weights (the rule of TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+    """
+    return min(decay, (1 + steps) / (10 + steps))
+
+
 class WeightUpdate:
     """From gradients to new weights: clip, step every optimiser, and update the EMA.
 
     Args:
         network: holds all the optimisers' parameters.
         optimisers: each with the largest norm of its parameters' gradients, 0 for no clipping.
-        ema_decay: decay of the EMA of the weights; 0 for no EMA.
+        ema_decay: decay of the EMA of the weights, lower in the first steps (see `decay_after`); 0 for no EMA.
         clip: clips the gradients of an optimiser to a norm.
 
     Attributes:
@@ -123,7 +132,11 @@ class WeightUpdate:
         clip: Callable[[Optimizer, float], object] = clip_gradients,
     ) -> None:
         self.network, self.optimisers, self.clip = network, optimisers, clip
-        average: Any = get_ema_multi_avg_fn(ema_decay)
+
+        def average(averages: Any, weights: Any, count: Any) -> None:
+            decay = decay_after(int(count), ema_decay)
+            get_ema_multi_avg_fn(decay)(averages, weights, count)
+
         self.ema = AveragedModel(network, multi_avg_fn=average) if ema_decay else None
 
     def step(self) -> None:

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ from fastnas.jetson.files import atomic_folder, recover
 from fastnas.models.encoder import Encoder
 from fastnas.storing import write_tensors
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is stored, or how, changes."""
 COMPUTE_BATCH = 16
 DENSE_LABELS = ("mask", "depth")
 
 CPU = torch.device("cpu")
 Progress = Callable[[int, int], None]
+Teacher = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Features:
 
     Attributes:
         maps: encoder outputs, shallow to deep: float16 [M, H_i, W_i, C_i].
-        labels: per crop; masks and depths at h x w, the rest as the transform gave it.
+        labels: per crop; masks and depths at `image_size`, the rest as the transform gave it.
         teacher: logits float16 [M, h, w, K] of a teacher, or None.
-        image_size: (H, W) that predictions are made for: h x w, or the crop's for a pose, whose labels are points.
+        image_size: (H, W) that predictions are made for: the crop's, or h x w where dense labels are stored small.
     """
 
     maps: tuple[Tensor, ...]
@@ -98,7 +100,8 @@ def stored_features(
     samples: Iterable[Tensors],
     count: int,
     *,
-    teacher: Callable[[Tensor], Tensor] | None = None,
+    small_labels: bool,
+    teacher: Teacher | None = None,
     device: torch.device = CPU,
     progress: Progress = lambda done, count: None,
 ) -> Features:
@@ -108,8 +111,10 @@ def stored_features(
         cache: folder of all stored features.
         key: see `content_key`.
         encoder: frozen, in evaluation mode.
-        samples: `count` transformed samples of one size; read only if needed.
-        teacher: images to logits.
+        samples: `count` transformed samples of one size, with a teacher each with the `original` image; read only if
+            needed.
+        small_labels: store masks and depths at h x w, enough to train on, instead of the crop's size.
+        teacher: from an original image and a crop's `to_image` to the crop's logits [1, K, h', w'].
         device: where encoder and teacher are.
         progress: called with the number of samples done, and of all.
 
@@ -120,7 +125,7 @@ def stored_features(
     if not (folder / "about.json").is_file():
         recover(cache)
         with atomic_folder(folder) as fresh:
-            _compute(fresh, encoder, samples, count, teacher, device, progress)
+            _compute(fresh, encoder, samples, count, small_labels, teacher, device, progress)
     return load_features(folder)
 
 
@@ -182,7 +187,8 @@ def _compute(
     encoder: Encoder,
     samples: Iterable[Tensors],
     count: int,
-    teacher: Callable[[Tensor], Tensor] | None,
+    small_labels: bool,
+    teacher: Teacher | None,
     device: torch.device,
     progress: Progress,
 ) -> None:
@@ -190,14 +196,17 @@ def _compute(
     files: dict[str, npt.NDArray[np.float16]] = {}
     labels: dict[str, list[Tensor]] = {}
     image_size, done = (0, 0), 0
-    for batch in _batches(samples):
+    for crops in _batches(samples):
+        originals = [crop.pop("original") for crop in crops] if teacher else []
+        batch = collate(crops)
         images = batch.pop("image").to(device)
         with torch.inference_mode():
             outputs = encoder(images.contiguous(memory_format=torch.channels_last))
             maps = {f"output{i}": output for i, output in enumerate(outputs)}
             size = max(tuple(output.shape[2:]) for output in outputs)
             if teacher is not None:
-                maps["teacher"] = F.interpolate(teacher(images).float(), size=size, mode="bilinear")
+                views = zip(originals, batch["to_image"], strict=True)
+                maps["teacher"] = torch.cat([_logits_at_size(teacher(*view), size) for view in views])
         for name, value in maps.items():
             rows = value.permute(0, 2, 3, 1).to("cpu", torch.float16).numpy()
             if name not in files:
@@ -207,8 +216,10 @@ def _compute(
             files[name][done : done + len(rows)] = rows
         for name, value in batch.items():
             if isinstance(value, Tensor):
-                labels.setdefault(name, []).append(_at_size(value, size) if name in DENSE_LABELS else value)
-        image_size = size if any(name in batch for name in DENSE_LABELS) else tuple(images.shape[2:])
+                small = small_labels and name in DENSE_LABELS
+                labels.setdefault(name, []).append(_at_size(value, size) if small else value)
+        small = small_labels and any(name in batch for name in DENSE_LABELS)
+        image_size = size if small else tuple(images.shape[2:])
         done += len(images)
         progress(done, count)
     for file in files.values():
@@ -224,15 +235,15 @@ def _reserve(path: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _batches(samples: Iterable[Tensors]) -> Iterator[Tensors]:
-    waiting: list[Tensors] = []
-    for sample in samples:
-        waiting.append(sample)
-        if len(waiting) == COMPUTE_BATCH:
-            yield collate(waiting)
-            waiting = []
-    if waiting:
-        yield collate(waiting)
+def _batches(samples: Iterable[Tensors]) -> Iterator[list[Tensors]]:
+    remaining = iter(samples)
+    while batch := list(islice(remaining, COMPUTE_BATCH)):
+        yield batch
+
+
+def _logits_at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """A teacher's logits at h x w; those that are larger are averaged rather than sampled."""
+    return F.interpolate(logits.float(), size=size, mode="bilinear", antialias=True)
 
 
 def _at_size(labels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torchvision.transforms import v2
@@ -15,8 +16,8 @@ from fastnas.models.encoder import Encoder, make_encoder
 from fastnas.search.evaluation.data import SearchImages, open_images, train_crop, val_crop
 from fastnas.search.evaluation.encoder_cache import CPU, Features, content_key, stored_features
 from fastnas.search.evaluation.evaluator import Evaluator
+from fastnas.search.evaluation.scaled_teacher import ScaledTeacher
 from fastnas.search.settings import SearchSettings
-from fastnas.train.evaluate import Predictor
 from fastnas.train.loaders import SeededSamples, derived_seed
 from fastnas.train.settings import limited
 
@@ -70,27 +71,30 @@ def _features(
     device: torch.device,
     notify: Notify,
 ) -> Features:
-    """The stored outputs for meta-train, under random crops, or for meta-val, the centre of each image."""
+    """The stored outputs for meta-train, under random crops, or for meta-val, the crops that stage 2 is judged on."""
     how, task = settings.evaluation, data.task
+    about: dict[str, Any] = {"split": split, "encoder": how.encoder}
     crop: v2.Transform
+    teacher, views = None, 1
     if split == "train":
-        data, views = limited(data, how.stage1_images), how.stage1_views
-        scale = (how.scale_low, how.scale_high)
-        crop = train_crop(task, how.stage1_crop, how.stage1_short_side, scale, encoder.normalisation)
+        data, views, scale = limited(data, how.stage1_images), how.stage1_views, (how.scale_low, how.scale_high)
+        size = (how.stage1_crop, how.stage1_short_side)
+        crop = train_crop(task, *size, scale, encoder.normalisation)
+        about |= {"seed": settings.seed, "views": views, "scale": scale}
+        if how.distillation and how.teacher:
+            teacher = ScaledTeacher(how.teacher, data, *size, encoder.normalisation, device)
+            about["teacher"] = _file_stamp(how.teacher)
     else:
-        views, crop = 1, val_crop(task, how.stage1_crop, how.stage1_short_side, encoder.normalisation)
-    settings_of_crops = {
-        "split": split, "seed": settings.seed, "views": views, "crop": how.stage1_crop,
-        "short_side": how.stage1_short_side, "scale": [how.scale_low, how.scale_high], "encoder": how.encoder,
-        "teacher": _file_stamp(how.teacher) if split == "train" else "",
-    }  # fmt: skip
-    key = content_key(encoder, data, settings_of_crops)
+        size = (how.stage2_crop, how.stage2_short_side)
+        crop = val_crop(task, *size, encoder.normalisation)
+    key = content_key(encoder, data, about | {"size": size})
     samples, count = SeededSamples([data], crop, derived_seed(settings.seed, 4)), views * len(data)
 
     def crops() -> Iterator[Tensors]:
         for view in range(views):
             for index in range(len(data)):
-                yield samples[view, index]
+                original = {"original": data[index]["image"]} if teacher else {}
+                yield samples[view, index] | original
 
     return stored_features(
         cache / "features",
@@ -98,19 +102,11 @@ def _features(
         encoder,
         crops(),
         count,
-        teacher=_teacher(settings, data, encoder, device) if split == "train" else None,
+        small_labels=split == "train",
+        teacher=teacher,
         device=device,
         progress=lambda done, count: notify(f"encoder outputs of meta-{split}", done, count),
     )
-
-
-def _teacher(settings: SearchSettings, data: DenseDataset, encoder: Encoder, device: torch.device) -> Predictor | None:
-    how = settings.evaluation
-    if not (how.distillation and how.teacher):
-        return None
-    from fastnas.train.teacher import load_teacher
-
-    return load_teacher(how.teacher, data.task, device, (how.stage1_crop, how.stage1_crop), encoder.normalisation)
 
 
 def _file_stamp(source: str) -> str:

@@ -13,23 +13,28 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
+from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.synthetic.dataset import TASKS
 from fastnas.errors import FastnasError
 from fastnas.models.decoder import Decoder
 from fastnas.models.encoder import make_encoder
 from fastnas.models.genotype import Genotype
+from fastnas.models.network import Network
 from fastnas.models.zoo import ZOO
 from fastnas.normalisation import IMAGENET
 from fastnas.search.evaluation import evaluator as module
+from fastnas.search.evaluation import prepare as prepare_module
 from fastnas.search.evaluation import warmup
-from fastnas.search.evaluation.data import open_images, train_crop, val_crop
-from fastnas.search.evaluation.encoder_cache import content_key, load_features
+from fastnas.search.evaluation.data import SearchImages, open_images, train_crop, val_crop
+from fastnas.search.evaluation.encoder_cache import CPU, content_key, load_features
 from fastnas.search.evaluation.evaluator import CandidateFailed, Evaluator
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.evaluation.reward import reward
+from fastnas.search.evaluation.scaled_teacher import ScaledTeacher
 from fastnas.search.settings import EvaluationSettings, SearchSettings
-from fastnas.tasks import Segmentation
+from fastnas.tasks import Segmentation, Task
 from fastnas.tasks.base import TaskHead
 from fastnas.tasks.registry import head_for
 from fastnas.train.loaders import SeededSamples, derived_seed
@@ -90,6 +95,90 @@ def test_encoder_outputs_that_the_genotype_leaves_out_are_not_read(evaluator: Ev
     inputs = evaluator.train.inputs(torch.arange(3), used=(1,))
     assert [bool(each.any()) for each in inputs] == [False, True, False, False]
     assert [tuple(each.shape) for each in inputs] == [(3, 24, 16, 16), (3, 32, 8, 8), (3, 96, 4, 4), (3, 320, 2, 2)]
+
+
+def test_both_stages_are_judged_on_the_same_images(cache: Path) -> None:
+    """The same network, on stored outputs and on images: float16 is all that differs, whatever the training crops."""
+    sizes = {"stage1_crop": 32, "stage1_short_side": 40, "stage2_crop": 64, "stage2_short_side": 80}
+    both = make(cache, **sizes)
+    assert both.val.image_size == (64, 64)
+    assert both.val.labels["mask"].shape == (4, 64, 64)
+    assert both.train.image_size == (8, 8)
+    decoder = decoder_of(both)
+    first, second = both._score_features(decoder)[1], both._score_images(Network(both.encoder, decoder))[1]
+    assert first == pytest.approx(second, abs=2e-3)
+    assert first["mean_accuracy"] > 0
+
+
+class Ramps(DenseDataset):
+    """Two images of 240 x 480: red rises by one every two pixels to the right, green by one a pixel downwards."""
+
+    name = "ramps"
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Sample:
+        x, y = torch.arange(480.0) / 2, torch.arange(240.0)
+        image = torch.stack([x.expand(240, 480), y[:, None].expand(240, 480), torch.zeros(240, 480)])
+        return {
+            "name": str(index),
+            "image": tv_tensors.Image(image.byte()),
+            "mask": tv_tensors.Mask(torch.ones(240, 480).byte()),
+        }
+
+
+def test_a_teacher_sees_the_images_at_its_own_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of images reduced to a third: the teacher is shown their content unreduced, and its logits fit the crop."""
+    task, views = Segmentation(("a", "b", "c"), ((0, 0, 0),) * 3), []
+
+    def load(source: str, own: Task, device: torch.device, size: tuple[int, int], *_: object) -> Any:
+        assert (source, own, size) == ("teacher", task, (192, 192))  # 64 of 80 pixels are 192 of 240
+
+        def teacher(images: torch.Tensor) -> torch.Tensor:
+            views.append(images)
+            return images
+
+        return teacher
+
+    monkeypatch.setattr("fastnas.search.evaluation.scaled_teacher.load_teacher", load)
+    how = dataclasses.replace(SMALL, teacher="teacher", stage1_short_side=80, scale_low=0.9, scale_high=1.1)
+    settings, images = SearchSettings(evaluation=how), SearchImages(Ramps(task), Ramps(task))
+    encoder = make_encoder("mobilenet_v2").eval()
+    features = prepare_module._features(settings, images.train, "train", encoder, tmp_path, CPU, lambda *_: None)
+    spread = torch.tensor(IMAGENET.std)[:, None] * 255
+    for view in views:
+        assert min(view.shape[2:]) % 32 == 0
+        steps = (view[0].diff(dim=2)[0].mean().abs(), view[0].diff(dim=1)[1].mean())
+        # A pixel of the image is a pixel of the teacher's view, to within the rounding of its side.
+        assert steps[0] * spread[0] == pytest.approx(0.5, rel=0.1)
+        assert steps[1] * spread[1] == pytest.approx(1.0, rel=0.1)
+    crop = train_crop(task, 64, 80, (0.9, 1.1), IMAGENET)
+    samples = SeededSamples([images.train], crop, derived_seed(settings.seed, 4))
+    assert features.teacher is not None
+    for index in range(2):
+        seen = features.targets(torch.tensor([index]))
+        assert seen is not None
+        small = torch.nn.functional.avg_pool2d(samples[0, index]["image"].as_subclass(torch.Tensor)[None], 4)
+        torch.testing.assert_close(seen, small, atol=0.03, rtol=0)
+    assert prepare_module._features(settings, images.train, "train", encoder, tmp_path, CPU, lambda *_: None)
+    assert len(views) == 2  # stored
+
+
+def test_a_depth_teachers_metres_are_those_of_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = TASKS["depth"]
+    monkeypatch.setattr(
+        "fastnas.search.evaluation.scaled_teacher.load_teacher",
+        lambda *_: lambda images: images.new_full((1, 1, 4, 4), 2.0),
+    )
+    teacher = ScaledTeacher("teacher", Ramps(task), 64, 80, IMAGENET, CPU)
+    sample = {"image": Ramps(task)[0]["image"], "depth": torch.full((240, 480), 2.0)}
+    crop = val_crop(task, 64, 80, IMAGENET)(sample)
+    logits = teacher(sample["image"], crop["to_image"])
+    torch.testing.assert_close(logits, crop["depth"].as_subclass(torch.Tensor).mean().expand(1, 1, 4, 4))
 
 
 def test_features_are_computed_once(cache: Path, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,14 +84,15 @@ def test_each_optimiser_clips_its_own_gradients() -> None:
 def test_the_ema_is_the_plain_computation() -> None:
     network, optimisers = parts()
     network.register_buffer("statistic", torch.tensor(1.0))
-    update = WeightUpdate(network, [(each, 0.0) for each in optimisers], ema_decay=0.75)
+    update = WeightUpdate(network, [(each, 0.0) for each in optimisers], ema_decay=0.3)
     expected = torch.zeros(1, 2)
     for step in range(4):
         network[0].weight.grad = torch.tensor([[1.0, -2.0]])
         network.statistic = torch.tensor(float(step))
         update.step()
         weight = network[0].weight.detach()
-        expected = weight.clone() if step == 0 else 0.75 * expected + 0.25 * weight
+        decay = (0.0, 2 / 11, 3 / 12, 0.3)[step]  # (1 + step) / (10 + step), at most 0.3
+        expected = decay * expected + (1 - decay) * weight
     assert update.result is not network
     torch.testing.assert_close(update.result.get_parameter("0.weight"), nn.Parameter(expected))
     assert update.result.get_buffer("statistic") == 3

@@ -35,6 +35,7 @@ from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.base import Score
 from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader
 from fastnas.train.loop import STATE, Observer, RunProgress, Trainer, TrainerOptions, better
+from fastnas.train.objective import decay_after
 from fastnas.train.recipes import RECIPES
 from fastnas.train.settings import Phase, Recipe, RunSettings, limited
 from fastnas.train.teacher import load_teacher
@@ -379,7 +380,8 @@ def test_the_average_is_the_plain_computation(tmp_path: Path) -> None:
         def step(self, progress: RunProgress, steps: int, loss: float) -> None:
             for name, value in trainer.raw.named_parameters():
                 old = expected.get(name, value.detach().clone())
-                expected[name] = 0.7 * old + 0.3 * value.detach()
+                decay = decay_after(progress.updates - 1, 0.7)
+                expected[name] = decay * old + (1 - decay) * value.detach()
 
     trainer = make(tmp_path, recipe, observer=Watch())
     trainer.run()
