@@ -72,6 +72,7 @@ def test_files_of_earlier_runs_load(tmp_path: Path) -> None:
             "limits.latency=30",
             "policy.learning_rate=0.003",
             "policy.entropy_bonus=0",
+            "evaluation.polyak_stage2=0.9",
         ],
     )
     read, written = json.loads(settings.to_json()), json.loads(WRITTEN)
@@ -104,8 +105,9 @@ def test_the_page_beside_the_paper_tells_the_defaults() -> None:
         for side in (how.stage1_short_side, how.stage2_short_side)
     ]
     assert all(side in ours["shorter side in training"] for side in sides)
-    assert f"crops of {how.stage1_crop}," in ours["meta-val, stage 1"]
-    assert ours["meta-val, stage 2"] == f"central crops of {how.stage2_crop}"
+    judged = f"of {how.stage2_short_side}, central crops of {how.stage2_crop}, at full resolution;"
+    assert ours["meta-val, both stages"].startswith(judged)
+    assert ours["EMA's decay"].startswith("the same, at most")
     assert ours["weight decay"] == f"{how.weight_decay:.0e}".replace("e-0", "e-") + " for both"
     assert f"{how.auxiliary_weight} in the search" in ours["auxiliary weight"]
     assert f"{Phase(('voc',), 1).aux_weight} in the paper's other recipes" in ours["auxiliary weight"]
