@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--encoder-weights",
     default="none",
     show_default=True,
-    help="Weights of the backbone of a network that is not a model file: imagenet, none, or a file.",
+    help="Weights of the backbone of a network that is not a model file: imagenet, none, a file, or a trained model's.",
 )
 @CHANNELS
 @SEP_REPEATS

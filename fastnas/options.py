@@ -114,7 +114,7 @@ def absolute_files(sources: str) -> str:
 
 
 DIR, FILE, FILES = Parsed("DIR", absolute), Parsed("FILE", absolute_file), Parsed("FILE,...", absolute_files)
-DATA = click.option("--data", default="synthetic", show_default=True, help="Dataset: see fastnas data --help.")
+DATA = click.option("--data", default="synthetic", show_default=True, help="Dataset, NAME or NAME:SPLIT.")
 DATA_TASK = click.option(
     "--task", type=click.Choice(list(TASKS)), help="Where the dataset has labels for several tasks."
 )

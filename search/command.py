@@ -81,8 +81,9 @@ def parse_hours(text: str) -> float:
 @click.option(
     "--encoder-weights",
     type=FILE,
-    metavar="imagenet|FILE|scenes|none",
-    help="imagenet (download), a file, scenes (a minute of training on the generated scenes), or none (random). "
+    metavar="imagenet|FILE|MODEL|scenes|none",
+    help="imagenet (download), a file, the encoder of a trained model (by name or file), scenes (a minute of training "
+    "on the generated scenes), or none (random). "
     "By default imagenet, and scenes for synthetic.",
 )
 @click.option(
@@ -179,7 +180,7 @@ def search(
 
     \b
     fastnas search                                     generated scenes, about ten minutes on a laptop
-    fastnas search --data voc --root VOCdevkit --time 4d
+    fastnas search --data voc:trainaug --root VOCdevkit --time 4d
     fastnas search --data camvid --root CamVid --preset small --candidates 300 --out runs/camvid
     fastnas search --data camvid --root CamVid --strategy random --out runs/random
     fastnas search --data camvid --root CamVid --ray head:6379 --ray-gpus 1
@@ -276,10 +277,11 @@ def _settings(
 ) -> SearchSettings:
     """The settings that the options describe, for training on a device."""
     from fastnas.config import changed, override
+    from fastnas.data import DataName
     from fastnas.hardware import has_bfloat16
     from fastnas.search.presets import preset
 
-    synthetic = options["data"] == "synthetic"
+    synthetic = DataName.parse(options["data"]).name == "synthetic"
     given = {SETTING[name]: value for name, value in options.items() if value is not None}
     if given.keys().isdisjoint(("candidates", "hours")):
         given |= {"hours": SYNTHETIC_HOURS} if synthetic else {"candidates": OTHER_CANDIDATES}

@@ -67,7 +67,7 @@ class EvaluationSettings(Settings):
 
     encoder: str = setting("mobilenet_v2", "Encoder by name.")
     encoder_weights: str = setting(
-        "imagenet", "imagenet, scenes (a minute of training on generated scenes), none, or a file."
+        "imagenet", "imagenet, scenes (a minute of training on generated scenes), none, a file, or a model."
     )
     channels: int = setting(48, "Channels C of the decoder.", 1)
     sep_repeats: int = setting(1, "Repeats R of the separable operations.", 1)
@@ -144,7 +144,7 @@ class LimitSettings(Settings):
 class SearchSettings(Settings):
     """All settings of a search, except the path of its run folder."""
 
-    data: str = setting("synthetic", "Dataset by name.")
+    data: str = setting("synthetic", "Dataset: NAME is its split train, NAME:SPLIT another.")
     root: str | None = setting(None, "Folder of the dataset.")
     task: str | None = setting(None, "segmentation, pose or depth, where the dataset has labels for several.")
     images: int | None = setting(None, "Training images to use, at most, evenly spread.", 4)

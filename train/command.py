@@ -106,7 +106,7 @@ class Request:
 
     def _recipe(self, kind: str) -> Recipe:
         """The recipe for a kind of task, with its changes."""
-        from fastnas.config import changed, override
+        from fastnas.config import override
         from fastnas.train.recipes import RECIPES, USUAL
 
         name = self.recipe_name or USUAL.get((self.names[0].name, kind), "trio" if kind == "multi" else None)
@@ -122,10 +122,7 @@ class Request:
         recipe = override(RECIPES[name], (*self.assignments, *length))
         if recipe.task != kind:
             raise FastnasError(f"recipe {name} is for {recipe.task}, but {self.data} is opened for {kind}")
-        own, given = recipe.phases[0].data, tuple(self.data.split(","))
-        if not several and given not in (own, tuple(text.partition(":")[0] for text in own)):
-            recipe = changed(recipe, {"phases.0.data": given})
-        return recipe
+        return recipe.on(tuple(self.data.split(",")))
 
 
 def _taken(kind: type, options: dict[str, Any]) -> dict[str, Any]:
@@ -159,10 +156,10 @@ def _devices(text: str) -> int | str:
 @click.option(
     "--encoder-weights",
     type=FILE,
-    metavar="imagenet|FILE|none",
+    metavar="imagenet|FILE|MODEL|none",
     default="imagenet",
     show_default=True,
-    help="imagenet (download), a file, or none (random).",
+    help="imagenet (download), a file, the encoder of a trained model (by name or file), or none (random).",
 )
 @CHANNELS
 @SEP_REPEATS

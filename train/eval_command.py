@@ -185,7 +185,7 @@ def _open_data(
     from fastnas.train.settings import limited
 
     name = DataName.parse(data)
-    dataset = name.open({} if root is None else {name.key: str(root)}, "val", _only(predictors))
+    dataset = name.open_at(root, "val", _only(predictors))
     kind = dataset.task.kind
     if kind not in predictors or dataset.task != predictors[kind].task:
         has = " and ".join(f"{each.task.kind} with {each.task.outputs} outputs" for each in predictors.values())

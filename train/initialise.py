@@ -8,7 +8,8 @@ import click
 
 from fastnas import shelf
 from fastnas.errors import FastnasError
-from fastnas.models.checkpoint import Model, load_model, read_header
+from fastnas.models.checkpoint import Model, load_model
+from fastnas.models.header import read_header
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 from fastnas.tasks import Depth, Multi, Pose, Segmentation, Task

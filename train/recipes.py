@@ -29,6 +29,10 @@ _VOC = Recipe(
     crop=(450, 450),
 )
 
+# The paper's encoder was trained on COCO's masks with Light-Weight RefineNet (Sect. 4.1); it does not say how. Ours: the
+# first phase of VOC's, without EMA or distillation.
+_COCO = replace(_VOC, name="coco", phases=(Phase(("coco",), 30),), distillation=0.0)
+
 _POSE_ADAM = Optimiser("adam", 1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
 
 _MPII = Recipe(
@@ -108,6 +112,7 @@ RECIPES: dict[str, Recipe] = {
             batch=32,
             crop=(500, 500),
         ),
+        _COCO,
         _MPII,
         replace(
             _MPII,
@@ -173,6 +178,7 @@ USUAL: dict[tuple[str, str], str] = {
     ("nyud", "depth"): "nyud",
     ("folder", "depth"): "nyud-small",
     ("mpii", "pose"): "mpii",
+    ("coco", "segmentation"): "coco",
     ("coco", "pose"): "coco-pose",
     ("keypoints", "pose"): "pose-small",
     ("synthetic", "segmentation"): "synthetic",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fastnas.config import REQUIRED, SettingError, Settings, setting
 from fastnas.data import DataName, DenseDataset
 from fastnas.data.base import Subset, largest_people
+from fastnas.errors import FastnasError
 from fastnas.models.spec import ModelSpec
 from fastnas.tasks import TASKS, Multi
 from fastnas.tasks.multi import LOSS_WEIGHTS
@@ -108,6 +109,24 @@ class Recipe(Settings):
         """Epochs of the whole run."""
         return sum(phase.epochs for phase in self.phases)
 
+    def on(self, data: tuple[str, ...]) -> Recipe:
+        """The recipe for these datasets: a single phase takes them; of several, one must have them already.
+
+        Without their splits, names mean the splits that the phase names.
+
+        Raises:
+            FastnasError: there are several phases, all on other data.
+        """
+        for phase in self.phases:
+            if data in (phase.data, tuple(name.partition(":")[0] for name in phase.data)):
+                return self
+        if len(self.phases) > 1:
+            raise FastnasError(
+                f"the {len(self.phases)} phases of recipe {self.name} name their own data, and none is "
+                f"{','.join(data)}: use --set phases.0.data=NAME:SPLIT and so on, or a recipe of one phase"
+            )
+        return replace(self, phases=(replace(self.phases[0], data=data),))
+
     def phase_at(self, epoch: int) -> Phase:
         """The phase of epoch 0, 1, ..."""
         for phase in self.phases:
@@ -136,7 +155,7 @@ class RunSettings(Settings):
     val: str = setting(
         REQUIRED, "Datasets that are evaluated, with commas between: NAME is its split val, NAME:SPLIT another."
     )
-    encoder_weights: str = setting(REQUIRED, "imagenet, a file, or none.")
+    encoder_weights: str = setting(REQUIRED, "imagenet, a file, a model, or none.")
     init: str = setting("", "Model whose weights the run begins with: a name, or MODEL.safetensors; empty for none.")
     teacher: str = setting("", "MODEL.safetensors, MODEL.onnx or torchvision/NAME; empty for no distillation.")
     seed: int = setting(0, "Seed of the weights, the order of the data, and the transforms.", 0, 2**32 - 1)

@@ -42,7 +42,7 @@ def open_dataset(
     Args:
         name: one of `NAMES`.
         root: its folder; None for `synthetic`.
-        split: such as `train` or `val`.
+        split: such as `train` or `val`; for datasets that are divided by lists, also the name of any such list.
         task: `segmentation`, `pose` or `depth`, for datasets with several kinds of labels.
         options: of the dataset, see the `load` function of its module.
 
@@ -60,8 +60,8 @@ def open_dataset(
         return SyntheticScenes(**chosen)
 
     info = describe(name)
-    if split not in info.splits:
-        raise FastnasError(f"{name} has no split {split!r}; it has {', '.join(info.splits)}")
+    if split not in info.splits and not info.lists:
+        raise info.no_split(split)
     kind = info.kind(task)
     if root is None:
         raise info.missing(None)
@@ -122,6 +122,10 @@ class DataName:
         if self.key not in roots and self.key != self.name:
             raise FastnasError(f"the folder of {self.key} is needed: --root {self.key}=DIR")
         return open_dataset(self.name, roots.get(self.key), self.split or split, self.kind or kind)
+
+    def open_at(self, root: str | os.PathLike[str] | None, split: str, kind: str | None = None) -> DenseDataset:
+        """Open the dataset in its folder, None where that is not given; otherwise as `open`."""
+        return self.open({} if root is None else {self.key: os.fspath(root)}, split, kind)
 
 
 def describe(name: str) -> DatasetInfo:

@@ -77,6 +77,7 @@ def check_dataset(
     name: str,
     root: Path | None,
     task: str | None = None,
+    split: str = "",
     decode: int | None = 100,
     track: Track = lambda things, title: things,
     **options: Any,
@@ -87,6 +88,7 @@ def check_dataset(
         name: of the dataset.
         root: its folder.
         task: the kind of labels; None for the dataset's default.
+        split: the one to check; empty for all that the dataset is published with.
         decode: number of samples of each split to decode, evenly spread; None for all.
         track: shows the progress.
         options: of the dataset, for `open_dataset`.
@@ -97,11 +99,11 @@ def check_dataset(
     info = describe(name)
     kind = info.kind(task)
     reports = []
-    for split in info.splits:
-        report = SplitReport(split, official=info.counts.get(split))
+    for each in (split,) if split else info.splits:
+        report = SplitReport(each, official=info.counts.get(each))
         reports.append(report)
         try:
-            dataset = open_dataset(name, root, split, kind, **options)
+            dataset = open_dataset(name, root, each, kind, **options)
         except MissingData as error:
             report.absent = error.problem
         except FastnasError as error:

@@ -65,15 +65,20 @@ def check(
 ) -> None:
     """Report what of the dataset NAME is in --root, what is broken, what is missing and where to get it.
 
+    NAME:SPLIT is one split alone, such as one by a list of your own.
+
     Exit code 1 when there are no samples, or something is broken.
     """
     from fastnas.console import PlainConsole
+    from fastnas.data import DataName
     from fastnas.data.check import check_dataset
     from fastnas.data.progress import shown_progress
 
     with shown_progress() as track:
         options = {} if mask_map is None else {"mask_map": mask_map}
-        report = check_dataset(name, root, task, decode=None if decode_all else 100, track=track, **options)
+        named, decode = DataName.parse(name), None if decode_all else 100
+        kind = named.kind or task
+        report = check_dataset(named.name, root, kind, named.split, decode=decode, track=track, **options)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
@@ -95,12 +100,13 @@ def check(
 def show(
     name: str, root: Path | None, task: str | None, split: str, out: Path | None, count: int, as_json: bool
 ) -> None:
-    """Draw samples of DATASET with their labels on one sheet, spread evenly over the split."""
-    from fastnas.data import open_dataset
+    """Draw samples of DATASET, NAME or NAME:SPLIT, with their labels on one sheet, spread evenly over the split."""
+    from fastnas.data import DataName
     from fastnas.data.show import draw_sheet
 
+    dataset = DataName.parse(name).open_at(root, split, task)
+    name, split = dataset.name, dataset.split
     target = out or Path(f"{name}-{split}.png")
-    dataset = open_dataset(name, root, split, task)
     drawn = draw_sheet(dataset, expand_user(target), count)
     if as_json:
         values = {"dataset": name, "split": split, "samples": len(dataset), "out": str(target), "drawn": drawn}

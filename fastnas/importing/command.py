@@ -85,10 +85,10 @@ def _task(outputs: int, data: str | None, root: Path | None, kind: str | None) -
     """The task of the network in the file: that of the dataset that was named, or of the usual one."""
     from importlib import import_module
 
-    from fastnas.data import open_dataset
+    from fastnas.data import DataName
 
     if data is not None:
-        task = open_dataset(data, root, "train", kind).task
+        task = DataName.parse(data).open_at(root, "train", kind).task
     elif outputs in USUAL:
         task = import_module(f"fastnas.data.formats.{USUAL[outputs][0]}").TASK
     else:

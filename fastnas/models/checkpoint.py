@@ -1,9 +1,4 @@
-"""Models: the file `NAME.safetensors`, weights with a JSON header that describes them, and `open_model` for any text.
-
-The header is the value of `fastnas` in safetensors' metadata: the model's description (architecture, encoder, channels,
-sep repeats, task with its classes and colours or joints or range), the input's normalisation, the training recipe, the
-metrics, and the version of fastnas. Reading executes no code of the file.
-"""
+"""Models: the file `NAME.safetensors`, weights with a JSON header (`header.py`), and `open_model` for any text."""
 
 from __future__ import annotations
 
@@ -13,19 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 from torch import Tensor
 
 from fastnas import __version__
 from fastnas.errors import FastnasError
-from fastnas.jetson.checks import Fields, parse_json
+from fastnas.models.header import FORMAT, read_model
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build, build_on_meta
 from fastnas.storing import write_tensors
 from fastnas.tasks import Task
-
-FORMAT = 1
-"""Version of the header; raised when an older fastnas could misread it."""
 
 FILE_NAME = "model.safetensors"
 """The name of the model file in every run folder."""
@@ -96,16 +87,6 @@ def save_model(
     write_tensors(path, weights, {"fastnas": json.dumps(header)})
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """The header of a model file, without reading the weights.
-
-    Raises:
-        FastnasError: there is no such file; it is truncated, foreign, or of a newer fastnas.
-    """
-    header, _ = _read(Path(path), weights=False)
-    return header
-
-
 def load_model(path: str | Path) -> Model:
     """Read a model file and build its network.
 
@@ -113,7 +94,7 @@ def load_model(path: str | Path) -> Model:
         FastnasError: as `read_header`; or a weight is missing, left over, or of another shape than the header says.
     """
     path = Path(path)
-    header, weights = _read(path, weights=True)
+    header, weights = read_model(path)
     try:
         spec = ModelSpec.from_dict(header["model"])
         network = build(spec).eval()
@@ -168,38 +149,3 @@ def model_name(path: Path) -> str:
     """The name of a model file: its own, or its run folder's, since every training calls its file `FILE_NAME`."""
     path = path.absolute()
     return (path.parent.name if path.name == FILE_NAME else "") or path.stem
-
-
-def _read(path: Path, *, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise FastnasError(f"no model file {path}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # safe_open's file is not a mapping: it has keys() but cannot be iterated.
-            tensors = {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise FastnasError(f"{path} is truncated or not a safetensors file: {error}") from error
-    return parse_header(metadata, path), tensors
-
-
-def parse_header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """The header in the metadata of a safetensors file; `path` names it in error messages.
-
-    Raises:
-        FastnasError: there is none, it is of a newer fastnas, or it holds what it must not.
-    """
-    if "fastnas" not in metadata:
-        raise FastnasError(f"{path} is a safetensors file, but not a fastnas model: it has no fastnas header")
-    where = f"the header of {path}"
-    header = Fields(parse_json(metadata["fastnas"], where, finite=False), where)  # a metric may be NaN
-    version = header.values.get("format")
-    if type(version) is not int or not 1 <= version <= FORMAT:
-        raise FastnasError(
-            f"{path} has format {version!r:.80}, written by fastnas {header.values.get('version')!s:.80}; "
-            f"this is fastnas {__version__}, which reads up to {FORMAT}: upgrade fastnas"
-        )
-    header.take("model", dict)
-    for name in ("recipe", "metrics"):
-        header.take(name, dict, optional=True)
-    return header.values

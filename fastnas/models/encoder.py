@@ -14,7 +14,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from fastnas import shelf
 from fastnas.errors import FastnasError, raise_if_interrupted
+from fastnas.models.header import is_model, read_model
 from fastnas.models.pretrained import downloaded, timm_file, torchvision_file
 from fastnas.normalisation import IMAGENET, Normalisation
 
@@ -22,7 +24,7 @@ STRIDES = (4, 8, 16, 32)
 ENCODERS = ["mobilenet_v2", "resnet50", "resnet101", "resnet152"]
 """Names of the encoders; `timm/NAME` adds those of timm."""
 MOBILENET_V2_CHANNELS = (24, 32, 96, 320)
-ADVICE = "give a file with --encoder-weights PATH, or start at random with --encoder-weights none"
+ADVICE = "give a file or a trained model with --encoder-weights, or start at random with --encoder-weights none"
 
 
 class Encoder(nn.Module):
@@ -91,12 +93,19 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
 
     Args:
         name: one of `ENCODERS`, or `timm/NAME`.
-        weights: `imagenet` downloads the library's own, `none` starts at random, anything else is a file in the
-            library's key names (its classifier, if there, is ignored), or, but for timm, in those of `Encoder`.
+        weights: `imagenet` downloads the library's own, `none` starts at random; a trained model, by its name or its
+            file, gives its encoder; anything else is a file in the library's key names (its classifier, if there, is
+            ignored), or, but for timm, in those of `Encoder`.
 
     Raises:
         FastnasError: no such encoder; the weights cannot be downloaded or read, or do not fit.
     """
+    if weights not in ("imagenet", "none"):
+        weights = Path(shelf.resolve(str(weights)))
+        if not weights.is_file():
+            raise FastnasError(f"no weights file {weights}; trained models by name: {', '.join(shelf.entries())}")
+        if is_model(weights):
+            return _from_model(name, weights)
     if name.startswith("timm/"):
         return _timm(name.removeprefix("timm/"), weights)
     if name not in ENCODERS:
@@ -114,6 +123,36 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
         ours = any(key.startswith("stages.") for key in state)
         _load_state(encoder if ours else classifier, state, Path(weights), name)
     return encoder
+
+
+def _from_model(name: str, path: Path) -> Encoder:
+    """An encoder with the weights of that of a model file."""
+    encoder = make_encoder(name)
+    header, weights = read_model(path)
+    theirs = header["model"].get("encoder")
+    if theirs != name:
+        raise FastnasError(f"{path} has the encoder {theirs!s:.80}, not {name}: give --encoder, or a model with {name}")
+    state = {key.removeprefix("encoder."): value for key, value in weights.items() if key.startswith("encoder.")}
+    _load_state(encoder, _cut_alike(encoder, state), path, name)
+    return encoder
+
+
+def _cut_alike(encoder: Encoder, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an encoder that was cut into other stages (as `rflw-mbv2` does), named as this one is cut.
+
+    A block keeps its number wherever MobileNet-v2 is cut; those of other encoders begin anew in each stage.
+    """
+    stages = encoder.stages.named_children()
+    blocks = [(block, stage) for stage, inside in stages for block, _ in inside.named_children()]
+    stage_of = dict(blocks)
+    if len(stage_of) < len(blocks):
+        return state
+
+    def renamed(key: str) -> str:
+        first, stage, block, *rest = key.split(".")
+        return ".".join((first, stage_of.get(block, stage), block, *rest))
+
+    return {renamed(key): value for key, value in state.items()}
 
 
 def _added(name: str, weights: str | Path) -> Encoder:

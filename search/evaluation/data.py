@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torchvision.transforms import v2
 
-from fastnas.data import open_dataset
+from fastnas.data import DataName
 from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.split import meta_split
 from fastnas.data.transforms import ScaleCrop, Tensors, eval_transform, to_network, train_transform, warp
@@ -56,12 +56,12 @@ class SearchImages:
 
 
 def open_images(settings: SearchSettings) -> SearchImages:
-    """The training split of the settings' dataset, divided by the search's seed.
+    """The settings' dataset, its split train where they name none, divided by the search's seed.
 
     Raises:
         FastnasError: the dataset is not there, or too small to divide.
     """
-    whole = open_dataset(settings.data, settings.root, "train", settings.task)
+    whole = DataName.parse(settings.data).open_at(settings.root, "train", settings.task)
     train, val = meta_split(limited(whole, settings.images or 0), settings.seed, settings.evaluation.validation_share)
     return SearchImages(CachedSamples(train), CachedSamples(val))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from scipy import stats
 
 from fastnas.errors import FastnasError
-from fastnas.models.checkpoint import read_header
 from fastnas.models.genotype import Genotype
+from fastnas.models.header import read_header
 from fastnas.models.spec import ModelSpec
 from fastnas.search.history import Record
 from fastnas.tasks.registry import head_for

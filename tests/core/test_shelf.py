@@ -23,7 +23,8 @@ from fastnas.data.base import Subset
 from fastnas.errors import FastnasError
 from fastnas.jetson import shelf as device_shelf
 from fastnas.jetson.files import sha256_of
-from fastnas.models.checkpoint import load_model, read_header, save_model
+from fastnas.models.checkpoint import load_model, save_model
+from fastnas.models.header import read_header
 from fastnas.models.spec import ModelSpec
 from fastnas.train.evaluate import evaluate
 from tests.helpers.deploy_toys import unsettled

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import tv_tensors
 
-from fastnas.data import FORMATS, describe, open_dataset
+from fastnas.data import FORMATS, DataName, describe, open_dataset
 from fastnas.data.base import PoseDataset
 from fastnas.data.check import check_dataset
 from fastnas.data.command import data
@@ -280,6 +280,33 @@ def test_camvid_lists_and_void(tmp_path: Path):
     val = open_dataset("camvid", root, "val")  # by its list, with the paths of another machine
     assert [val[i]["name"] for i in range(len(val))] == ["0001TP_2"]
     assert columns(val[0]["mask"]) == [0, 3, 10, 255]
+
+
+FEW = {
+    "voc": ("VOCdevkit/VOC2012/ImageSets/Segmentation/few.txt", "b\nd\n"),  # the mask of d is SBD's
+    "camvid": ("few.txt", "/a/train/0001TP_1.png /a/trainannot/0001TP_1.png\n/a/val/0001TP_2.png /a/x.png\n"),
+    "nyud": ("few.txt", "rgb/1.jpg depth/1.png\nrgb/2.jpg depth/2.png 518.8\n"),
+    "folder": ("few.txt", "train/my photo.jpg\tlabels/train.png\nval/my photo.jpg\tlabels/val.png\n"),
+}
+"""Dataset -> a list of two samples, beside those that it is published with."""
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_any_list_is_a_split(tmp_path: Path, name: str):
+    root = {**MAKE, "voc": make_sbd}[name](tmp_path)
+    file, lines = FEW[name]
+    (root / file).write_text(lines)
+    dataset = DataName.parse(f"{name}:few").open_at(root, "train")
+    assert (dataset.split, len(dataset)) == ("few", 2)
+    assert dataset[1]["image"].shape == (3, 16, 24)
+    report = check_dataset(name, root, split="few")
+    assert [(one.split, one.samples, one.problems) for one in report.splits] == [("few", 2, [])]
+
+
+def test_any_json_of_keypoints_is_a_split(tmp_path: Path):
+    root = make_keypoints(tmp_path)
+    write_people(root / "few.json", ["3.jpg", "4.jpg"])
+    assert len(open_dataset("keypoints", root, "few")) == 2
 
 
 class TestCoco:

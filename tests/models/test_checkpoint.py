@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fastnas.errors import FastnasError
-from fastnas.models.checkpoint import FILE_NAME, load_model, open_model, read_header, save_model
+from fastnas.models.checkpoint import FILE_NAME, load_model, open_model, save_model
+from fastnas.models.header import read_header
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Depth, Pose, Segmentation, Task
 

@@ -21,8 +21,8 @@ from fastnas.jetson.camera.web.access import Guard
 from fastnas.jetson.camera.web.request import Reader, Refused
 from fastnas.jetson.checks import parse_json
 from fastnas.jetson.engine.cache import record_from
-from fastnas.models.checkpoint import parse_header
 from fastnas.models.genotype import Genotype
+from fastnas.models.header import parse_header
 from fastnas.models.spec import ModelSpec
 from fastnas.search.best import best_record
 from fastnas.search.history import Candidate, Record, parse

@@ -39,6 +39,7 @@ from fastnas.tasks.base import TaskHead
 from fastnas.tasks.registry import head_for
 from fastnas.train.loaders import SeededSamples, derived_seed
 from fastnas.train.objective import training_loss
+from tests.helpers.datasets import make_camvid
 
 SMALL = EvaluationSettings(
     encoder_weights="none", channels=8, validation_share=0.25, stage1_epochs=1, stage1_batch=6, stage1_crop=64,
@@ -510,3 +511,15 @@ def test_training_learns(evaluator: Evaluator) -> None:
         told.evaluate(ZOO["arch0"], 0, lambda _: False).stage1
         > 3 * evaluator.evaluate(ZOO["arch0"], 0, lambda _: False).stage1
     )
+
+
+def test_the_data_may_name_a_split(tmp_path: Path) -> None:
+    root = make_camvid(tmp_path)
+    names = [path.name for path in sorted((root / "train").iterdir()) for _ in range(4)]
+    (root / "few.txt").write_text("".join(f"train/{name} trainannot/{name}\n" for name in names))
+    images = open_images(dataclasses.replace(SETTINGS, data="camvid:few", root=str(root)))
+    assert len(images.train) + len(images.val) == len(names)
+    assert {part[i]["name"] for part in (images.train, images.val) for i in range(len(part))} == {
+        "0001TP_1",
+        "0001TP_2",
+    }

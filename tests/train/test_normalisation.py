@@ -16,8 +16,9 @@ from fastnas.config import changed
 from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 from fastnas.data.transforms import eval_transform
 from fastnas.models import encoder as encoders
-from fastnas.models.checkpoint import load_model, read_header, save_model
+from fastnas.models.checkpoint import load_model, save_model
 from fastnas.models.encoder import Encoder, add_encoder
+from fastnas.models.header import read_header
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
 from fastnas.normalisation import IMAGENET, Normalisation

@@ -16,8 +16,8 @@ from fastnas.models.spec import ModelSpec
 from fastnas.tasks import Depth
 from fastnas.train.command import Request
 from fastnas.train.recipes import RECIPES, USUAL
-from fastnas.train.settings import Optimiser, Recipe, RunSettings
-from tests.helpers.datasets import make_cityscapes
+from fastnas.train.settings import Optimiser, Phase, Recipe, RunSettings
+from tests.helpers.datasets import make_cityscapes, make_sbd
 
 PAPER_ADAM = {"kind": "adam", "betas": (0.9, 0.99), "eps": 1e-3}
 
@@ -48,6 +48,12 @@ def test_ablation() -> None:
     assert (recipe.encoder, recipe.decoder, recipe.batch, recipe.crop) == (
         RECIPES["voc"].encoder, RECIPES["voc"].decoder, 64, (450, 450),
     )  # fmt: skip
+
+
+def test_coco_is_the_first_phase_of_voc() -> None:
+    recipe, voc = RECIPES["coco"], RECIPES["voc"]
+    assert recipe.phases == (replace(voc.phases[0], data=("coco",)),)
+    assert replace(recipe, name="voc", phases=voc.phases, distillation=voc.distillation) == voc
 
 
 def test_cityscapes() -> None:
@@ -89,6 +95,30 @@ def test_every_dataset_has_a_usual_recipe_of_its_task() -> None:
         assert RECIPES[name].task == kind, data
     for name, recipe in RECIPES.items():
         assert recipe.name == name
+
+
+@pytest.mark.parametrize(
+    ("data", "recipe", "phases"),
+    [
+        ("voc", None, RECIPES["voc"].phases),
+        ("voc:trainaug", None, RECIPES["voc"].phases),  # the data of its second phase
+        ("voc:trainaug", "camvid", (replace(RECIPES["camvid"].phases[0], data=("voc:trainaug",)),)),
+        ("voc:few", "coco", (replace(RECIPES["coco"].phases[0], data=("voc:few",)),)),
+    ],
+)
+def test_a_split_is_part_of_the_name(tmp_path: Path, data: str, recipe: str | None, phases: tuple[Phase, ...]) -> None:
+    root = make_sbd(tmp_path)
+    settings = Request("arch0", data, (str(root),), None, recipe, (), None, None, 64, 2, None, None).settings(
+        encoder_weights="none"
+    )
+    assert settings.recipe.phases == phases
+    assert settings.val == "voc"
+
+
+def test_phases_with_other_data_than_is_named_are_refused(tmp_path: Path) -> None:
+    request = Request("arch0", "voc:few", (str(make_sbd(tmp_path)),), None, None, (), None, None, 64, 2, None, None)
+    with pytest.raises(FastnasError, match=r"4 phases of recipe voc name their own data, and none is voc:few"):
+        request.settings(encoder_weights="none")
 
 
 @pytest.mark.parametrize(

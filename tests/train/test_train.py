@@ -30,7 +30,8 @@ from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 from fastnas.data.transforms import collate, train_transform
 from fastnas.errors import FastnasError
 from fastnas.files import locked
-from fastnas.models.checkpoint import FILE_NAME, read_header, save_model
+from fastnas.models.checkpoint import FILE_NAME, save_model
+from fastnas.models.header import read_header
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks.base import Score
 from fastnas.train.loaders import EpochBatches, SeededSamples, train_loader

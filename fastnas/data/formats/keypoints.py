@@ -29,9 +29,10 @@ INFO = DatasetInfo(
 DIR/
   train.json val.json    or annotations/train.json annotations/val.json
                          or one .json: train and val are then 80 % and 20 % of it, all is the whole
-  test.json              optional
+  test.json SPLIT.json   optional, further splits
   images/NAME.jpg        or in DIR itself: the file_name of the JSON's images""",
     source="your own labelling tool, in the format of https://cocodataset.org/#format-data",
+    lists="SPLIT.json",
 )
 
 
@@ -42,8 +43,8 @@ def load(root: Path, split: str, kind: str) -> DenseDataset:
     if (folder / f"{split}.json").is_file():
         return read_people(INFO.name, split, folder / f"{split}.json", images)
     found = sorted(path for path in folder.glob("*.json") if not is_clutter(path.name))
-    if len(found) != 1 or split == "test":
-        raise INFO.missing(folder / f"{split}.json")
+    if len(found) != 1 or split not in ("train", "val", "all"):
+        INFO.find_list(split, folder / f"{split}.json")
     whole = read_people(INFO.name, split, found[0], images)
     if split == "all":
         return whole

@@ -32,13 +32,14 @@ DIR/
   train.txt val.txt           a NAME a line
   rgb/NAME.jpg                or .png
   depth/NAME.png              16 bits: millimetres; 8 bits: 0 to 10 m in 255 steps; 0 is missing
-and, for split frames, the tens of thousands of the raw videos:
+and, for split frames, the tens of thousands of the raw videos, or for any further SPLIT.txt:
 DIR/
   frames.txt                  a frame a line: IMAGE DEPTH, paths within DIR; a third column is not read""",
     source="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html "
     "(http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat and "
     "http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat)",
     counts={"train": 795, "val": 654},
+    lists="SPLIT.txt",
 )
 
 TASK = Depth(minimum=0.001, maximum=10.0)
@@ -48,9 +49,10 @@ RAW, RAW_DEPTHS = "-raw", "rawDepths"
 
 
 def load(root: Path, split: str, kind: str) -> DenseDataset:
-    """One split: `train` or `val` (the official test images), either with `-raw` depths, or the `frames` of a list."""
-    if split == "frames":
-        return PairDataset(INFO.name, split, TASK, _listed(root, INFO.find(root / "frames.txt")), read_png)
+    """One split: `train` or `val` (the official test images), either with `-raw` depths, or a list of `frames`."""
+    if split == "frames" or split not in INFO.splits:
+        listed = INFO.find_list(split, root / f"{split}.txt")
+        return PairDataset(INFO.name, split, TASK, _listed(root, listed), read_png)
     labelled = root / "nyu_depth_v2_labeled.mat"
     if labelled.is_file():
         return LabelledMat(split, labelled, INFO.find(root / "splits.mat"))

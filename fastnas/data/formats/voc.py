@@ -27,10 +27,12 @@ DIR/                               or DIR/VOC2012, or DIR/VOCdevkit/VOC2012
     trainaug.txt                   for split trainaug; made from the lists of SBD where absent
   SegmentationClassAug/NAME.png    for split trainaug; or SBD as it is published:
   benchmark_RELEASE/dataset/       (here, or beside VOCdevkit)
-    cls/NAME.mat train.txt val.txt""",
+    cls/NAME.mat train.txt val.txt
+any other SPLIT.txt beside train.txt is a split, too""",
     source="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar "
     "(SBD: http://home.bharathh.info/pubs/codes/SBD/download.html)",
     counts={"train": 1464, "val": 1449, "trainval": 2913, "trainaug": 10582},
+    lists="SPLIT.txt",
 )
 
 CLASSES = (
@@ -53,7 +55,7 @@ TABLE = id_table(len(CLASSES))
 
 
 def load(root: Path, split: str, kind: str) -> PairDataset:
-    """One split: `train`, `val`, `trainval`, or `trainaug` (train and all of SBD that is not in val: 10,582 images)."""
+    """One split: `train`, `val`, `trainval`, `trainaug` (train and all of SBD that is not in val), or any list's."""
     home = INFO.find(root / "JPEGImages", root / "VOC2012/JPEGImages", root / "VOCdevkit/VOC2012/JPEGImages").parent
     sbd = next((p for p in _sbd_folders(root, home) if p.is_dir()), None)
     names = _trainaug(home, sbd) if split == "trainaug" else read_lines(_list(home, split))
@@ -75,7 +77,7 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _list(home: Path, split: str) -> Path:
-    return INFO.find(home / "ImageSets/Segmentation" / f"{split}.txt", home / f"{split}.txt")
+    return INFO.find_list(split, home / "ImageSets/Segmentation" / f"{split}.txt", home / f"{split}.txt")
 
 
 def _sbd_folders(root: Path, home: Path) -> list[Path]:
@@ -83,9 +85,8 @@ def _sbd_folders(root: Path, home: Path) -> list[Path]:
 
 
 def _trainaug(home: Path, sbd: Path | None) -> list[str]:
-    listed = home / "ImageSets/Segmentation/trainaug.txt"
-    if listed.is_file() or sbd is None:
-        return read_lines(INFO.find(listed, home / "trainaug.txt"))
+    if sbd is None or (home / "ImageSets/Segmentation/trainaug.txt").is_file():
+        return read_lines(_list(home, "trainaug"))
     lists = (_list(home, "train"), sbd / "train.txt", sbd / "val.txt")
     names = {name for path in lists for name in read_lines(path)}
     return sorted(names - set(read_lines(_list(home, "val"))))
@@ -94,10 +95,10 @@ def _trainaug(home: Path, sbd: Path | None) -> list[str]:
 def _masks(names: list[str], home: Path, sbd: Path | None, split: str) -> list[tuple[str, Path]]:
     """The mask of each name: VOC's own before SBD's, which has no ignored borders."""
     own = INFO.find(home / "SegmentationClass", home / "Masks")
-    if split != "trainaug":
+    known = {path.stem for path in own.iterdir()}
+    if split in ("train", "val", "trainval") or known.issuperset(names):
         return [(name, own / f"{name}.png") for name in names]
     extra = home / "SegmentationClassAug"
-    known = {path.stem for path in own.iterdir()}
     if extra.is_dir():
         return [(name, (own if name in known else extra) / f"{name}.png") for name in names]
     if sbd is None:
