@@ -29,8 +29,8 @@ _VOC = Recipe(
     crop=(450, 450),
 )
 
-# The paper's encoder was trained on COCO's masks with Light-Weight RefineNet (Sect. 4.1); it does not say how. Ours: the
-# first phase of VOC's, without EMA or distillation.
+# The paper's encoder was trained on COCO's masks with Light-Weight RefineNet (Sect. 4.1); how, it does not say. Ours is
+# the first phase of VOC's, without distillation.
 _COCO = replace(_VOC, name="coco", phases=(Phase(("coco",), 30),), distillation=0.0)
 
 _POSE_ADAM = Optimiser("adam", 1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)

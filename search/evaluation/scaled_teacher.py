@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from fastnas import shelf
 from fastnas.data.base import DenseDataset
 from fastnas.data.transforms import to_network, warp
-from fastnas.models.checkpoint import read_header
+from fastnas.models.header import read_header
 from fastnas.normalisation import Normalisation
 from fastnas.tasks import Depth, Pose
 from fastnas.train.evaluate import Predictor
