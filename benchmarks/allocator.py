@@ -1,6 +1,6 @@
 """What keeping freed memory saves in training on a CPU. Run: python benchmarks/allocator.py [--network camvid1]
 
-The same steps with and without `fastnas.train.allocator.keep_freed_memory`, each variant in a process of its own, since
+The same steps with and without `fastnas.hardware.keep_freed_memory`, each variant in a process of its own, since
 the setting cannot be taken back; the variants take turns. Compared are processor times, user and system together.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     call = f"steps({given.network!r}, {given.batch}, {given.size}, {given.steps})"
-    keep = "from fastnas.train.allocator import keep_freed_memory; keep_freed_memory(); "
+    keep = "from fastnas.hardware import keep_freed_memory; keep_freed_memory(); "
     seconds: dict[str, list[float]] = {"as the system has it": [], "freed memory is kept": []}
     for _ in range(given.rounds):
         for variant, before in zip(seconds, ("", keep), strict=True):

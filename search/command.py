@@ -189,6 +189,7 @@ def search(
     import torch
 
     from fastnas.console import PlainConsole
+    from fastnas.hardware import keep_freed_memory
     from fastnas.jetson.files import cache_root
     from fastnas.search.best import best_record
     from fastnas.search.costs import costs
@@ -197,7 +198,6 @@ def search(
     from fastnas.search.history import Run
     from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views
     from fastnas.search.report.page import training_command, write_report
-    from fastnas.train.allocator import keep_freed_memory
 
     cuda = accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if cuda else "cpu")

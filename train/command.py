@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,63 +273,19 @@ def train(architecture: str | None, resume: Path | None, out: Path | None, as_js
 
 def _run(folder: Path, settings: RunSettings, machine: Machine, *, resumed: bool, as_json: bool) -> None:
     """Train in `folder` to the end."""
-    import torch
-
     from fastnas.console import PlainConsole
     from fastnas.data import DataName
-    from fastnas.files import locked
-    from fastnas.hardware import has_bfloat16
     from fastnas.models.checkpoint import FILE_NAME
-    from fastnas.models.spec import build
-    from fastnas.train.allocator import keep_freed_memory
     from fastnas.train.evaluate import for_json
-    from fastnas.train.initialise import initialise
-    from fastnas.train.loop import Trainer, TrainerOptions
-    from fastnas.train.processes import in_first_process
+    from fastnas.train.run import run_training
     from fastnas.train.run_log import RunLog
-    from fastnas.train.teacher import load_teacher
 
-    recipe, fabric = settings.recipe, machine.fabric(settings.precision)
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
-    fabric.seed_everything(settings.seed, verbose=False)
+    fabric = machine.fabric(settings.precision)
     console = PlainConsole(stderr=as_json, quiet=not fabric.is_global_zero)
-    with ExitStack() as held:
-        if torch.distributed.is_initialized():
-            # Fabric leaves gloo's connections open to the end of the process, where their threads can abort it.
-            held.callback(torch.distributed.destroy_process_group)
-        in_first_process(fabric, lambda: held.enter_context(locked(folder, "training")))
-        network = build(settings.model, "none" if resumed else settings.encoder_weights)
-        if settings.init and not resumed:
-            console.print(initialise(network, settings.model, settings.init))
-        val = settings.open_val()
-        teacher = None
-        if settings.teacher:
-            normalisation = network.encoder.normalisation
-            teacher = load_teacher(settings.teacher, settings.model.task, fabric.device, recipe.crop, normalisation)
-        trainer = Trainer(
-            fabric, settings.model, network, recipe, settings.open_train, val, folder,
-            options=TrainerOptions(
-                seed=settings.seed, workers=machine.workers, accumulate=settings.accumulate,
-                channels_last=machine.channels_last, compile=machine.compile, eval_every=settings.eval_every,
-                save_every=machine.save_every,
-            ),
-            teacher=teacher,
-        )  # fmt: skip
-        if resumed:
-            trainer.restore()
-        else:
-            in_first_process(fabric, lambda: settings.save(folder))
-        if settings.precision == "bf16" and not has_bfloat16(fabric.device):
-            console.print(f"{fabric.device} has no bfloat16 arithmetic: --precision fp32 is many times faster here")
-        console.print(f"training into {folder}: recipe {recipe.name}, {recipe.epochs} epochs, on {fabric.device}")
-        if fabric.is_global_zero:
-            log = RunLog(folder, console, trainer)
-            trainer.observer = log
-            with log:
-                trainer.run()
-        else:
-            trainer.run()
+    trainer = run_training(
+        fabric, folder, settings, machine, lambda trainer: RunLog(folder, console, trainer), console.print,
+        resumed=resumed,
+    )  # fmt: skip
     best, score = trainer.progress.best, trainer.head.score(trainer.progress.rows[-1]).name
     model = folder / FILE_NAME
     if best is None or math.isnan(best):

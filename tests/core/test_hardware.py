@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import torch
-from fastnas.train.allocator import keep_freed_memory
+from fastnas.hardware import keep_freed_memory
 
 if "keep" in sys.argv and not keep_freed_memory():
     sys.exit(9)
