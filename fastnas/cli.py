@@ -28,6 +28,10 @@ COMMANDS: dict[str, Entry] = {
     "report": Entry(
         "fastnas.search.report.command:report", "Show searches on one page: rewards, best networks, comparisons."
     ),
+    "rank-check": Entry(
+        "fastnas.search.rank_check.command:rank_check",
+        "Check whether a search's rewards rank networks as full training does.",
+    ),
     "train": Entry("fastnas.train.command:train", "Train a network fully."),
     "eval": Entry("fastnas.train.eval_command:evaluate_command", "Evaluate a trained model."),
     "export": Entry("fastnas.deploy.command:export", "Write a network as an optimised, checked ONNX artifact."),

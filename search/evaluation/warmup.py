@@ -31,10 +31,25 @@ DECODER = ZOO["arch1"], 32
 """The decoder that the encoder is trained with, and its channels."""
 
 
-def warmed_up(
-    settings: SearchSettings, images: SearchImages, cache: Path, notify: Callable[[str, int, int], None]
-) -> Encoder:
+Notify = Callable[[str, int, int], None]
+
+
+def warmed_up(settings: SearchSettings, images: SearchImages, cache: Path, notify: Notify) -> Encoder:
     """The encoder, trained now unless an earlier run of the same settings has left its weights in `cache`.
+
+    Raises:
+        FastnasError: see `warm_up_file`; or the stored weights are damaged.
+    """
+    encoder, path = make_encoder(settings.evaluation.encoder), warm_up_file(settings, images, cache, notify)
+    try:
+        encoder.load_state_dict(load_file(path))
+    except Exception as error:  # safetensors' errors and torch's have no common class
+        raise FastnasError(f"the stored encoder {path} is damaged: remove it") from error
+    return encoder
+
+
+def warm_up_file(settings: SearchSettings, images: SearchImages, cache: Path, notify: Notify) -> Path:
+    """The file of the encoder's weights, trained now unless an earlier run of the same settings has left them.
 
     Raises:
         FastnasError: the encoder is unknown, there are fewer images than a batch, or nothing can be stored.
@@ -51,16 +66,10 @@ def warmed_up(
             torch.manual_seed(settings.seed)
             encoder = _train(make_encoder(how.encoder), settings, images, notify)
         write_tensors(path, encoder.state_dict())
-    try:
-        encoder.load_state_dict(load_file(path))
-    except Exception as error:  # safetensors' errors and torch's have no common class
-        raise FastnasError(f"the stored encoder {path} is damaged: remove it") from error
-    return encoder
+    return path
 
 
-def _train(
-    encoder: Encoder, settings: SearchSettings, images: SearchImages, notify: Callable[[str, int, int], None]
-) -> Encoder:
+def _train(encoder: Encoder, settings: SearchSettings, images: SearchImages, notify: Notify) -> Encoder:
     how, head = settings.evaluation, head_for(images.task)
     genotype, channels = DECODER
     decoder = Decoder(genotype, encoder.channels, channels, 1, images.task.outputs)

@@ -116,6 +116,12 @@ def make_plots(runs: Sequence[SearchRun], summary: Mapping[str, Any]) -> dict[st
     if len(summary["ablation"]["stage1"]) > 1:
         caption = "Random architectures, each trained with these aids (as Fig. 3 of the paper)."
         sections["ablation"] = [Plot("ablation", plots.draw_ablation(summary["ablation"]), caption)]
+    if networks := {name: check for name, check in summary["rank_checks"].items() if check["networks"]}:
+        caption = "Reward in the search against the final score: mean, and range over the seeds."
+        sections["rank_checks"] = [
+            Plot(f"rank-check{i or ''}", plots.draw_rank_check(check["networks"], check["score"]), f"{name}: {caption}")
+            for i, (name, check) in enumerate(networks.items())
+        ]
     if final and final["points"]:
         caption = "Reward in the search against the score after full training (as Fig. 5 of the paper)."
         sections["final"] = [Plot("final", plots.draw_final(final["points"], final["score"]), caption)]

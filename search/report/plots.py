@@ -123,6 +123,19 @@ def draw_final(axes: Axes, points: Sequence[Mapping[str, Any]], score: str) -> N
 
 
 @_panel
+def draw_rank_check(axes: Axes, networks: Sequence[Mapping[str, Any]], score: str) -> None:
+    """Reward in the search against the final score: its mean over the seeds, and its range."""
+    scores = [np.array(network["scores"], float) for network in networks]
+    means = [each.mean() for each in scores]
+    ranges = [[mean - each.min() for mean, each in zip(means, scores, strict=True)]]
+    ranges.append([each.max() - mean for mean, each in zip(means, scores, strict=True)])
+    rewards = [network["reward"] for network in networks]
+    axes.errorbar(rewards, means, yerr=ranges, fmt="o", ms=4.5, color=COLOURS[0], ecolor=FAINT, lw=1.2)
+    axes.set_xlabel("reward in the search")
+    axes.set_ylabel(f"{score} after full training")
+
+
+@_panel
 def draw_pareto(
     axes: Axes, points: Sequence[tuple[float, float]], front: Sequence[float], label: str, unit: float
 ) -> None:

@@ -16,6 +16,7 @@ from fastnas.search.costs import UNITS, cost_points, pareto_front
 from fastnas.search.history import Record
 from fastnas.search.report import comparison, statistics
 from fastnas.search.report.finals import Finals, final_scores, spearman
+from fastnas.search.report.rank_check import read_check
 from fastnas.search.report.statistics import STAGES, SearchRun, Stage
 
 LISTED = 10
@@ -61,6 +62,7 @@ def summarise(
         "operations": {name: statistics.operation_shares(those) for name, those in populations.items()},
         "connections": {name: statistics.connection_shares(those) for name, those in populations.items()},
         "final": finals and _final_values(finals, records),
+        "rank_checks": {run.name: check.to_dict() for run in runs if (check := read_check(run.folder)) is not None},
         "layers": list(layers),
     }
 

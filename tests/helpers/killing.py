@@ -14,7 +14,8 @@ PRELOAD = [
     "fastnas.deploy.command", "fastnas.deploy.export", "fastnas.search.command", "fastnas.search.driver",
     "fastnas.search.evaluation.prepare", "fastnas.search.progress", "fastnas.search.report.page",
     "fastnas.train.command", "fastnas.train.loop", "fastnas.train.run", "fastnas.train.run_log",
-    "fastnas.models.checkpoint", "lightning_fabric", "matplotlib.figure", "onnxruntime", "rich.progress", "tests.helpers.killing",
+    "fastnas.models.checkpoint", "lightning_fabric", "matplotlib.figure", "onnxruntime", "rich.progress",
+    "tests.helpers.killing",
 ]  # fmt: skip
 
 

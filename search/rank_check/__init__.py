@@ -1,0 +1,1 @@
+"""Trains networks of a search fully, to check whether its rewards rank them."""
