@@ -53,8 +53,8 @@ def rank_check(
     """Check whether a search's rewards rank networks as full training does.
 
     The networks that the search in RUN has evaluated are sorted by reward and divided into strata of equal size; one of
-    each is trained with every seed, in a short run of the recipe. Printed is Spearman's rho of reward and final score,
-    with its interval by bootstrap over the networks, also for the upper half; and that of the final scores of two seeds,
+    each is trained with every seed, in a short run of the recipe. Printed is Spearman's rho of reward and final score
+    with its interval by bootstrap over the networks, also for the upper half, and rho of the scores of two seeds,
     which tells how noisy these are. The report of RUN shows them. The same command continues what was interrupted.
 
     \b

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from fastnas.config import FILE, REQUIRED, Settings, setting
-from fastnas.models.checkpoint import read_header
+from fastnas.models.header import read_header
 from fastnas.search.history import Record, read_records
 from fastnas.tasks.base import Score
 from fastnas.tasks.registry import head_for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,7 +131,7 @@ def test_what_is_told_is_of_the_trained_networks(run: Path, trained: list[tuple[
 def test_the_same_command_continues_and_another_one_is_refused(
     run: Path, trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = trainings.run_training
+    train = vars(trainings)["run_training"]
 
     def broken(*arguments: Any, **options: Any) -> Any:
         if len(trained) == 2:
@@ -156,7 +155,7 @@ def test_the_same_command_continues_and_another_one_is_refused(
 def test_a_training_whose_loss_is_not_finite_is_left_out(
     run: Path, trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train: Callable[..., Any] = trainings.run_training
+    train = vars(trainings)["run_training"]
 
     def diverging(fabric: Any, folder: Path, how: RunSettings, *others: Any, **options: Any) -> Any:
         result = train(fabric, folder, how, *others, **options)
