@@ -24,3 +24,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real images (../shared/data) are not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def made_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small models, published and exported once for all tests; `small_shelf.use_shelf` gives a test its copy."""
+    from tests.helpers.small_shelf import make_shelf
+
+    return make_shelf(tmp_path_factory.mktemp("shelf"))

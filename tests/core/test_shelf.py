@@ -28,19 +28,14 @@ from fastnas.models.header import read_header
 from fastnas.models.spec import ModelSpec
 from fastnas.train.evaluate import evaluate
 from tests.helpers.deploy_toys import unsettled
-from tests.helpers.small_shelf import SIZE, STREET, make_shelf, use_shelf
+from tests.helpers.small_shelf import SIZE, STREET, use_shelf
 
 MOST_BYTES, MOST_ARTIFACTS = 40 << 20, 12 << 20
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shelf(tmp_path_factory.mktemp("shelf"))
-
-
 @pytest.fixture
-def small(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return use_shelf(made, tmp_path, monkeypatch)
+def small(made_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return use_shelf(made_shelf, tmp_path, monkeypatch)
 
 
 def found(name: str) -> Path:

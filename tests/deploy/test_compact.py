@@ -30,14 +30,9 @@ from fastnas.models.spec import ModelSpec
 from fastnas.models.zoo import ZOO
 from fastnas.tasks import Multi
 from tests.helpers.deploy_toys import toy_network, unsettled
-from tests.helpers.small_shelf import ROOMS, STREET, make_shelf, use_shelf, write_model
+from tests.helpers.small_shelf import ROOMS, STREET, use_shelf, write_model
 
 SIZE = (64, 96)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shelf(tmp_path_factory.mktemp("shelf"))
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +168,10 @@ def test_a_network_of_several_tasks_is_compact_too(tmp_path: Path) -> None:
     assert len(onnx.load_from_string(expand(stored.SerializeToString())).graph.output) == 2
 
 
-def test_a_name_is_exported_once_for_its_weights(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = use_shelf(made, tmp_path, monkeypatch)
+def test_a_name_is_exported_once_for_its_weights(
+    made_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = use_shelf(made_shelf, tmp_path, monkeypatch)
     lines: list[str] = []
     first = device_shelf.open_artifact("rooms", lines.append)
     assert lines[0].startswith("exporting rooms once, into ")
@@ -192,8 +189,10 @@ def test_a_name_is_exported_once_for_its_weights(made: Path, tmp_path: Path, mon
         cached("absent.safetensors", lines.append)
 
 
-def test_a_name_with_an_artifact_needs_no_export(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_shelf(made, tmp_path, monkeypatch)
+def test_a_name_with_an_artifact_needs_no_export(
+    made_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_shelf(made_shelf, tmp_path, monkeypatch)
     artifact = device_shelf.open_artifact("street", pytest.fail)
     assert artifact.folder == str(tmp_path / "artifacts" / "street")
     assert device_shelf.available() == ["street", "rooms"]

@@ -149,15 +149,25 @@ def test_several_outputs_of_one_pass_in_tensorrt_of_every_version(tmp_path, vers
     assert found["sums"] == pytest.approx(expected["multi"], rel=1e-5)
 
 
-@pytest.fixture(params=["pycuda", "ctypes"])
+@pytest.fixture
 def binding(request, tmp_path_factory):
-    """The environment of a process in which this binding of CUDA is used."""
+    """The environment of a process in which this binding of CUDA is used: "pycuda" or "ctypes"."""
     if request.param == "pycuda":
         return {}
     return ctypes_environment(tmp_path_factory.getbasetemp() / "libraries")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+def with_bindings(names, cases):
+    """Parametrize by `names` and `binding`: each case with one of both in turn, the other one in the slow tests."""
+    pairs = []
+    for number, case in enumerate(cases):
+        values = case if isinstance(case, tuple) else (case,)
+        for other, binding in enumerate(("pycuda", "ctypes")):
+            pairs.append(pytest.param(*values, binding, marks=[pytest.mark.slow] if (number + other) % 2 else []))
+    return pytest.mark.parametrize(names + ", binding", pairs, indirect=["binding"])
+
+
+@with_bindings("version", VERSIONS)
 def test_tensorrt_of_every_version_builds_runs_and_caches(tmp_path, version, toys, expected, binding):
     found = contract(tmp_path, version, toys["segmentation"], **binding)
     assert isinstance(found, dict), found
@@ -328,7 +338,7 @@ DEVICES = [
 ]
 
 
-@pytest.mark.parametrize(("device", "memory", "copies"), DEVICES)
+@with_bindings("device, memory, copies", DEVICES)
 def test_the_memory_is_what_the_device_does_fast(tmp_path, toys, expected, binding, device, memory, copies):
     found = contract(tmp_path, "10", toys["segmentation"], **dict(device, **binding))
     assert isinstance(found, dict), found
@@ -340,7 +350,7 @@ def test_the_memory_is_what_the_device_does_fast(tmp_path, toys, expected, bindi
     assert found["again"] == []  # said once
 
 
-@pytest.mark.parametrize("memory", MEMORY_KINDS[1:])
+@with_bindings("memory", MEMORY_KINDS[1:])
 def test_memory_as_asked_computes_the_same(tmp_path, toys, expected, binding, memory):
     found = contract(tmp_path, "8.6", toys["multi"], "fp32", {"memory": memory}, **binding)
     assert found["sums"] == pytest.approx(expected["multi"], rel=1e-5)
@@ -361,7 +371,7 @@ def life(tmp_path, version, toy, **more):
 ALL_FREED = ["event"] * 4 + ["stream", "device", "pinned", "device", "pinned"] + TENSORRT_FREED
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@with_bindings("version", VERSIONS)
 def test_everything_is_freed_in_reverse_order_of_its_allocation(tmp_path, toys, version, binding):
     graph = ["graph", "graph exec"] if binding else []  # what it was made of goes at once
     assert life(tmp_path, version, toys["segmentation"], **binding) == ["", graph + ALL_FREED, {}]
@@ -371,8 +381,8 @@ def test_a_pycuda_without_primary_contexts_frees_everything(tmp_path, toys):
     assert life(tmp_path, "8.2", toys["segmentation"], FAKE_OLD_PYCUDA="1") == ["", ALL_FREED, {}]
 
 
-@pytest.mark.parametrize(
-    ("fault", "text", "freed"),
+@with_bindings(
+    "fault, text, freed",
     [
         ("context", "preparing toy-segmentation fp32 at 64x96: cu.* failed: out of memory.*; close other", []),
         ("pinned", "preparing toy-segmentation fp32 at 64x96: cu.*Host.*lloc failed: out", TENSORRT_FREED),
@@ -422,8 +432,8 @@ def test_an_engine_of_another_tensorrt_is_rebuilt_and_says_why(tmp_path, toys):
     assert "TensorRT was 8.2.1.8, is 8.6.2.3" in lines[0]
 
 
-@pytest.mark.parametrize(
-    ("more", "line"),
+@with_bindings(
+    "more, line",
     [
         ({"FAKE_MULTIPROCESSORS": "16"}, "GPU was Fake GPU sm_87 x8, is Fake GPU sm_87 x16"),
         ({"FASTNAS_MODULE": "NVIDIA Jetson Orin NX"}, "module was NVIDIA Jetson Orin Nano, is NVIDIA Jetson Orin NX"),

@@ -15,7 +15,7 @@ from fastnas.deploy.publish import row
 from fastnas.options import NETWORK
 from tests.helpers.commands import options
 from tests.helpers.pages import PAGES, ROOT, blocks
-from tests.helpers.small_shelf import make_shelf, use_shelf
+from tests.helpers.small_shelf import use_shelf
 
 PLACEHOLDERS = {"COMMAND", "ARTIFACT", "..."}
 OTHERS = {"--object-store-memory"}
@@ -114,16 +114,10 @@ SNIPPETS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small models in place of those that come with fastnas."""
-    return make_shelf(tmp_path_factory.mktemp("shelf"))
-
-
 @pytest.mark.parametrize("code", SNIPPETS)
-def test_a_snippet_runs(code: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On generated scenes where it names real images; a training is made ready, but not run."""
-    use_shelf(trained, tmp_path / "shelf", monkeypatch)
+def test_a_snippet_runs(code: str, made_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With small models, on generated scenes where it names real images; a training is made ready, but not run."""
+    use_shelf(made_shelf, tmp_path / "shelf", monkeypatch)
     here = code.replace('"voc", "~/data"', '"synthetic"').replace("trainer.run()", "")
     exec(compile(here, "snippet", "exec"), {"folder": tmp_path})
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from fastnas.cli import main
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -53,6 +55,7 @@ def test_own_reward_is_learned_from(tmp_path: Path) -> None:
 
 def test_robot_steers(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    export = [sys.executable, "-m", "fastnas", "export", "arch2", "--res", "128", "--out", str(tmp_path)]
-    subprocess.run(export, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    small = ["--channels", "8", "--sep-repeats", "1", "--res", "128", "--out", str(tmp_path)]
+    exported = CliRunner().invoke(main, ["export", "arch2", *small])
+    assert exported.exit_code == 0, exported.output
     assert len(re.findall(r"steer [+-]\d\.\d\d, [\d.]+ ms", run("robot", tmp_path / "arch2"))) == 20
