@@ -11,7 +11,7 @@ RUN chmod 644 /etc/apt/keyrings/jetson.asc \
         >/etc/apt/sources.list.d/jetson.list \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        cuda-cudart-13-2 gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-tools \
+        cuda-cudart-13-2 cuda-nvrtc-13-2 gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-tools \
         python3-libnvinfer python3-venv v4l-utils \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 --groups video fastnas \

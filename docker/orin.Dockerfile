@@ -1,11 +1,11 @@
 # L4T 36.4 and later (JetPack 6.1 and 6.2), Jetson Orin: Ubuntu 22.04, Python 3.10, CUDA 12.6, TensorRT 10.3.
-# CUDA and TensorRT are the image's; the NVIDIA runtime mounts only the driver.
+# CUDA and TensorRT are the image's; the NVIDIA runtime mounts only the driver. CUDA is called through ctypes.
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0
 LABEL fastnas.board="orin"
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        build-essential gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-tools \
-        python3-dev python3-venv v4l-utils \
+        gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-tools \
+        python3-venv v4l-utils \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 --groups video fastnas \
     && ln -s /host/tmp/argus_socket /tmp/argus_socket
@@ -15,14 +15,8 @@ RUN python3 -m venv --system-site-packages /opt/fastnas \
     && pip install --no-cache-dir --upgrade pip==24.3.1 setuptools==69.5.1 wheel==0.45.1 \
     && pip install --no-cache-dir --no-deps --ignore-installed \
         click==8.1.7 \
-        mako==1.3.9 \
-        markupsafe==2.1.5 \
         numpy==1.26.4 \
-        opencv-python-headless==4.10.0.84 \
-        platformdirs==4.3.6 \
-        pytools==2024.1.14 \
-        typing-extensions==4.12.2 \
-    && pip install --no-cache-dir --no-deps --no-build-isolation pycuda==2024.1.2
+        opencv-python-headless==4.10.0.84
 COPY jetson /tmp/jetson
 RUN pip install --no-cache-dir --no-deps --no-build-isolation /tmp/jetson
 COPY docker/health.py /opt/fastnas/health.py

@@ -57,8 +57,6 @@ socket=$root/var/run/docker.sock
 [[ ! -S $socket || -w $socket ]] ||
     fail "you may not use docker; run: sudo usermod -aG docker $(id -un), and log in again"
 if $build; then
-    # The newer builder ignores Docker's default runtime, through which this image sees CUDA while it is built.
-    [[ $board != tx2 ]] || export DOCKER_BUILDKIT=0
     exec docker build --network host --tag "$image" --file "$here/docker/$board.Dockerfile" "$here"
 fi
 (($#)) || fail "which command? docker/run.sh doctor is a good first one"

@@ -17,7 +17,7 @@ MAX_VALUES = 1500
 
 THREADS = {
     "capture": "capture",
-    "pre": "inference",
+    "pre": "capture",
     "inference": "inference",
     "post": "inference",
     "draw": "drawing",
@@ -90,7 +90,7 @@ class Budget:
         for stage, recent in self._stages.items():
             values = recent.values()
             if values:
-                share = recent.busy(self._cameras if stage == "capture" else 1)
+                share = recent.busy(self._cameras if THREADS[stage] == "capture" else 1)
                 found[stage] = {"ms": round(sum(values) / len(values), 2), "share": round(share, 3)}
         return {"stages": found, "limit": limit({stage: each["share"] for stage, each in found.items()})}
 

@@ -1,7 +1,8 @@
 """Capture, inference and drawing, each in a thread of its own, with a queue of one frame of each camera between them.
 
 A frame that was not taken yet is replaced by a newer one, so the lag does not grow: at most one frame waits while
-one is computed. The inference thread opens, runs and closes the engines; no other thread uses them.
+one is computed. The inference thread opens, runs and closes the engines; no other thread uses them. Where the processor
+makes the networks' inputs of whole frames, the capturing threads do, while the networks run.
 """
 
 import threading
@@ -16,7 +17,7 @@ from fastnas.jetson.camera.mosaic import side_by_side
 from fastnas.jetson.camera.sources import Source
 from fastnas.jetson.camera.stats import Statistics
 from fastnas.jetson.inference.predictions import Predictions
-from fastnas.jetson.inference.predictor import Predictor
+from fastnas.jetson.inference.predictor import Inputs, Predictor
 from fastnas.jetson.sidecar import Size
 
 HANG = 5.0
@@ -28,11 +29,19 @@ LATE = 0.5
 
 
 class Frame(NamedTuple):
-    """An image, uint8 [H, W, 3], its time of capture on the monotonic clock, and the number of its camera."""
+    """A frame on its way to the networks.
+
+    Attributes:
+        image: uint8 [H, W, 3].
+        captured: time of its capture on the monotonic clock.
+        camera: number of its camera.
+        inputs: what `Predictor.make_inputs` made of it.
+    """
 
     image: np.ndarray
     captured: float
-    camera: int = 0
+    camera: int
+    inputs: Inputs
 
 
 class Sink:
@@ -87,6 +96,7 @@ class Pipeline:
         self._controls, self._statistics, self._every_frame, self._say = controls, statistics, every_frame, say
         self._stop = threading.Event()
         self._frames, self._predictions = (FrameQueue(self._stop, len(sources)) for _ in range(2))
+        self._predictor: Optional[Predictor] = None
         self._error: Optional[BaseException] = None
         works: List[Tuple[Any, ...]] = [(self._capture, number) for number in range(len(sources))]
         self._threads = [
@@ -156,13 +166,23 @@ class Pipeline:
                 if not source.live and not self._every_frame:
                     due = max(due + 1 / source.fps, time.monotonic() - LATE)
                     self._stop.wait(max(due - time.monotonic(), 0))
+                captured = time.monotonic()
                 statistics.add_captured()
                 if not self._controls.paused:
-                    self._hand_over(self._frames, Frame(image, time.monotonic(), camera), camera)
+                    frame = Frame(image, captured, camera, self._make_inputs(image))
+                    self._hand_over(self._frames, frame, camera)
         finally:
             source.close()
             statistics.ended = len(self._sources) > 1  # one alone has ended when its last frame is shown
             self._frames.close(camera)
+
+    def _make_inputs(self, image: np.ndarray) -> Inputs:
+        """Inputs of the networks, made while they work on the frame before; none until they are open."""
+        predictor, start = self._predictor, time.perf_counter()
+        inputs = predictor.make_inputs(image, self._controls.active()) if predictor is not None else {}
+        if inputs:
+            self._statistics.budget.add("pre", (time.perf_counter() - start) * 1000)
+        return inputs
 
     def _infer(self) -> None:
         predictor: Optional[Predictor] = None
@@ -172,9 +192,9 @@ class Pipeline:
                 if frame is None:
                     continue
                 if predictor is None:
-                    predictor = self._open_predictor(frame.image.shape[:2])
+                    predictor = self._predictor = self._open_predictor(frame.image.shape[:2])
                 start = time.perf_counter()
-                predictions = predictor(frame.image, self._controls.active(), frame.camera)
+                predictions = predictor(frame.image, self._controls.active(), frame.camera, frame.inputs)
                 self._statistics.add_inference(predictions, (time.perf_counter() - start) * 1000)
                 self._hand_over(self._predictions, (frame, predictions), frame.camera)
         finally:

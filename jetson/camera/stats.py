@@ -103,10 +103,9 @@ class Statistics(CameraStatistics):
         self._reading: Dict[str, Any] = {}
 
     def add_inference(self, predictions: Predictions, milliseconds: float) -> None:
-        """The networks ran; it took `milliseconds` with what comes before and after."""
+        """The networks ran; it took `milliseconds` with what comes before, of the inference too, and after."""
         self._inference.add(predictions.milliseconds)
-        self.budget.add("pre", predictions.preparing)
-        self.budget.add("inference", predictions.milliseconds)
+        self.budget.add("inference", predictions.preparing + predictions.milliseconds)
         self.budget.add("post", max(milliseconds - predictions.preparing - predictions.milliseconds, 0.0))
 
     def snapshot(self) -> Dict[str, Any]:

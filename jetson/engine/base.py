@@ -97,6 +97,10 @@ class Engine:
         self._owner = threading.get_ident()
         self._resources = ExitStack()
 
+    def feed(self, array: np.ndarray) -> None:
+        """Make an array like `input`, which is the engine's from now on, the input of the next pass."""
+        np.copyto(self.input, array)
+
     def run(self) -> Dict[str, np.ndarray]:
         """One pass over `input`; returns `outputs`."""
         if threading.get_ident() != self._owner:

@@ -72,9 +72,14 @@ class OnnxRuntimeEngine(Engine):
             array = self.outputs[output.name]
             self._check_output(output, list(array.shape), array.dtype)
         self._hold("_binding", session.io_binding())
-        binds = [(self._binding.bind_output, name, array) for name, array in self.outputs.items()]
-        for bind, name, array in [(self._binding.bind_input, given.name, self.input)] + binds:
-            bind(name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data)
+        for name, array in self.outputs.items():
+            self._binding.bind_output(name, *placed(array))
+        self.feed(self.input)
+
+    def feed(self, array: np.ndarray) -> None:
+        """See `Engine.feed`; nothing is copied."""
+        self.input = array
+        self._binding.bind_input(self._artifact.sidecar.input.name, *placed(array))
 
     def _run(self) -> Tuple[Optional[float], Optional[float], Optional[float], Optional[float]]:
         try:
@@ -85,3 +90,8 @@ class OnnxRuntimeEngine(Engine):
                 message.format(self._artifact.sidecar.name, *self._size + (first_line(error),))
             ) from error
         return None, None, None, None
+
+
+def placed(array: np.ndarray) -> Tuple[Any, ...]:
+    """Where an array is, and what it holds, as a binding of ONNX Runtime takes it."""
+    return "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data

@@ -15,7 +15,7 @@ from fastnas.jetson.engine.cuda.opening import tell_once
 from fastnas.jetson.engine.kernels.compiled import load_kernels
 from fastnas.jetson.errors import FastnasError
 from fastnas.jetson.inference.decode import FLATTEST, LOWEST, peak_step
-from fastnas.jetson.inference.preprocess import Preprocessor, halvings
+from fastnas.jetson.inference.preprocess import halvings, normalised
 from fastnas.jetson.sidecar import Input, Output, Sidecar, Size
 
 ONE = 2048
@@ -48,14 +48,6 @@ def byte_table(source: int, target: int, keep_weights: bool) -> np.ndarray:
     """A table of the kernels for bytes, int32 [N, 4]: `positions`, the weights in 2048ths."""
     pair, weights = positions(source, target, keep_weights)
     return np.concatenate((pair, np.rint(weights * np.float32(ONE)).astype(np.int32)), 1)
-
-
-def normalised(spec: Input) -> np.ndarray:
-    """What each value of a pixel becomes, float32 [3, 256] for R, G and B, by the pre-processing of the CPU."""
-    found = np.empty((1, 3, 1, 256), np.float32)
-    values = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
-    Preprocessor(spec, (1, 256))(values, found)
-    return found[0, :, 0]
 
 
 class FramePlan:

@@ -91,6 +91,10 @@ def size_of(artifact: Artifact, options: InferenceOptions, frame: Size) -> Size:
     return input_size(artifact, options.pose_size if artifact.sidecar.crops_people else options.size, frame)
 
 
+Inputs = Dict[int, np.ndarray]
+"""Inputs of the networks of a `Predictor`, by their places in it."""
+
+
 class NetworkPredictor:
     """One artifact, opened in this thread for an input of `size` (H, W).
 
@@ -121,19 +125,30 @@ class NetworkPredictor:
         self._outputs = {output.kind: output.name for output in outputs}
         self._decoders = {output.kind: decoder_for(output, size if fine else None) for output in outputs}
 
-    def __call__(self, frame: np.ndarray, kinds: Sequence[str]) -> Dict[str, Any]:
+    def __call__(self, frame: np.ndarray, kinds: Sequence[str], made: Optional[np.ndarray] = None) -> Dict[str, Any]:
         """Class ids, metres or joints of a frame (see `decode`) for these kinds of task, all in one pass.
 
-        They are copied from the engine's memory. Joints are in pixels of the frame.
+        They are copied from the engine's memory. Joints are in pixels of the frame. `made` is what `make_input` made.
         """
         start = time.perf_counter()
-        self.prepare(frame)
+        if made is None:
+            self.prepare(frame)
+        else:
+            self.engine.feed(made)
         self.preparing = (time.perf_counter() - start) * 1000
         self.engine.run()
         found = {kind: np.array(value) for kind, value in self.decode(kinds).items()}
         if "pose" in found:
             found["pose"] = to_frame(found["pose"], Box(0, 0, frame.shape[1], frame.shape[0]), self.size)
         return found
+
+    def make_input(self, frame: np.ndarray) -> Optional[np.ndarray]:
+        """A frame as an input for a later pass, in any thread; None if the GPU makes inputs, or they are crops."""
+        if self._gpu is not None or self.crops_people:
+            return None
+        made = np.empty_like(self.engine.input)
+        self._on_cpu(frame, made)
+        return made
 
     def prepare(self, frame: np.ndarray) -> None:
         """Make a frame the input of the engine's next pass."""
@@ -148,7 +163,7 @@ class NetworkPredictor:
 
 
 class Predictor:
-    """Artifacts of one or several tasks; a context manager. All calls come from the thread that opens it.
+    """Artifacts of one or several tasks; a context manager. One thread opens it and makes all calls but `make_inputs`.
 
     Args:
         artifacts: by kind of task, as `by_task` gives them; what has several kinds runs once for all of them.
@@ -191,18 +206,35 @@ class Predictor:
             self.close()
             raise
 
-    def __call__(self, frame: np.ndarray, kinds: Optional[Sequence[str]] = None, camera: int = 0) -> Predictions:
+    def make_inputs(self, frame: np.ndarray, kinds: Sequence[str]) -> Inputs:
+        """A frame's inputs for these kinds of task, as far as they can be made before their pass; in any thread."""
+        made = {
+            place: network.make_input(frame)
+            for place, (own, network) in enumerate(self._networks)
+            if not set(own).isdisjoint(kinds)
+        }
+        return {place: array for place, array in made.items() if array is not None}
+
+    def __call__(
+        self,
+        frame: np.ndarray,
+        kinds: Optional[Sequence[str]] = None,
+        camera: int = 0,
+        inputs: Optional[Inputs] = None,
+    ) -> Predictions:
         """The predictions for a frame.
 
         Args:
             frame: uint8 [H, W, 3] in OpenCV's channel order.
             kinds: the tasks; None is all.
             camera: number of the camera; in the frames of each a person of its own is tracked.
+            inputs: what `make_inputs` made of this frame; what is not among it is made now.
         """
+        inputs = inputs or {}
         tracker = self._trackers.setdefault(camera, PersonTracker(self._box))
         found: Dict[str, Any] = {}
         milliseconds = preparing = 0.0
-        for own, network in self._networks:
+        for place, (own, network) in enumerate(self._networks):
             wanted = [kind for kind in own if kinds is None or kind in kinds]
             if not wanted:
                 continue
@@ -212,7 +244,7 @@ class Predictor:
                     continue
                 found["pose"], found["box"] = self._pose(network, frame, box, tracker)
             else:
-                found.update(network(frame, wanted))
+                found.update(network(frame, wanted, inputs.get(place)))
             assert network.engine.stages is not None
             milliseconds += network.engine.stages.inference
             preparing += network.preparing

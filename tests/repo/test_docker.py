@@ -36,17 +36,15 @@ LAST = {
         "numpy": "1.19.4",
         "opencv-python-headless": "4.6.0.66",
         "pip": "21.3.1",
-        "pycuda": "2022.1",
     },
     "xavier": {
         "click": "8.1.8",
         "numpy": "1.23.5",
         "opencv-python-headless": "4.13",
         "pip": "25.0.1",
-        "pycuda": "2025.1",
     },
     "jetpack7": {"click": "8.4", "numpy": "2.5", "opencv-python-headless": "4.13", "pip": "27"},
-    "orin": {"click": "8.4", "numpy": "1.26.4", "opencv-python-headless": "4.13", "pip": "27", "pycuda": "2026.1"},
+    "orin": {"click": "8.4", "numpy": "1.26.4", "opencv-python-headless": "4.13", "pip": "27"},
 }
 
 
@@ -128,6 +126,14 @@ def test_a_board_gets_only_versions_that_its_python_and_tensorrt_can_have(board)
     assert not {"tensorrt", "opencv-python", "onnxruntime-gpu", "torch"} & set(pinned)
 
 
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_board_compiles_nothing(board):
+    """CUDA is called through ctypes: pycuda and its compiler are an addition that docker/README.md describes."""
+    steps = " ".join(values(board, "RUN"))
+    assert not re.search(r"pycuda|build-essential|python3-dev|gcc", steps)
+    assert "pycuda" in (DOCKER / "README.md").read_text()
+
+
 def test_the_hosts_torch_is_the_tested_one():
     assert set(pins("host").items()) <= {
         tuple(line.split(" ")[0].split("==")) for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -138,13 +144,12 @@ def test_the_hosts_torch_is_the_tested_one():
 @pytest.mark.slow
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_board_can_have_every_pinned_version(board, tmp_path):
-    """The package index has an arm64 wheel, or a source release for this Python, of each."""
+    """The package index has a wheel of each for arm64 and this Python."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path)]
     probe = subprocess.run([*pip, "click==8.1.7"], capture_output=True, text=True)
     if probe.returncode:
         pytest.skip("no package index is in reach: " + probe.stderr.strip()[-100:])
-    sources = {"pycuda", "pytools"} if board == "tx2" else {"pycuda"}
-    wheels = [f"{name}=={version}" for name, version in pins(board).items() if name not in sources]
+    wheels = [f"{name}=={version}" for name, version in pins(board).items()]
     glibc = {"tx2": 27, "xavier": 31, "orin": 35, "jetpack7": 39}[board]
     platforms = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, glibc + 1))]
     where = [word for platform in platforms for word in ("--platform", platform)]
@@ -178,7 +183,7 @@ if [[ $1 == image ]]; then
     [[ -n "${FAKE_BOARD-}" ]] || { echo "No such image: ${*: -1}" >&2; exit 1; }
     echo "$FAKE_BOARD"
 else
-    printf '%s\\0' "BUILDKIT=${DOCKER_BUILDKIT-unset}" "$@" >"$FAKE_LOG"
+    printf '%s\\0' "$@" >"$FAKE_LOG"
 fi
 """
 TEGRA = "# R{} (release), REVISION: {}, GCID: 1, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
@@ -241,7 +246,7 @@ def machine(tmp_path):
 def test_the_image_follows_the_release(machine, l4t, board):
     done, words = machine(l4t, "doctor", image_board=board)
     assert done.returncode == 0, done.stderr
-    assert words[1] == "run"
+    assert words[0] == "run"
     assert words[-2:] == [f"fastnas:{board}", "doctor"]
     assert ("--runtime" in words) == (board != "host")
 
@@ -316,13 +321,11 @@ def test_a_damaged_release_file_is_refused(machine):
     assert "does not say which L4T release" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("l4t", "board", "buildkit"), [("32.7.1", "tx2", "0"), ("36.4.3", "orin", "unset"), (None, "host", "unset")]
-)
-def test_build_takes_the_right_file_with_the_repository_as_context(machine, l4t, board, buildkit):
+@pytest.mark.parametrize(("l4t", "board"), [("32.7.1", "tx2"), ("36.4.3", "orin"), (None, "host")])
+def test_build_takes_the_right_file_with_the_repository_as_context(machine, l4t, board):
     done, words = machine(l4t, "--build")
     assert done.returncode == 0, done.stderr
-    assert words[:2] == [f"BUILDKIT={buildkit}", "build"]
+    assert words[0] == "build"
     assert words[words.index("--tag") + 1] == f"fastnas:{board}"
     assert words[words.index("--file") + 1] == str(DOCKER / f"{board}.Dockerfile")
     assert words[-1] == str(ROOT)

@@ -47,7 +47,11 @@ class SlowPredictor:
         self.threads.add(threading.get_ident())
         return self
 
-    def __call__(self, image, kinds, camera):
+    def make_inputs(self, image, kinds):
+        return {0: image}
+
+    def __call__(self, image, kinds, camera, inputs):
+        assert inputs == {} or inputs[0] is image
         self.runs += 1
         self.cameras.append(camera)
         self.threads.add(threading.get_ident())
@@ -509,6 +513,33 @@ def test_who_comes_while_it_is_paused_sees_the_last_frame():
     line.join()
 
 
+def test_the_next_frames_inputs_are_made_while_the_networks_run():
+    """One after the other, 40 frames would take 40 times 0.04 s."""
+
+    class Preparing(SlowPredictor):
+        made = 0
+
+        def make_inputs(self, image, kinds):
+            assert threading.get_ident() not in self.threads
+            assert kinds == ("segmentation",)
+            time.sleep(0.02)
+            self.made += 1
+            return {0: image}
+
+        def __call__(self, image, kinds, camera, inputs):
+            assert inputs or self.runs < 4, "those that came before the networks were open"
+            return super().__call__(image, kinds, camera, inputs)
+
+    predictor = Preparing(0.02)
+    line, sink, statistics, _ = make(FakeSource(40, fps=1000.0), predictor, every_frame=True)
+    start = time.monotonic()
+    run(line)
+    assert time.monotonic() - start < 40 * 0.03
+    assert sink.numbers == list(range(1, 41))
+    assert predictor.made >= 36
+    assert statistics.snapshot()["budget"]["stages"]["pre"]["ms"] == pytest.approx(20, rel=0.3)
+
+
 def test_the_budget_of_a_frame():
     """Stages by their time; the last thread that is always busy limits."""
 
@@ -528,11 +559,11 @@ def test_the_budget_of_a_frame():
         assert budget["limit"] == limiting, budget
         ms = budget["stages"][limiting]["ms"]
         assert ms == pytest.approx({"inference": 20, "draw": 30, "capture": 12.5}[limiting], rel=0.3)
-        assert budget["stages"][limiting]["share"] > 0.85
+        assert budget["stages"][limiting]["share"] > 0.8
 
 
 def test_the_limit_is_the_longest_stage_of_the_last_busy_thread():
-    shares = {"capture": 1.0, "pre": 0.3, "inference": 0.5, "post": 0.2, "draw": 0.5, "record": 0.3}
+    shares = {"capture": 0.7, "pre": 0.3, "inference": 0.8, "post": 0.2, "draw": 0.5, "record": 0.3}
     assert limit(shares) == "inference"
     assert limit(dict(shares, record=0.45)) == "draw"
     assert limit(dict(shares, encode=0.95)) == "encode"

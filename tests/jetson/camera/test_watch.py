@@ -126,7 +126,10 @@ def test_threads_that_hang_are_few():
 
 
 class NoPredictor:
-    def __call__(self, image, kinds, camera):
+    def make_inputs(self, image, kinds):
+        return {}
+
+    def __call__(self, image, kinds, camera, inputs):
         return Predictions()
 
     def close(self):

@@ -1,5 +1,6 @@
 """Artifacts of several tasks on one frame: which run, at which size and precision, and the pose's crop."""
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,6 +108,23 @@ def test_one_pass_of_one_network_gives_several_tasks(artifacts, monkeypatch):
         other: Any = predict(frame)
         assert other.segmentation is None
         np.testing.assert_array_equal(other.pose, predictions.pose)
+
+
+def test_inputs_that_another_thread_made_give_the_same(artifacts):
+    """Of networks for whole frames; a crop is known only when the networks before have run."""
+    found = by_task([artifacts[kind] for kind in ("segmentation", "depth", "pose")])
+    frames = np.random.RandomState(0).randint(0, 256, (2, 90, 160, 3)).astype(np.uint8)
+    with Predictor(found, (90, 160), InferenceOptions((64, 96), (64, 64))) as predict, ThreadPoolExecutor() as pool:
+        wanted = [predict(frame) for frame in frames]
+        inputs = list(pool.map(lambda frame: predict.make_inputs(frame, tuple(found)), frames))
+        assert [sorted(each) for each in inputs] == [[0, 1], [0, 1]]
+        assert sorted(predict.make_inputs(frames[0], ("depth", "pose"))) == [1]
+        for number, own in enumerate(inputs):
+            found_now = predict(np.zeros_like(frames[0]), inputs=own)
+            np.testing.assert_array_equal(found_now.segmentation, wanted[number].segmentation)
+            np.testing.assert_array_equal(found_now.depth, wanted[number].depth)
+        for number, frame in enumerate(frames):  # and afterwards, without them
+            np.testing.assert_array_equal(predict(frame).segmentation, wanted[number].segmentation)
 
 
 def test_no_pose_where_the_segmentation_finds_nobody(artifacts):
