@@ -1,12 +1,14 @@
-"""What the camera's pipeline costs: end-to-end throughput with viewers, over that of the networks alone.
+"""What the camera's pipeline costs: frames a second with viewers, over those of the networks alone; several cameras.
 
-    python benchmarks/camera_pipeline.py artifacts/arch2 --source bikes.mp4 --viewers 5
-    python benchmarks/camera_pipeline.py artifacts/arch2 --source bikes.mp4 --memory 600
+    python benchmarks/camera_pipeline.py people --source bikes.mp4 --viewers 5
+    python benchmarks/camera_pipeline.py people --source bikes.mp4 --viewers 5 --cameras 2
+    python benchmarks/camera_pipeline.py people --source bikes.mp4 --memory 600
 
-Rounds of the two alternate, so that a machine that gets busy slows both. On one that others use too, look at the second
-number: the share of the inference thread's time in which the networks run; the rest is what the pipeline costs it.
-`--memory` runs the pipeline once for so many
-seconds and says how its memory grew. Viewers run in a process of their own, as browsers do.
+All is open from the start; in each round one after the other runs for `--seconds`, in changing order, while the others
+are paused, so that a machine that gets busy slows all of them. What is printed are the medians of the rounds' ratios,
+with quartiles: by the clock, and by processor time, which other programs disturb less: that of a pass of the networks
+alone over that of the inference thread for a frame. Viewers run in a process of their own, as browsers do. `--memory`
+runs the pipeline once for so many seconds and says how its memory grew.
 """
 
 from __future__ import annotations
@@ -18,12 +20,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastnas.jetson import sidecar
-from fastnas.jetson.camera.budget import describe
+from fastnas.jetson import shelf
 from fastnas.jetson.camera.controls import Controls
 from fastnas.jetson.camera.opencv import open_source
 from fastnas.jetson.camera.pipeline import Pipeline
@@ -34,10 +35,12 @@ from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server
 from fastnas.jetson.engine.opening import open_engine
 from fastnas.jetson.inference.draw import draw
-from fastnas.jetson.inference.predictions import Predictions
 from fastnas.jetson.inference.predictor import InferenceOptions, Predictor, by_task, input_size, tasks_of
 from fastnas.jetson.inference.preprocess import Preprocessor
 from fastnas.jetson.options import EngineOptions, parse_size
+
+SETTLE = 0.3
+"""Seconds after which a pause, or its end, has passed through the pipeline."""
 
 VIEWERS = """
 import re, socket, sys, threading
@@ -61,26 +64,44 @@ print("sent to viewers, ms after capture:", ", ".join(f"p{number} {age:.1f}" for
 """
 
 
-def inference_alone(
-    artifacts: dict[str, Any], frame: Any, sizes: dict[str, Any], inference: InferenceOptions, seconds: float
-) -> float:
-    """Passes in a second of all networks over one frame, one network after the other, and nothing else."""
-    engines = [
-        open_engine(artifact, sizes[kind], inference.precision or "fp32", inference.engine)
-        for kind, artifact in artifacts.items()
-    ]
-    for engine, (kind, artifact) in zip(engines, artifacts.items(), strict=True):
-        Preprocessor(artifact.sidecar.input, sizes[kind])(frame, engine.input)
-        engine.run()
-    passes, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        for engine in engines:
+class Measured(NamedTuple):
+    """Of a phase of a round: frames, or passes, a second, and milliseconds of processor time of a thread for each."""
+
+    rate: float
+    processor: float
+
+
+class Alone:
+    """All networks over one frame, one after the other in this thread, and nothing else; a context manager."""
+
+    def __init__(
+        self, artifacts: dict[str, Any], frame: Any, sizes: dict[str, Any], inference: InferenceOptions
+    ) -> None:
+        unique = {id(artifact): kind for kind, artifact in reversed(artifacts.items())}
+        self._engines = [
+            open_engine(artifacts[kind], sizes[kind], inference.precision or "fp32", inference.engine)
+            for kind in unique.values()
+        ]
+        for engine, kind in zip(self._engines, unique.values(), strict=True):
+            Preprocessor(artifacts[kind].sidecar.input, sizes[kind])(frame, engine.input)
             engine.run()
-        passes += 1
-    rate = passes / (time.perf_counter() - start)
-    for engine in engines:
-        engine.close()
-    return rate
+
+    def measure(self, seconds: float) -> Measured:
+        """Run for so long."""
+        passes, start, processor = 0, time.perf_counter(), time.thread_time()
+        while time.perf_counter() - start < seconds:
+            for engine in self._engines:
+                engine.run()
+            passes += 1
+        elapsed, used = time.perf_counter() - start, time.thread_time() - processor
+        return Measured(passes / elapsed, 1000 * used / passes)
+
+    def __enter__(self) -> Alone:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for engine in reversed(self._engines):
+            engine.close()
 
 
 def memory_mb() -> float:
@@ -89,15 +110,31 @@ def memory_mb() -> float:
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
-class Busy(Statistics):
-    """Statistics that also add up for how many milliseconds the networks ran."""
+class Running:
+    """A pipeline that runs, or is paused."""
 
-    total = 0.0
+    def __init__(self, pipeline: Pipeline, controls: Controls, statistics: Statistics) -> None:
+        self._controls, self.statistics = controls, statistics
+        self._thread = next(thread for thread in pipeline._threads if thread.name == "infer")
 
-    def add_inference(self, predictions: Predictions, milliseconds: float) -> None:
-        """See `Statistics.add_inference`."""
-        self.total += predictions.milliseconds
-        super().add_inference(predictions, milliseconds)
+    def pause(self, paused: bool) -> None:
+        """Pause, or go on; both take a moment."""
+        self._controls.apply({"paused": paused})
+        time.sleep(SETTLE)
+
+    def measure(self, seconds: float) -> Measured:
+        """Go on for so long, and pause again."""
+        self.pause(False)
+        before, start, processor = self.statistics.shown, time.perf_counter(), self._processor()
+        time.sleep(seconds)
+        frames, elapsed = self.statistics.shown - before, time.perf_counter() - start
+        used = self._processor() - processor
+        self.pause(True)
+        return Measured(frames / elapsed, 1000 * used / max(frames, 1))
+
+    def _processor(self) -> float:
+        assert self._thread.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
 
 @contextmanager
@@ -108,9 +145,9 @@ def camera(
     viewers: int,
     every: bool = False,
     cameras: int = 1,
-) -> Iterator[Busy]:
-    """The whole of it: source, networks, overlay, page and viewers; its live statistics."""
-    stats, controls = Busy(cameras=cameras), Controls(list(artifacts))
+) -> Iterator[Running]:
+    """The whole of it: source, networks, overlay, page and viewers."""
+    stats, controls = Statistics(cameras=cameras), Controls(list(artifacts))
     broadcast = Broadcast(max(viewers, 1), lambda each: stats.budget.add("encode", each))
     address = parse_address(source)
     tasks = tasks_of(artifacts)
@@ -129,34 +166,41 @@ def camera(
         try:
             while stats.shown < 5:
                 time.sleep(0.05)
-            yield stats
+            yield Running(pipeline, controls, stats)
         finally:
             pipeline.stop()
             pipeline.join()
             watching.wait(10)
 
 
+def spread(values: list[float]) -> str:
+    """Median and quartiles of shares."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.1%} (quartiles {low:.1%} to {high:.1%})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("artifacts", nargs="+")
+    parser.add_argument("artifacts", nargs="+", help="names or folders")
     parser.add_argument("--source", default="test://")
     parser.add_argument("--res", type=parse_size)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--viewers", type=int, default=5)
-    parser.add_argument("--cameras", type=int, default=1, help="of the same source, on one engine")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--cameras", type=int, default=1, help="so many of the same source on one engine, too")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each phase of a round")
     parser.add_argument("--memory", type=float, help="instead: run for so many seconds and watch memory")
     options = parser.parse_args()
-    artifacts = by_task([sidecar.load(path) for path in options.artifacts])
+    artifacts = by_task([shelf.open_artifact(name) for name in options.artifacts])
     inference = InferenceOptions(
         options.res, precision=options.precision, engine=EngineOptions(options.engine, options.threads)
     )
 
     if options.memory:
-        with camera(artifacts, inference, options.source, options.viewers) as stats:
+        with camera(artifacts, inference, options.source, options.viewers) as running:
+            stats = running.statistics
             start, first = time.monotonic(), 0.0
             while time.monotonic() - start < options.memory:
                 time.sleep(min(options.memory / 20, 30))
@@ -175,30 +219,29 @@ def main() -> None:
     shape = (frame.shape[0], frame.shape[1])
     sizes = {kind: input_size(each, options.res, shape) for kind, each in artifacts.items()}
     every = not parse_address(options.source).live  # a file faster than its own speed: only the networks limit it
-    alone, whole, shares, budget = [], [], [], ""
-    for number in range(options.rounds):
-        alone.append(inference_alone(artifacts, frame, sizes, inference, options.seconds))
-        with camera(artifacts, inference, options.source, options.viewers, every, options.cameras) as stats:
-            before, busy, start = stats.shown, stats.total, time.perf_counter()
-            time.sleep(options.seconds)
-            elapsed = time.perf_counter() - start
-            whole.append((stats.shown - before) / elapsed)
-            shares.append((stats.total - busy) / elapsed / 1000)
-            budget = describe(stats.snapshot()["budget"])
-        print(
-            f"round {number + 1}: networks alone {alone[-1]:.1f} FPS, end to end {whole[-1]:.1f} FPS "
-            f"({whole[-1] / alone[-1]:.1%}); the networks run {shares[-1]:.1%} of the time",
-            flush=True,
-        )
-    ratios = [one / other for one, other in zip(whole, alone, strict=True)]
-    print(
-        f"end to end with {options.viewers} viewers: {statistics.median(ratios):.1%} of the networks alone "
-        f"(median of {options.rounds}); "
-        f"the networks run {statistics.median(shares):.1%} of the time"
-    )
-    print(f"last round: {budget}")
+    ways: dict[str, Alone | Running] = {}
+    with ExitStack() as stack:
+        ways["alone"] = stack.enter_context(Alone(artifacts, frame, sizes, inference))
+        for count in sorted({1, options.cameras}):
+            running = camera(artifacts, inference, options.source, options.viewers, every, count)
+            ways[f"{count} camera{'s' if count > 1 else ''}"] = opened = stack.enter_context(running)
+            opened.pause(True)
+        rounds: list[dict[str, Measured]] = []
+        for number in range(options.rounds):
+            order = list(ways)[:: -1 if number % 2 else 1]
+            rounds.append({name: ways[name].measure(options.seconds) for name in order})
+            rates = ", ".join(f"{name} {rounds[-1][name].rate:.1f}" for name in ways)
+            print(f"round {number + 1}, frames a second: {rates}", flush=True)
+    for name in list(ways)[1:]:
+        by_clock = spread([each[name].rate / each["alone"].rate for each in rounds])
+        by_processor = spread([each["alone"].processor / each[name].processor for each in rounds])
+        print(f"{name}, {options.viewers} viewers, of the networks alone: by the clock {by_clock}")
+        print(f"    by processor time of the inference thread {by_processor}")
     if options.cameras > 1:
-        print("frames of each camera:", ", ".join(str(each.shown) for each in stats.cameras))
+        together = spread([each[name].rate / each["1 camera"].rate for each in rounds])
+        print(f"{name} over 1 camera, all frames: {together}")
+        each_shown = ", ".join(str(own.shown) for own in opened.statistics.cameras)
+        print(f"frames of each camera: {each_shown}")
 
 
 if __name__ == "__main__":

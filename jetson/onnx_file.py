@@ -5,11 +5,9 @@ artifact's files hold all of their weights; one that names another file is refus
 """
 
 import mmap
-from typing import Tuple, Union
 
 from fastnas.jetson.errors import JetsonError
-
-Data = Union[bytes, mmap.mmap]
+from fastnas.jetson.protobuf import TEXT, VARINT, Data, spans, varint
 
 MODEL, GRAPH, NODE, ATTRIBUTE, TENSOR, SPARSE, FUNCTION, TRAINING = range(8)
 """Messages that hold tensors, at whatever depth."""
@@ -28,9 +26,6 @@ INNER = {
 
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 """Fields of a tensor: where its values are in another file, and whether they are."""
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-"""Types of fields in the wire format of protobuf."""
 
 FIELDS = 1000000
 """As many are read; an export of ours has some ten thousand."""
@@ -63,40 +58,15 @@ def has_external_data(data: Data) -> bool:
     """
     messages, fields = [(MODEL, 0, len(data))], 0
     while messages:
-        kind, position, end = messages.pop()
-        while position < end:
+        kind, start, stop = messages.pop()
+        for number, wire, _, begin, end in spans(data, start, stop):
             fields += 1
             if fields > FIELDS:
                 raise ValueError("it has more than {} fields".format(FIELDS))
-            tag, position = _varint(data, position, end)
-            number, wire = tag >> 3, tag & 7
-            start, value = position, 0
-            if wire == VARINT:
-                value, position = _varint(data, position, end)
-            elif wire == BYTES:
-                value, start = _varint(data, position, end)
-                position = start + value
-            elif wire in (FIXED64, FIXED32):
-                position += 8 if wire == FIXED64 else 4
-            else:
-                raise ValueError("it has a field of the unknown type {}".format(wire))
-            if not 0 < number < 1 << 29 or position > end:
-                raise ValueError("it is damaged at byte {}".format(start))
-            if kind == TENSOR and (number == EXTERNAL_DATA or (number == DATA_LOCATION and (value or wire != VARINT))):
+            if kind == TENSOR and number == EXTERNAL_DATA:
                 return True
-            if wire == BYTES and number in INNER[kind]:
-                messages.append((INNER[kind][number], start, position))
+            if kind == TENSOR and number == DATA_LOCATION and (wire != VARINT or varint(data, begin, end)[0]):
+                return True
+            if wire == TEXT and number in INNER[kind]:
+                messages.append((INNER[kind][number], begin, end))
     return False
-
-
-def _varint(data: Data, position: int, end: int) -> Tuple[int, int]:
-    """A number of 1 to 10 bytes, and the position behind it."""
-    value = 0
-    for index in range(10):
-        if position + index >= end:
-            break
-        byte = data[position + index]
-        value |= (byte & 127) << 7 * index
-        if byte < 128:
-            return value, position + index + 1
-    raise ValueError("it is damaged at byte {}".format(position))

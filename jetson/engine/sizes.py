@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from fastnas.jetson.engine.protobuf import (
+from fastnas.jetson.protobuf import (
     ATTRIBUTE_INTS,
     ATTRIBUTE_NAME,
     FLOAT,
@@ -55,7 +55,7 @@ def fix_sizes(model: bytes, size: Size) -> bytes:
     """An ONNX file for images of one size (H, W) alone, if it has masks that we know; else it as it is.
 
     Raises:
-        IndexError, ValueError: it is no ONNX file.
+        ValueError: it is no ONNX file.
     """
     return change_graph(model, lambda graph: _fix_graph(graph, size))
 

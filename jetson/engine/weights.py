@@ -9,7 +9,10 @@ from typing import Dict, List
 import numpy as np
 
 from fastnas.jetson.checks import GRAPH_BYTES, read_file
-from fastnas.jetson.engine.protobuf import (
+from fastnas.jetson.engine.sizes import fix_sizes
+from fastnas.jetson.errors import JetsonError
+from fastnas.jetson.files import atomic_path, cache_root
+from fastnas.jetson.protobuf import (
     FLOAT,
     FLOAT16,
     GRAPH,
@@ -29,9 +32,6 @@ from fastnas.jetson.engine.protobuf import (
     number,
     text,
 )
-from fastnas.jetson.engine.sizes import fix_sizes
-from fastnas.jetson.errors import JetsonError
-from fastnas.jetson.files import atomic_path, cache_root
 from fastnas.jetson.sidecar import Size
 
 
@@ -49,7 +49,7 @@ def plain_graph(path: str, sha256: str, size: Size) -> str:
     data = read_file(path, int(GRAPH_BYTES[1]))
     try:
         plain = fix_sizes(expand(data, path), size)
-    except (IndexError, ValueError) as error:
+    except ValueError as error:
         raise JetsonError("{} is no ONNX file, or is damaged".format(path)) from error
     if plain == data:
         return path
@@ -67,7 +67,7 @@ def expand(model: bytes, where: str = "the ONNX file") -> bytes:
     """
     try:
         return change_graph(model, _expand_graph)
-    except (IndexError, ValueError) as error:
+    except ValueError as error:
         raise JetsonError("{} is no ONNX file, or is damaged".format(where)) from error
 
 

@@ -16,7 +16,7 @@ from fastnas.jetson.engine.kernels.compiled import load_kernels
 from fastnas.jetson.errors import FastnasError
 from fastnas.jetson.inference.decode import FLATTEST, LOWEST, peak_step
 from fastnas.jetson.inference.preprocess import halvings, normalised
-from fastnas.jetson.sidecar import Input, Output, Sidecar, Size
+from fastnas.jetson.sidecar import Output, Sidecar, Size
 
 ONE = 2048
 """What OpenCV's weights of bytes add up to."""

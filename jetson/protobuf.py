@@ -1,6 +1,9 @@
 """ONNX files as protocol buffers (onnx.proto3), read and written directly: boards have no `onnx` package."""
 
-from typing import Callable, Iterator, List, NamedTuple, Tuple
+import mmap
+from typing import Callable, Iterator, List, NamedTuple, Tuple, Union
+
+Data = Union[bytes, mmap.mmap]
 
 # Numbers of the fields that are read.
 GRAPH = 7
@@ -13,6 +16,16 @@ FLOAT, FLOAT16 = 1, 10
 VARINT, EIGHT, TEXT, FOUR = 0, 1, 2, 5
 
 
+class Span(NamedTuple):
+    """Where a field of a message is: its number, its kind on the wire, its start, the start of its value, its end."""
+
+    number: int
+    wire: int
+    start: int
+    begin: int
+    end: int
+
+
 class Field(NamedTuple):
     """A field of a message: its number, its kind on the wire, its value (of text and messages), and all its bytes."""
 
@@ -22,50 +35,63 @@ class Field(NamedTuple):
     raw: bytes
 
 
-def fields(data: bytes) -> Iterator[Field]:
-    """The fields of a message, in their order.
+def spans(data: Data, at: int, end: int) -> Iterator[Span]:
+    """The fields of the message between two positions, in their order; nothing is copied.
 
     Raises:
-        IndexError, ValueError: it is none.
+        ValueError: it is none.
     """
-    at = 0
-    while at < len(data):
+    while at < end:
         start = at
-        tag, at = varint(data, at)
-        wire = tag & 7
+        tag, at = varint(data, at, end)
+        number, wire = tag >> 3, tag & 7
         begin = at
         if wire == VARINT:
-            _, at = varint(data, at)
+            _, at = varint(data, at, end)
         elif wire == TEXT:
-            length, begin = varint(data, at)
+            length, begin = varint(data, at, end)
             at = begin + length
         elif wire in (EIGHT, FOUR):
             at += 8 if wire == EIGHT else 4
         else:
-            raise ValueError("no field has the kind {}".format(wire))
-        if at > len(data):
-            raise ValueError("the field ends after the message")
-        yield Field(tag >> 3, wire, data[begin:at], data[start:at])
+            raise ValueError("it has a field of the unknown type {}".format(wire))
+        if not 0 < number < 1 << 29 or at > end:
+            raise ValueError("it is damaged at byte {}".format(begin))
+        yield Span(number, wire, start, begin, at)
+
+
+def fields(data: bytes) -> Iterator[Field]:
+    """The fields of a message, in their order.
+
+    Raises:
+        ValueError: it is none.
+    """
+    for span in spans(data, 0, len(data)):
+        yield Field(span.number, span.wire, data[span.begin : span.end], data[span.start : span.end])
 
 
 def change_graph(model: bytes, change: Callable[[Field], bytes]) -> bytes:
     """An ONNX file with what `change` makes of its graph in the graph's place; the rest as it is.
 
     Raises:
-        IndexError, ValueError: it is no ONNX file.
+        ValueError: it is no ONNX file.
     """
     return b"".join(change(field) if field.number == GRAPH else field.raw for field in fields(model))
 
 
-def varint(data: bytes, at: int) -> Tuple[int, int]:
-    """An integer of seven bits a byte, the lowest first, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
+def varint(data: Data, at: int, end: int) -> Tuple[int, int]:
+    """An integer of seven bits a byte, the lowest first, in at most ten bytes before `end`; and where it ends.
+
+    Raises:
+        ValueError: there is none.
+    """
+    value = 0
+    for place in range(at, min(at + 10, end)):
+        byte = data[place]
+        value |= (byte & 127) << 7 * (place - at)
         if byte < 128:
-            return value, at
+            return value, place + 1
+    raise ValueError("it is damaged at byte {}".format(at))
 
 
 def message(field: int, value: bytes) -> bytes:
@@ -84,7 +110,7 @@ def numbers(parts: List[Field], field: int) -> List[int]:
     for part in parts:
         at = 0
         while part.number == field and at < len(part.value):
-            value, at = varint(part.value, at)
+            value, at = varint(part.value, at, len(part.value))
             found.append(value)
     return found
 
@@ -106,4 +132,4 @@ def text(parts: List[Field], field: int) -> bytes:
 def element_type(tensor: List[Field]) -> int:
     """The number of a tensor's element type."""
     value = text(tensor, TENSOR_TYPE)
-    return varint(value, 0)[0] if value else 0
+    return varint(value, 0, len(value))[0] if value else 0
