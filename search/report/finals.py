@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from scipy import stats
 
@@ -38,6 +39,11 @@ class FinalScore:
     score: float
 
 
+def model_files(paths: Iterable[Path]) -> list[Path]:
+    """Model files, those of a folder in the order of their paths."""
+    return [found for path in paths for found in (sorted(path.rglob("*.safetensors")) if path.is_dir() else [path])]
+
+
 def read_finals(paths: Iterable[Path]) -> Finals | None:
     """The final scores of model files, or of all of them below a folder; None without any.
 
@@ -46,8 +52,7 @@ def read_finals(paths: Iterable[Path]) -> Finals | None:
     """
     models: dict[str, tuple[Genotype, float]] = {}
     scores = set()
-    files = [found for path in paths for found in (sorted(path.rglob("*.safetensors")) if path.is_dir() else [path])]
-    for path in files:
+    for path in model_files(paths):
         header = read_header(path)
         spec = ModelSpec.from_dict(header["model"])
         if spec.genotype is None:
@@ -68,21 +73,29 @@ def read_finals(paths: Iterable[Path]) -> Finals | None:
 def final_scores(records: Iterable[Record], models: Mapping[str, tuple[Genotype, float]]) -> list[FinalScore]:
     """Pair trained models with the rewards of a search; networks that were not evaluated in it are left out.
 
+    A network that was trained several times, with other seeds or auxiliary heads, is one point under its first name:
+    the mean of its scores.
+
     Args:
         records: evaluated candidates, each network once.
         models: genotype and final score of each model, by name.
     """
     rewards = {record.candidate.canonical: record.reward for record in records}
-    known = ((name, rewards.get(genotype.canonical()), score) for name, (genotype, score) in models.items())
+    scores: dict[Genotype, list[float]] = {}
+    names: dict[Genotype, str] = {}
+    for name, (genotype, score) in models.items():
+        scores.setdefault(genotype.canonical(), []).append(score)
+        names.setdefault(genotype.canonical(), name)
+    known = ((names[network], rewards.get(network), fmean(found)) for network, found in scores.items())
     return [FinalScore(name, reward, score) for name, reward, score in known if reward is not None]
 
 
-def spearman(points: list[FinalScore]) -> tuple[float, float] | None:
-    """Spearman's rho of reward and final score, and its p-value.
+def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, float] | None:
+    """Spearman's rho of two values of the same things, and its p-value.
 
-    None for fewer than three points, or where all rewards or all scores are equal.
+    None for fewer than three things, or where all of the first or all of the second values are equal.
     """
-    if min(len({p.reward for p in points}), len({p.score for p in points})) < 2 or len(points) < 3:
+    if len(first) < 3 or min(len(set(first)), len(set(second))) < 2:
         return None
-    result = stats.spearmanr([point.reward for point in points], [point.score for point in points])
+    result = stats.spearmanr(first, second)
     return float(result.statistic), float(result.pvalue)

@@ -23,6 +23,7 @@ from fastnas.models.spec import ModelSpec
 from fastnas.search.costs import UNITS
 from fastnas.search.report import plots
 from fastnas.search.report.finals import read_finals
+from fastnas.search.report.heads import compare_heads
 from fastnas.search.report.layers import dearest_modules
 from fastnas.search.report.statistics import STAGES, SearchRun, read_runs
 from fastnas.search.report.summary import summarise
@@ -54,7 +55,7 @@ def write_report(
     Args:
         folders: run folders.
         out: the page; by default `report.html` in the first run folder.
-        final: model files, or folders of them, whose score is compared with their reward.
+        final: model files, or folders of them, whose score is compared with their reward, and by their auxiliary heads.
         block: candidates per block of the reward distributions.
         layers: reports of `fastnas jetson-bench --layers`.
 
@@ -65,7 +66,7 @@ def write_report(
         FastnasError: a run, a model or a report cannot be read, or the page cannot be written.
     """
     runs, out = read_runs(folders), out or folders[0] / "report.html"
-    summary = summarise(runs, read_finals(final), block, dearest_modules(layers))
+    summary = summarise(runs, read_finals(final), block, dearest_modules(layers), compare_heads(final))
     sections = make_plots(runs, summary) if summary["best"] else {}
     for plot in (plot for section in sections.values() for plot in section):
         drawing.save(plot.figure, out.with_suffix("") / f"{plot.name}.png")
@@ -76,7 +77,7 @@ def write_report(
 
 def make_plots(runs: Sequence[SearchRun], summary: Mapping[str, Any]) -> dict[str, list[Plot]]:
     """The plots by section of the page, but those without data."""
-    block, final = summary["block"], summary["final"]
+    block, final, heads = summary["block"], summary["final"], summary["heads"]
     sections = {
         "course": [Plot("course", plots.draw_course(runs), "Reward over time, without interruptions.")],
         "blocks": [
@@ -122,8 +123,14 @@ def make_plots(runs: Sequence[SearchRun], summary: Mapping[str, Any]) -> dict[st
             Plot(f"rank-check{i or ''}", plots.draw_rank_check(check["networks"], check["score"]), f"{name}: {caption}")
             for i, (name, check) in enumerate(networks.items())
         ]
+    if summary["stages"]:
+        caption = "Reward after stage 1 against that after stage 2 (as Fig. 5a of the paper)."
+        sections["stages"] = [Plot("stages", plots.draw_stages(summary["stages"]), caption)]
+    if heads:
+        caption = "Score after full training by kind of auxiliary heads (as Fig. 4 of the paper)."
+        sections["heads"] = [Plot("heads", plots.draw_heads(heads["networks"], heads["score"]), caption)]
     if final and final["points"]:
-        caption = "Reward in the search against the score after full training (as Fig. 5 of the paper)."
+        caption = "Reward in the search against the score after full training (as Fig. 5b of the paper)."
         sections["final"] = [Plot("final", plots.draw_final(final["points"], final["score"]), caption)]
     return sections
 

@@ -19,6 +19,8 @@ Shares = Sequence[Sequence[float | None]]
 COLOURS = ("#2471a3", "#e08e0b", "#1e8449", "#c0392b", "#7d3c98", "#16a085", "#7f6000", "#566573")
 INK, FAINT = "#333333", "#aab2b8"
 STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
+HEADS = (("none", "#566573", "o"), ("clf", "#e08e0b", "^"), ("cell", "#2471a3", "s"))
+"""Kinds of auxiliary heads, with colour and marker."""
 SIZE = (5.4, 3.7)
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#888888",
@@ -110,8 +112,34 @@ def draw_ablation(axes: Axes, arms: Mapping[str, Mapping[str, Mapping[str, Any]]
 
 
 @_panel
+def draw_stages(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Reward after stage 1 against that after stage 2, the runs in colours (the paper's Fig. 5a)."""
+    for run, colour in zip(runs, _colours(len(runs)), strict=True):
+        first, second = np.array(run["points"]).T
+        axes.scatter(first, second, s=12, color=colour, alpha=0.6, lw=0, label=run["run"], rasterized=True)
+    axes.set_xlabel(f"reward after {STAGE_NAMES['stage1']}")
+    axes.set_ylabel(f"reward after {STAGE_NAMES['stage2']}")
+    if len(runs) > 1:
+        axes.figure.legend(loc="outside upper center", ncols=min(3, len(runs)))
+
+
+@_panel
+def draw_heads(axes: Axes, networks: Sequence[Mapping[str, Any]], score: str) -> None:
+    """Final scores by network and kind of auxiliary heads, a marker for each trained model (the paper's Fig. 4)."""
+    for (kind, colour, marker), shift in zip(HEADS, (-0.15, 0.0, 0.15), strict=True):
+        points = [(i + shift, each) for i, net in enumerate(networks, 1) for each in net["scores"].get(kind, [])]
+        if points:
+            xs, ys = np.array(points).T
+            axes.scatter(xs, ys, s=30, marker=marker, color=colour, alpha=0.85, lw=0, label=kind, zorder=3)
+    axes.set_xticks(range(1, len(networks) + 1))
+    axes.set_xlabel("network, as in the table")
+    axes.set_ylabel(f"{score} after full training")
+    axes.figure.legend(loc="outside upper center", ncols=3)
+
+
+@_panel
 def draw_final(axes: Axes, points: Sequence[Mapping[str, Any]], score: str) -> None:
-    """Reward in the search against the score after full training (the paper's Fig. 5)."""
+    """Reward in the search against the score after full training (the paper's Fig. 5b)."""
     axes.scatter([p["reward"] for p in points], [p["score"] for p in points], color=COLOURS[0], s=26, zorder=3)
     if len(points) <= 6:  # the names of more would overlap
         for point in points:

@@ -28,6 +28,7 @@ def summarise(
     finals: Finals | None = None,
     block: int | None = None,
     layers: Sequence[Mapping[str, Any]] = (),
+    heads: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The statistics of some runs together, as plain values for JSON.
 
@@ -37,6 +38,7 @@ def summarise(
         block: candidates per block of the reward distributions; by default a fifth of the longest run, rounded up to
             tens (400 in the paper).
         layers: of `dearest_modules`.
+        heads: of `compare_heads`.
     """
     block = block or max(10, math.ceil(max(len(run.counted) for run in runs) / 50) * 10)
     networks = ranked(runs)
@@ -61,8 +63,10 @@ def summarise(
         },
         "operations": {name: statistics.operation_shares(those) for name, those in populations.items()},
         "connections": {name: statistics.connection_shares(those) for name, those in populations.items()},
+        "stages": [values for run in runs if (values := _stage_values(run))],
         "final": finals and _final_values(finals, records),
         "rank_checks": {run.name: check.to_dict() for run in runs if (check := read_check(run.folder)) is not None},
+        "heads": heads,
         "layers": list(layers),
     }
 
@@ -118,11 +122,20 @@ def _spread(rewards: list[float]) -> dict[str, Any]:
     return {"count": len(rewards), **spread, "rewards": rewards}
 
 
+def _stage_values(run: SearchRun) -> dict[str, Any] | None:
+    """The rewards after both stages of the networks of a run that have both; None for fewer than two."""
+    both = [(each.stage1, each.stage2) for each in run.networks if each.stage1 is not None and each.stage2 is not None]
+    if len(both) < 2:
+        return None
+    return {"run": run.name, "points": both, "spearman": spearman(*map(list, zip(*both, strict=True)))}
+
+
 def _final_values(finals: Finals, records: Sequence[Record]) -> dict[str, Any]:
     points = final_scores(records, finals.models)
+    known = {record.candidate.canonical for record in records}
     return {
         "score": finals.score,
         "points": [dataclasses.asdict(point) for point in points],
-        "left_out": sorted(set(finals.models) - {point.name for point in points}),
-        "spearman": spearman(points),
+        "left_out": sorted(name for name, (genotype, _) in finals.models.items() if genotype.canonical() not in known),
+        "spearman": spearman([point.reward for point in points], [point.score for point in points]),
     }

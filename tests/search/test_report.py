@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -21,8 +22,14 @@ from fastnas.search.presets import preset
 from fastnas.search.report.page import training_command
 from fastnas.search.report.statistics import read_runs
 from fastnas.tasks import Segmentation
+from fastnas.train.recipes import RECIPES
+from fastnas.train.settings import RunSettings
 from tests.helpers.jetson_toys import write_toy
 from tests.helpers.search_toys import settings, write_run
+
+
+TASK = Segmentation(("background", "thing"), ((0, 0, 0), (255, 0, 0)))
+LOOSE = ModelSpec("arch1", TASK, channels=8)
 
 
 def report(*arguments: object) -> Result:
@@ -80,7 +87,7 @@ def test_the_page_is_self_contained(page: Path) -> None:
 def test_every_plot_is_also_a_file(page: Path) -> None:
     names = {
         "course", "rewards-stage1", "rewards-stage2", "best1", "best2", "best3", "pareto-parameters", "pareto-madds",
-        "pareto-latency", "operations", "connections", "ablation",
+        "pareto-latency", "operations", "connections", "ablation", "stages",
     }  # fmt: skip
     files = {path.stem: path for path in page.with_suffix("").iterdir()}
     assert set(files) == names
@@ -154,14 +161,13 @@ def test_names_cannot_break_the_page(tmp_path: Path) -> None:
 
 
 def test_final_scores_of_trained_models(runs: Path, tmp_path: Path) -> None:
-    task = Segmentation(("background", "thing"), ((0, 0, 0), (255, 0, 0)))
     ranked = read_runs([runs / "ppo"])[0].networks
     for i, record in enumerate(ranked[:60:15]):
-        spec = ModelSpec(str(record.candidate.genotype), task, channels=8)
+        spec = ModelSpec(str(record.candidate.genotype), TASK, channels=8)
         path = tmp_path / "trained" / f"net{i}" / "model.safetensors"
         path.parent.mkdir(parents=True)
         save_model(path, build(spec), spec, metrics={"mean_iou": 0.8 - i / 10})
-    spec = ModelSpec("arch0", task, channels=8)
+    spec = ModelSpec("arch0", TASK, channels=8)
     save_model(tmp_path / "trained" / "arch0.safetensors", build(spec), spec, metrics={"mean_iou": 0.3})
     out = tmp_path / "page.html"
     result = report(runs / "ppo", "--final", tmp_path / "trained", "--out", out, "--json")
@@ -174,6 +180,68 @@ def test_final_scores_of_trained_models(runs: Path, tmp_path: Path) -> None:
     assert final["left_out"] == ["arch0"]
     assert (tmp_path / "page" / "final.png").is_file()
     assert re.search(r"Spearman's rho over 4 networks is <b>1\.000</b>", out.read_text())
+
+
+def trained(folder: Path, architecture: str, aux: str, score: float, *, seed: int = 0, **recipe: object) -> None:
+    """A run folder of a training that never ran."""
+    spec = ModelSpec(architecture, TASK, channels=8, aux=aux)
+    how = dataclasses.replace(RECIPES["synthetic"], **recipe)
+    folder.mkdir(parents=True)
+    RunSettings(model=spec, recipe=how, roots={}, val="synthetic", encoder_weights="none", seed=seed).save(folder)
+    save_model(folder / "model.safetensors", build(spec), spec, metrics={"mean_iou": score})
+
+
+def test_the_kinds_of_auxiliary_heads_are_compared(runs: Path, tmp_path: Path) -> None:
+    """Only runs of equal settings, and the means are of networks that have all the kinds."""
+    scores = {"none": (0.5, 0.6, 0.7), "clf": (0.55, 0.58, 0.71), "cell": (0.6, 0.62, 0.69)}
+    for aux, found in scores.items():
+        for name, score in zip(("arch0", "arch1", "arch2"), found, strict=True):
+            trained(tmp_path / "trained" / f"{name}-{aux}", name, aux, score)
+    trained(tmp_path / "trained" / "again", "arch0", "cell", 0.7, seed=1)
+    trained(tmp_path / "trained" / "half", "camvid0", "cell", 0.9)
+    trained(tmp_path / "trained" / "other", "arch0", "none", 0.1, batch=4)
+    save_model(tmp_path / "trained" / "loose.safetensors", build(LOOSE), LOOSE, metrics={"mean_iou": 0.2})
+    out = tmp_path / "page.html"
+    printed = report(runs / "ppo", "--final", tmp_path / "trained", "--out", out, "--json")
+    assert printed.exit_code == 0, printed.output
+    heads = json.loads(printed.stdout)["heads"]
+    assert [network["name"] for network in heads["networks"]] == ["arch2", "arch0", "arch1"]
+    assert heads["networks"][1]["scores"] == {"none": [0.5], "clf": [0.55], "cell": [0.7, 0.6]}
+    assert heads["compared"] == 3
+    assert heads["means"] == {
+        "none": pytest.approx(0.6), "clf": pytest.approx(1.84 / 3), "cell": pytest.approx((0.65 + 0.62 + 0.69) / 3)
+    }  # fmt: skip
+    assert heads["best"] == {"none": 0, "clf": 1, "cell": 2}
+    assert (tmp_path / "page" / "heads.png").is_file()
+    assert "0.6533 with cell (best for 2)" in out.read_text()
+    assert "3 networks, mean mean_iou: 0.6000 with none" in report(runs / "ppo", "--final", tmp_path / "trained").stdout
+
+
+def test_one_kind_of_auxiliary_heads_is_no_comparison(runs: Path, tmp_path: Path) -> None:
+    trained(tmp_path / "a", "arch0", "cell", 0.5)
+    trained(tmp_path / "b", "arch1", "clf", 0.5)
+    printed = report(runs / "ppo", "--final", tmp_path, "--out", tmp_path / "page.html", "--json")
+    assert json.loads(printed.stdout)["heads"] is None
+
+
+def test_rewards_after_both_stages(runs: Path, page: Path) -> None:
+    printed = json.loads(report(runs / "ppo", "--out", page.with_name("one.html"), "--json").stdout)
+    (stages,) = printed["stages"]
+    networks = read_runs([runs / "ppo"])[0].networks
+    assert stages["points"] == [[each.stage1, each.stage2] for each in networks if each.stage2 is not None]
+    assert stages["spearman"][0] == pytest.approx(1)  # the toy's stage 2 is its stage 1 and a constant
+    assert (page.with_suffix("") / "stages.png").is_file()
+    assert len(re.findall(r"networks is\s+<b>1\.000</b>", page.read_text())) == 3
+
+
+def test_a_network_that_was_trained_twice_is_one_point(runs: Path, tmp_path: Path) -> None:
+    best = str(read_runs([runs / "ppo"])[0].networks[0].candidate.genotype)
+    for name, score in (("a", 0.5), ("b", 0.7)):
+        trained(tmp_path / name, best, "cell", score)
+    printed = report(runs / "ppo", "--final", tmp_path, "--out", tmp_path / "page.html", "--json")
+    final = json.loads(printed.stdout)["final"]
+    assert [(point["name"], point["score"]) for point in final["points"]] == [("a", pytest.approx(0.6))]
+    assert final["left_out"] == []
 
 
 def test_what_costs_most_on_a_board(runs: Path, tmp_path: Path) -> None:
