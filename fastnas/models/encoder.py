@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from fastnas import shelf
 from fastnas.errors import FastnasError, raise_if_interrupted
+from fastnas.models.depthwise import DepthwiseConv2d
 from fastnas.models.header import is_model, read_model
 from fastnas.models.pretrained import downloaded, timm_file, torchvision_file
 from fastnas.normalisation import IMAGENET, Normalisation
 
 STRIDES = (4, 8, 16, 32)
-ENCODERS = ["mobilenet_v2", "resnet50", "resnet101", "resnet152"]
+ENCODERS = ["mobilenet_v2", "resnet18", "resnet50", "resnet101", "resnet152"]
 """Names of the encoders; `timm/NAME` adds those of timm."""
 MOBILENET_V2_CHANNELS = (24, 32, 96, 320)
 ADVICE = "give a file or a trained model with --encoder-weights, or start at random with --encoder-weights none"
@@ -88,7 +89,7 @@ def add_encoder(name: str, make: Callable[[], Encoder]) -> None:
     _ADDED[name] = make
 
 
-def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
+def make_encoder(name: str, weights: str | Path = "none", output_stride: int = 32) -> Encoder:
     """A backbone by name.
 
     Args:
@@ -96,6 +97,7 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
         weights: `imagenet` downloads the library's own, `none` starts at random; a trained model, by its name or its
             file, gives its encoder; anything else is a file in the library's key names (its classifier, if there, is
             ignored), or, but for timm, in those of `Encoder`.
+        output_stride: 8 or 16 keeps the resolution from there on by dilation; see `dilate`.
 
     Raises:
         FastnasError: no such encoder; the weights cannot be downloaded or read, or do not fit.
@@ -105,9 +107,16 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
         if not weights.is_file():
             raise FastnasError(f"no weights file {weights}; trained models by name: {', '.join(shelf.entries())}")
         if is_model(weights):
-            return _from_model(name, weights)
+            return _from_model(name, weights, output_stride)
     if name.startswith("timm/"):
-        return _timm(name.removeprefix("timm/"), weights)
+        return _timm(name.removeprefix("timm/"), weights, output_stride)
+    encoder = _make(name, weights)
+    if output_stride < STRIDES[-1]:
+        dilate(encoder, output_stride)
+    return encoder
+
+
+def _make(name: str, weights: str | Path) -> Encoder:
     if name not in ENCODERS:
         raise FastnasError(f"encoder {name!r} is not one of {', '.join(ENCODERS)} or timm/NAME")
     if name in _ADDED:
@@ -125,9 +134,9 @@ def make_encoder(name: str, weights: str | Path = "none") -> Encoder:
     return encoder
 
 
-def _from_model(name: str, path: Path) -> Encoder:
+def _from_model(name: str, path: Path, output_stride: int) -> Encoder:
     """An encoder with the weights of that of a model file."""
-    encoder = make_encoder(name)
+    encoder = make_encoder(name, output_stride=output_stride)
     header, weights = read_model(path)
     theirs = header["model"].get("encoder")
     if theirs != name:
@@ -167,6 +176,7 @@ def _added(name: str, weights: str | Path) -> Encoder:
 _ADDED: dict[str, Callable[[], Encoder]] = {}
 _TORCHVISION: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "mobilenet_v2": (torchvision.models.mobilenet_v2, torchvision.models.MobileNet_V2_Weights.DEFAULT),
+    "resnet18": (torchvision.models.resnet18, torchvision.models.ResNet18_Weights.DEFAULT),
     "resnet50": (torchvision.models.resnet50, torchvision.models.ResNet50_Weights.DEFAULT),
     "resnet101": (torchvision.models.resnet101, torchvision.models.ResNet101_Weights.DEFAULT),
     "resnet152": (torchvision.models.resnet152, torchvision.models.ResNet152_Weights.DEFAULT),
@@ -177,11 +187,36 @@ def _cut(name: str, classifier: Any) -> Encoder:
     if name == "mobilenet_v2":
         return Encoder(_cut_mobilenet_v2(classifier.features), MOBILENET_V2_CHANNELS)
     stem = nn.Sequential(classifier.conv1, classifier.bn1, classifier.relu, classifier.maxpool, classifier.layer1)
-    return Encoder([stem, classifier.layer2, classifier.layer3, classifier.layer4], (256, 512, 1024, 2048))
+    deepest = classifier.fc.in_features
+    return Encoder(
+        [stem, classifier.layer2, classifier.layer3, classifier.layer4], [deepest // factor for factor in (8, 4, 2, 1)]
+    )
 
 
 def _cut_mobilenet_v2(blocks: Any) -> list[nn.Module]:
     return [blocks[:4], blocks[4:7], blocks[7:14], blocks[14:18]]
+
+
+def dilate(encoder: Encoder, output_stride: int) -> None:
+    """Make a MobileNet-v2 or ResNet keep its resolution from `output_stride` (8 or 16) on, in place.
+
+    Strides beyond it become 1, and every later 3x3 convolution spreads its taps instead, so that it sees what it saw:
+    the dilated features hold the plain ones at every second (or fourth) pixel, and pretrained weights stay valid.
+    """
+    rate = 1
+    for stage, reached in zip(encoder.stages, encoder.strides, strict=True):
+        for module in stage.modules():  # in the order of execution, which torchvision's classes are written in
+            if isinstance(module, nn.Conv2d) and reached > output_stride:
+                kernel = module.kernel_size[0]
+                module.dilation = (rate, rate)
+                module.padding = (rate * (kernel // 2),) * 2
+                if type(module) is nn.Conv2d and module.groups == module.in_channels:
+                    module.__class__ = DepthwiseConv2d  # the same, but for how a CPU computes its gradients
+                if module.stride != (1, 1):
+                    module.stride = (1, 1)
+                    # The 1x1 convolution of a ResNet's shortcut has a stride beside that of the 3x3 one: count it once.
+                    rate *= 2 if kernel > 1 else 1
+    encoder.strides = tuple(min(stride, output_stride) for stride in encoder.strides)
 
 
 class _TimmEncoder(Encoder):
@@ -196,6 +231,7 @@ class _TimmEncoder(Encoder):
 
     def __init__(self, backbone: Any) -> None:
         super().__init__([backbone], backbone.feature_info.channels())
+        self.strides = tuple(backbone.feature_info.reduction())
         own = Normalisation(*(tuple(backbone.pretrained_cfg[key]) for key in ("mean", "std")))
         self.usual = own == IMAGENET
         scale, shift = (torch.tensor(values)[:, None, None] for values in IMAGENET.conversion(own))
@@ -208,34 +244,32 @@ class _TimmEncoder(Encoder):
         return list(self.stages[0](images))
 
 
-def _timm(name: str, weights: str | Path) -> Encoder:
+def _timm(name: str, weights: str | Path, output_stride: int) -> Encoder:
     import timm
 
     if not timm.is_model(name):
         close = timm.list_models(f"*{name}*")[:3]
         raise FastnasError(f"timm has no model {name!r}" + (f"; it has {', '.join(close)}" if close else ""))
 
-    def create(**options: Any) -> Any:
-        return timm.create_model(name, features_only=True, **options)
-
+    create = partial(timm.create_model, name, features_only=True)
     try:
         strides = create().feature_info.reduction()
         indices = [max(i for i, stride in enumerate(strides) if stride == wanted) for wanted in STRIDES]
     except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
         raise FastnasError(f"encoder timm/{name} has no features at strides {', '.join(map(str, STRIDES))}") from error
+    create = partial(create, out_indices=tuple(indices))
+    if output_stride < STRIDES[-1]:  # most backbones have no such argument
+        create = partial(create, output_stride=output_stride)
     if weights == "imagenet":
         about = timm.get_pretrained_cfg(name)
         file = timm_file(about.hf_hub_id) if about is not None else None
-        make = partial(create, out_indices=indices, pretrained=True)
-        return _TimmEncoder(downloaded(f"timm/{name}", make, file, ADVICE))
+        return _TimmEncoder(downloaded(f"timm/{name}", partial(create, pretrained=True), file, ADVICE))
     if weights == "none":
-        return _TimmEncoder(create(out_indices=tuple(indices)))
-    state = read_weights(Path(weights))
+        return _TimmEncoder(create())
     classifier = timm.create_model(name)
-    _load_state(classifier, state, Path(weights), f"timm/{name}")
-    from timm.models import FeatureListNet  # the wrapper that `features_only` makes
-
-    return _TimmEncoder(FeatureListNet(classifier, out_indices=tuple(indices)))
+    _load_state(classifier, read_weights(Path(weights)), Path(weights), f"timm/{name}")
+    given = {"state_dict": classifier.state_dict()}
+    return _TimmEncoder(create(pretrained=True, pretrained_cfg_overlay=given))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from fastnas.data.formats.mpii import TASK as MPII
 from fastnas.errors import FastnasError
-from fastnas.models.baselines.deeplab import dilate
 from fastnas.models.baselines.registry import BASELINES, baseline_encoder, make_baseline
 from fastnas.models.counts import count
-from fastnas.models.encoder import make_encoder
+from fastnas.models.encoder import dilate, make_encoder
 from fastnas.models.network import Network
-from fastnas.models.spec import ModelSpec, build
+from fastnas.models.spec import ModelSpec, build, build_on_meta
 from fastnas.tasks import Segmentation
 
 CLASSES = 21
 JOINTS = 17
+CITYSCAPES = Segmentation(tuple(str(i) for i in range(19)), ((0, 0, 0),) * 19)
 VOC = Segmentation(tuple(str(i) for i in range(CLASSES)), ((0, 0, 0),) * CLASSES)
 
 # Parameters; multiply-adds, and the logits' size, at 512x512.
@@ -26,6 +28,8 @@ EXACT = {
     "deeplabv3-mbv2": (2_113_557, 8_564_916_224, (64, 64)),
     "deeplabv3-aspp-mbv2": (4_523_541, 5_070_209_024, (32, 32)),
     "deeplabv3plus-mbv2": (5_816_053, 26_310_950_912, (128, 128)),
+    "deeplabv3plus-xception65": (41_055_413, 51_284_320_256, (128, 128)),
+    "bisenet-resnet18": (12_894_293, 12_966_133_760, (64, 64)),
     "rflw-mbv2": (3_283_477, 8_516_763_648, (128, 128)),
     "rflw-resnet50": (27_357_525, 31_977_373_696, (128, 128)),
     "rflw-resnet101": (46_349_653, 51_371_835_392, (128, 128)),
@@ -33,7 +37,7 @@ EXACT = {
     "simplepose-resnet50": (33_999_697, 28_940_697_600, (128, 128)),
 }
 
-SHAPES = [name for name in BASELINES if name not in ("rflw-resnet101", "rflw-resnet152")]
+SHAPES = [name for name in BASELINES if not name.endswith(("101", "152", "xception65"))]
 """One of each decoder: those with deeper encoders would only take time."""
 
 
@@ -59,7 +63,9 @@ def pooled_taps(network: Network, side: int) -> int:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_exact_counts(name: str) -> None:
-    counts = count(make_baseline(name, outputs(name)), (512, 512))
+    with torch.device("meta"):
+        network = make_baseline(name, outputs(name))
+    counts = count(network, (512, 512))
     assert (counts.parameters, counts.multiply_adds, counts.output) == EXACT[name]
 
 
@@ -73,6 +79,7 @@ def test_exact_counts(name: str) -> None:
         ("rflw-resnet101", 46),
         ("rflw-resnet152", 62),
         ("deeplabv3plus-mbv2", 5.8),  # the paper's Table 2
+        ("deeplabv3plus-xception65", 41),  # its Table 6
         ("simplepose-resnet50", 34.0),
     ],
 )
@@ -80,6 +87,28 @@ def test_published_parameters(name: str, millions: float) -> None:
     """All agree to every published digit."""
     digits = 1 if isinstance(millions, float) else 0
     assert round(EXACT[name][0] / 1e6, digits) == millions
+
+
+def test_published_multiply_adds_of_deeplab_with_xception() -> None:
+    """418.64 G: the entry of TensorFlow's model zoo (xception65_cityscapes_trainfine, output stride 16) whose mean IoU
+    is that of the paper's Table 6. It counts CityScapes' 2048x1024 images and a pixel more, as TensorFlow pads them.
+    """
+    network = build_on_meta(ModelSpec("deeplabv3plus-xception65", CITYSCAPES))
+    assert count(network, (1025, 2049)).multiply_adds == pytest.approx(418.64e9, rel=0.001)
+
+
+def test_deeplab_takes_the_papers_pose_task() -> None:
+    """5.8 M parameters for MPII's 16 joints, and heatmaps at stride 4 (Table 2)."""
+    counts = count(build_on_meta(ModelSpec("deeplabv3plus-mbv2", MPII)), (256, 256))
+    assert (round(counts.parameters / 1e6, 1), counts.output) == (5.8, (64, 64))
+
+
+def test_published_parameters_of_bisenet_are_mebibytes() -> None:
+    """The paper's Table 6 has 49 M; ours has 12.9 M, which take 49 MiB. Its ResNet-18 alone has 11.2 M."""
+    network = build_on_meta(ModelSpec("bisenet-resnet18", CITYSCAPES))
+    parameters = count(network, (512, 512)).parameters
+    assert parameters == 12_894_163
+    assert round(parameters * 4 / 2**20) == 49
 
 
 def test_published_multiply_adds_of_deeplab() -> None:
@@ -124,8 +153,9 @@ def test_published_operations_of_light_weight_refinenet(name: str, published: fl
         assert round(operations / 1e9) == published
 
 
-@pytest.mark.parametrize("size", [(97, 131), (64, 96)])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("name", "size"), [*product(SHAPES, [(97, 131), (64, 96)]), ("deeplabv3plus-xception65", (64, 96))]
+)
 def test_gradients_and_sizes(name: str, size: tuple[int, int]) -> None:
     network = make_baseline(name, outputs(name)).train()
     result = network(torch.rand(2, 3, *size))
@@ -198,3 +228,32 @@ def test_a_baseline_refuses_another_shape(field: str, value: object) -> None:
 def test_an_unknown_baseline_is_refused() -> None:
     with pytest.raises(FastnasError, match=r"'deeplab' is not one of deeplabv3-mbv2, .*simplepose-resnet50"):
         baseline_encoder("deeplab")
+
+
+def test_weights_of_xception_come_from_a_file_and_its_features_keep_the_resolution(tmp_path: Path) -> None:
+    """Dilated from stride 16 on, the features hold the plain ones at every second pixel."""
+    import timm
+
+    path = tmp_path / "xception65.pth"
+    torch.save(timm.create_model("xception65").state_dict(), path)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        plain = make_encoder("timm/xception65", path).eval()(image)
+        own = make_baseline("deeplabv3plus-xception65", CLASSES, path).encoder.eval()
+        dilated = own(image)
+    assert own.strides == (4, 8, 16, 16)
+    for few, many, step in zip(plain, dilated, (1, 1, 1, 2), strict=True):
+        torch.testing.assert_close(many[:, :, ::step, ::step], few, rtol=1e-4, atol=1e-5)
+
+
+def test_the_spatial_path_reads_the_image_beside_the_backbone() -> None:
+    network = make_baseline("bisenet-resnet18", CLASSES).eval()
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        spatial, middle, deepest = network.encoder(image)
+        expected = make_encoder("resnet18").eval()
+        expected.stages.load_state_dict(network.encoder.stages[1:].state_dict())
+        *_, third, fourth = expected(image)
+    assert spatial.shape == (1, 128, 8, 12)
+    assert torch.equal(middle, third)
+    assert torch.equal(deepest, fourth)

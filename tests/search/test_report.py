@@ -19,8 +19,10 @@ from fastnas.jetson.bench.report import read_report
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
 from fastnas.search.presets import preset
+from fastnas.search.report.heads import compare_heads
 from fastnas.search.report.page import training_command
 from fastnas.search.report.statistics import read_runs
+from fastnas.search.report.summary import summarise
 from fastnas.tasks import Segmentation
 from fastnas.train.recipes import RECIPES
 from fastnas.train.settings import RunSettings
@@ -214,34 +216,20 @@ def test_the_kinds_of_auxiliary_heads_are_compared(runs: Path, tmp_path: Path) -
     assert heads["best"] == {"none": 0, "clf": 1, "cell": 2}
     assert (tmp_path / "page" / "heads.png").is_file()
     assert "0.6533 with cell (best for 2)" in out.read_text()
-    assert "3 networks, mean mean_iou: 0.6000 with none" in report(runs / "ppo", "--final", tmp_path / "trained").stdout
 
 
-def test_one_kind_of_auxiliary_heads_is_no_comparison(runs: Path, tmp_path: Path) -> None:
+def test_one_kind_of_auxiliary_heads_is_no_comparison(tmp_path: Path) -> None:
     trained(tmp_path / "a", "arch0", "cell", 0.5)
     trained(tmp_path / "b", "arch1", "clf", 0.5)
-    printed = report(runs / "ppo", "--final", tmp_path, "--out", tmp_path / "page.html", "--json")
-    assert json.loads(printed.stdout)["heads"] is None
+    assert compare_heads([tmp_path]) is None
 
 
 def test_rewards_after_both_stages(runs: Path, page: Path) -> None:
-    printed = json.loads(report(runs / "ppo", "--out", page.with_name("one.html"), "--json").stdout)
-    (stages,) = printed["stages"]
-    networks = read_runs([runs / "ppo"])[0].networks
-    assert stages["points"] == [[each.stage1, each.stage2] for each in networks if each.stage2 is not None]
+    read = read_runs([runs / "ppo"])
+    (stages,) = summarise(read)["stages"]
+    assert stages["points"] == [(each.stage1, each.stage2) for each in read[0].networks if each.stage2 is not None]
     assert stages["spearman"][0] == pytest.approx(1)  # the toy's stage 2 is its stage 1 and a constant
-    assert (page.with_suffix("") / "stages.png").is_file()
     assert len(re.findall(r"networks is\s+<b>1\.000</b>", page.read_text())) == 3
-
-
-def test_a_network_that_was_trained_twice_is_one_point(runs: Path, tmp_path: Path) -> None:
-    best = str(read_runs([runs / "ppo"])[0].networks[0].candidate.genotype)
-    for name, score in (("a", 0.5), ("b", 0.7)):
-        trained(tmp_path / name, best, "cell", score)
-    printed = report(runs / "ppo", "--final", tmp_path, "--out", tmp_path / "page.html", "--json")
-    final = json.loads(printed.stdout)["final"]
-    assert [(point["name"], point["score"]) for point in final["points"]] == [("a", pytest.approx(0.6))]
-    assert final["left_out"] == []
 
 
 def test_what_costs_most_on_a_board(runs: Path, tmp_path: Path) -> None:

@@ -170,6 +170,12 @@ def test_final_scores_find_networks_in_any_form() -> None:
     assert found == [FinalScore("mine", 0.6, 0.75)]
 
 
+def test_a_network_that_was_trained_twice_is_one_point() -> None:
+    known = Record(Candidate(0, ZOO["arch0"], -1.0, 0), "done", reward=0.6)
+    found = final_scores([known], {"first": (ZOO["arch0"], 0.5), "second": (ZOO["arch0"], 0.7)})
+    assert found == [FinalScore("first", 0.6, pytest.approx(0.6))]
+
+
 def test_spearman() -> None:
     up = [i**3 for i in range(5)]
     assert spearman(range(5), up) == pytest.approx((1, 0), abs=1e-9)

@@ -1,8 +1,9 @@
-"""DeepLab-v3 and -v3+, and the dilation of their encoders. `single.py` explains the letters of shapes."""
+"""DeepLab-v3 and -v3+. `single.py` explains the letters of shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from fastnas.models.baselines.single import WIDTH, SingleOutput
 from fastnas.models.depthwise import DepthwiseConv2d
-from fastnas.models.encoder import Encoder
-from fastnas.models.layers import resize
+from fastnas.models.layers import conv_bn_relu, resize
 
 
 class DeepLab(SingleOutput):
@@ -38,15 +38,23 @@ class DeepLabPlus(SingleOutput):
 
     The shallowest feature is projected to 48 channels, joined to the enlarged result of ASPP, and both go through two
     3x3 convolutions. The logits have the size of the shallowest feature, a quarter of the image.
+
+    Args:
+        shallowest, deepest: channels of these two features.
+        rates: of the atrous convolutions.
+        separable: all 3x3 convolutions are separable ones, as in that paper with Xception.
+        outputs: K.
     """
 
-    def __init__(self, shallowest: int, deepest: int, rates: Sequence[int], outputs: int) -> None:
+    def __init__(self, shallowest: int, deepest: int, rates: Sequence[int], separable: bool, outputs: int) -> None:
         super().__init__()
         self.aspp = ASPP(deepest, list(rates), WIDTH)
+        if separable:
+            for place, rate in enumerate(rates, start=1):  # behind the 1x1 convolution
+                self.aspp.convs[place] = _separable(deepest, rate)
         self.project = Conv2dNormActivation(shallowest, 48, 1)
-        self.refine = nn.Sequential(
-            Conv2dNormActivation(WIDTH + 48, WIDTH, 3), Conv2dNormActivation(WIDTH, WIDTH, 3), nn.Dropout(0.1)
-        )
+        make = _separable if separable else partial(Conv2dNormActivation, out_channels=WIDTH)
+        self.refine = nn.Sequential(make(WIDTH + 48), make(WIDTH), nn.Dropout(0.1))
         self.classifier = nn.Conv2d(WIDTH, outputs, 1)
 
     def logits(self, features: Sequence[Tensor]) -> Tensor:
@@ -57,23 +65,14 @@ class DeepLabPlus(SingleOutput):
         return result
 
 
-def dilate(encoder: Encoder, output_stride: int) -> None:
-    """Make a MobileNet-v2 or ResNet keep its resolution from `output_stride` (8 or 16) on, in place.
+def _separable(inputs: int, rate: int = 1) -> nn.Sequential:
+    """A depthwise 3x3 and a pointwise convolution, each with batch norm and ReLU, as Xception has them here.
 
-    Strides beyond it become 1, and every later 3x3 convolution spreads its taps instead, so that it sees what it saw:
-    the dilated features hold the plain ones at every second (or fourth) pixel, and pretrained weights stay valid.
+    [N, inputs, H, W] -> [N, WIDTH, H, W].
     """
-    rate = 1
-    for stage, reached in zip(encoder.stages, encoder.strides, strict=True):
-        for module in stage.modules():  # in the order of execution, which torchvision's classes are written in
-            if isinstance(module, nn.Conv2d) and reached > output_stride:
-                kernel = module.kernel_size[0]
-                module.dilation = (rate, rate)
-                module.padding = (rate * (kernel // 2),) * 2
-                if type(module) is nn.Conv2d and module.groups == module.in_channels:
-                    module.__class__ = DepthwiseConv2d  # the same, but for how a CPU computes its gradients
-                if module.stride != (1, 1):
-                    module.stride = (1, 1)
-                    # The 1x1 convolution of a ResNet's shortcut has a stride beside that of the 3x3 one: count it once.
-                    rate *= 2 if kernel > 1 else 1
-    encoder.strides = tuple(min(stride, output_stride) for stride in encoder.strides)
+    return nn.Sequential(
+        DepthwiseConv2d(inputs, inputs, 3, padding=rate, dilation=rate, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        *conv_bn_relu(inputs, WIDTH),
+    )

@@ -7,21 +7,21 @@ from functools import partial
 from pathlib import Path
 
 from fastnas.errors import FastnasError
-from fastnas.models.baselines.deeplab import DeepLab, DeepLabPlus, dilate
+from fastnas.models.baselines.bisenet import BiSeNet, TwoPaths
+from fastnas.models.baselines.deeplab import DeepLab, DeepLabPlus
 from fastnas.models.baselines.refinenet import LightWeightRefineNet, every_width
 from fastnas.models.baselines.simple_pose import SimplePose
 from fastnas.models.encoder import Encoder, make_encoder
 from fastnas.models.network import Network
 
 
-def _deeplab(encoder: Encoder, outputs: int, stride: int, rates: Sequence[int]) -> Network:
-    dilate(encoder, stride)
+def _deeplab(encoder: Encoder, outputs: int, rates: Sequence[int]) -> Network:
     return Network(encoder, DeepLab(encoder.channels[-1], rates, outputs))
 
 
-def _deeplab_plus(encoder: Encoder, outputs: int) -> Network:
-    dilate(encoder, 16)
-    return Network(encoder, DeepLabPlus(encoder.channels[0], encoder.channels[-1], (6, 12, 18), outputs))
+def _deeplab_plus(encoder: Encoder, outputs: int, separable: bool) -> Network:
+    head = DeepLabPlus(encoder.channels[0], encoder.channels[-1], (6, 12, 18), separable, outputs)
+    return Network(encoder, head)
 
 
 def _refinenet(encoder: Encoder, outputs: int, wide: bool) -> Network:
@@ -34,16 +34,24 @@ def _simple_pose(encoder: Encoder, outputs: int) -> Network:
     return Network(encoder, SimplePose(encoder.channels[-1], outputs))
 
 
-_BASELINES: dict[str, tuple[str, Callable[[Encoder, int], Network]]] = {
-    "deeplabv3-mbv2": ("mobilenet_v2", partial(_deeplab, stride=8, rates=())),
-    "deeplabv3-aspp-mbv2": ("mobilenet_v2", partial(_deeplab, stride=16, rates=(6, 12, 18))),
-    "deeplabv3plus-mbv2": ("mobilenet_v2", _deeplab_plus),
-    "rflw-mbv2": ("mobilenet_v2", partial(_refinenet, wide=False)),
-    "rflw-resnet50": ("resnet50", partial(_refinenet, wide=True)),
-    "rflw-resnet101": ("resnet101", partial(_refinenet, wide=True)),
-    "rflw-resnet152": ("resnet152", partial(_refinenet, wide=True)),
-    "simplepose-resnet50": ("resnet50", _simple_pose),
+def _bisenet(encoder: Encoder, outputs: int) -> Network:
+    paths = TwoPaths(encoder)
+    return Network(paths, BiSeNet(paths.channels, outputs))
+
+
+_BASELINES: dict[str, tuple[str, int, Callable[[Encoder, int], Network]]] = {
+    "deeplabv3-mbv2": ("mobilenet_v2", 8, partial(_deeplab, rates=())),
+    "deeplabv3-aspp-mbv2": ("mobilenet_v2", 16, partial(_deeplab, rates=(6, 12, 18))),
+    "deeplabv3plus-mbv2": ("mobilenet_v2", 16, partial(_deeplab_plus, separable=False)),
+    "deeplabv3plus-xception65": ("timm/xception65", 16, partial(_deeplab_plus, separable=True)),
+    "bisenet-resnet18": ("resnet18", 32, _bisenet),
+    "rflw-mbv2": ("mobilenet_v2", 32, partial(_refinenet, wide=False)),
+    "rflw-resnet50": ("resnet50", 32, partial(_refinenet, wide=True)),
+    "rflw-resnet101": ("resnet101", 32, partial(_refinenet, wide=True)),
+    "rflw-resnet152": ("resnet152", 32, partial(_refinenet, wide=True)),
+    "simplepose-resnet50": ("resnet50", 32, _simple_pose),
 }
+"""Name -> encoder, its output stride, and what puts a decoder behind it."""
 BASELINES: tuple[str, ...] = tuple(_BASELINES)
 """The names that `make_baseline` knows."""
 
@@ -70,6 +78,6 @@ def make_baseline(name: str, outputs: int, weights: str | Path = "none") -> Netw
     Raises:
         FastnasError: there is no such baseline; the weights cannot be had.
     """
-    encoder = make_encoder(baseline_encoder(name), weights)
-    _, assemble = _BASELINES[name]
-    return assemble(encoder, outputs)
+    encoder = baseline_encoder(name)
+    _, output_stride, assemble = _BASELINES[name]
+    return assemble(make_encoder(encoder, weights, output_stride), outputs)
