@@ -251,7 +251,7 @@ def _timm(name: str, weights: str | Path, output_stride: int) -> Encoder:
         close = timm.list_models(f"*{name}*")[:3]
         raise FastnasError(f"timm has no model {name!r}" + (f"; it has {', '.join(close)}" if close else ""))
 
-    create = partial(timm.create_model, name, features_only=True)
+    create: Callable[..., Any] = partial(timm.create_model, name, features_only=True)
     try:
         strides = create().feature_info.reduction()
         indices = [max(i for i, stride in enumerate(strides) if stride == wanted) for wanted in STRIDES]

@@ -15,8 +15,8 @@ import click
     multiple=True,
     metavar="MODEL|DIR",
     type=click.Path(exists=True, path_type=Path),
-    help="Trained models, or a folder of them, whose score is compared with their reward and by auxiliary heads. May be "
-    "repeated.",
+    help="Trained models, or a folder of them, whose score is compared with their reward and by auxiliary heads. "
+    "May be repeated.",
 )
 @click.option(
     "--layers",
@@ -76,7 +76,9 @@ def report(
         click.echo(f"Spearman's rho of reward and final score: {summary['final']['spearman'][0]:.3f}")
     if summary["heads"] and summary["heads"]["compared"]:
         means = ", ".join(f"{mean:.4f} with {kind}" for kind, mean in summary["heads"]["means"].items())
-        click.echo(f"auxiliary heads, {summary['heads']['compared']} networks, mean {summary['heads']['score']}: {means}")
+        click.echo(
+            f"auxiliary heads, {summary['heads']['compared']} networks, mean {summary['heads']['score']}: {means}"
+        )
     for network in summary["layers"]:
         click.echo(
             f"{network['network']} on {network['machine']}, {network['total_ms']:.2f} ms in layers, the longest:"

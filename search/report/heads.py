@@ -34,9 +34,9 @@ def compare_heads(paths: Iterable[Path]) -> dict[str, Any] | None:
         paths: model files in their run folders, or folders of such; others are passed over.
 
     Returns:
-        `score`, the metric's name; `networks`, the highest mean first: `name`, `genotype` and `scores` by kind; and, over
-        the networks that have all of the kinds that occur, `compared`, their number, `means` and `best` by kind: how
-        many of them score highest with it, ties counted for none. None if no network has several kinds.
+        `score`, the metric's name; `networks`, the highest mean first: `name`, `genotype` and `scores` by kind; and,
+        over the networks that have all of the kinds that occur, `compared`, their number, `means` and `best` by kind:
+        how many of them score highest with it, ties counted for none. None if no network has several kinds.
 
     Raises:
         FastnasError: a model or the settings of its run cannot be read.

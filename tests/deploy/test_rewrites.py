@@ -123,12 +123,21 @@ def test_exact_effect_on_the_papers_architectures(name: str, operators: int, gig
     assert error(graph, network) < 1e-5
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if not name.endswith(("101", "152"))])
+@pytest.mark.parametrize("name", [name for name in BASELINES if not name.endswith(("101", "152", "xception65"))])
 def test_baselines(name: str) -> None:
     network = unsettle(build(ModelSpec(name, TASK)))
     graph, _ = optimise(capture(network))
     assert error(graph, network) < 1e-5
     assert "Affine" not in graph.counts()
+
+
+@pytest.mark.slow
+def test_the_baseline_with_xception() -> None:
+    """Its normalisation is not ImageNet's, and stays before the first convolution, which pads with zeros."""
+    network = unsettle(build(ModelSpec("deeplabv3plus-xception65", TASK)))
+    graph, _ = optimise(capture(network))
+    assert error(graph, network) < 1e-5
+    assert graph.counts()["Affine"] == 2
 
 
 @pytest.mark.parametrize("encoder", ["timm/mobilenetv3_small_050", "timm/resnet18d"])

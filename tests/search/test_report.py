@@ -29,7 +29,6 @@ from fastnas.train.settings import RunSettings
 from tests.helpers.jetson_toys import write_toy
 from tests.helpers.search_toys import settings, write_run
 
-
 TASK = Segmentation(("background", "thing"), ((0, 0, 0), (255, 0, 0)))
 LOOSE = ModelSpec("arch1", TASK, channels=8)
 

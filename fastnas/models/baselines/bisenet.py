@@ -1,8 +1,8 @@
 """BiSeNet (Yu et al., ECCV 2018). `single.py` explains the letters of shapes.
 
-The paper does not give the widths; they are those of its authors' code for Cityscapes, as are the order of enlarging and
-refining and the 1x1 convolutions at the ends of the spatial path and the head. The two auxiliary losses on the context
-path are left out: baselines are trained without auxiliary heads.
+The paper does not give the widths; they are those of its authors' code for Cityscapes, as are the order of enlarging
+and refining and the 1x1 convolutions at the ends of the spatial path and the head. The two auxiliary losses on the
+context path are left out: baselines are trained without auxiliary heads.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class AttentionRefinement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, h, w] -> [N, PATH, h, w]."""
         x = self.convolution(x)
-        return x * _spread(self.attention, x)
+        weights: Tensor = self.attention(F.adaptive_avg_pool2d(x, 1))
+        return x * weights
 
 
 class FeatureFusion(nn.Module):
@@ -110,10 +111,5 @@ class FeatureFusion(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         x = self.convolution(x)
-        return x + x * _spread(self.attention, x)
-
-
-def _spread(attention: nn.Module, x: Tensor) -> Tensor:
-    """Weights by channel, of the pooled x [N, C, h, w], at each of its pixels."""
-    weights: Tensor = attention(F.adaptive_avg_pool2d(x, 1))
-    return weights.expand_as(x)
+        weights: Tensor = self.attention(F.adaptive_avg_pool2d(x, 1))
+        return x + x * weights
