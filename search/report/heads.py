@@ -11,9 +11,9 @@ from typing import Any, get_args
 import numpy as np
 
 from fastnas.config import FILE
-from fastnas.models.checkpoint import read_header
 from fastnas.models.decoder import Auxiliary
 from fastnas.models.genotype import Genotype
+from fastnas.models.header import read_header
 from fastnas.search.report.finals import model_files
 from fastnas.tasks.registry import head_for
 from fastnas.train.settings import RunSettings
