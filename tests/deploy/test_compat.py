@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import Graph
 from fastnas.deploy.graph.rewrites import optimise
-from fastnas.deploy.io_forms import Form, give, take_bytes
+from fastnas.deploy.io_forms import Form, Head, give, take_bytes
 from fastnas.deploy.onnx.compat import RULES, lint, require_clean
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.errors import FastnasError
@@ -152,10 +153,14 @@ def test_every_rule_has_a_case() -> None:
     assert {rule for _, rule in mark.args[1]} == {rule.__name__ for rule in RULES}
 
 
+@pytest.fixture(scope="module", params=ZOO)
+def captured(request: pytest.FixtureRequest) -> Graph:
+    return capture(toy_network(ZOO[request.param]))
+
+
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
-@pytest.mark.parametrize("name", ZOO)
-def test_exports_are_clean(name: str, head: str) -> None:
-    graph, _ = optimise(give(capture(toy_network(ZOO[name])), [Form(head=head)]))  # type: ignore[arg-type]
+def test_exports_are_clean(captured: Graph, head: Head) -> None:
+    graph, _ = optimise(give(captured, [Form(head=head)]))
     assert lint(to_onnx(graph)) == []
 
 

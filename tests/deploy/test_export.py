@@ -19,6 +19,7 @@ from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export, parity
 from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
+from fastnas.deploy.graph.ir import Graph
 from fastnas.deploy.graph.rewrites import optimise
 from fastnas.deploy.io_forms import Form, Head, give, take_bytes
 from fastnas.deploy.onnx.writer import to_onnx
@@ -35,15 +36,27 @@ from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
 from fastnas.tasks import Depth, Task
-from tests.helpers.deploy_toys import image, toy_network, unsettled
+from tests.helpers.deploy_toys import LIGHT, TOY, image, toy_network, unsettled
 
 SMALL = Options(resolution=(64, 96))
 SPEC = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
+SIMPLE = ModelSpec(LIGHT, TASK, TOY, channels=8, sep_repeats=1)
+"""For what happens around an export, whatever its network is."""
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
     return unsettled(SPEC)
+
+
+@pytest.fixture(scope="module")
+def graph(network: Network) -> Graph:
+    return capture(network)
+
+
+@pytest.fixture(scope="module")
+def simple() -> Network:
+    return unsettled(SIMPLE)
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +100,21 @@ def test_the_runner_refuses_an_edited_file(exported: export.Exported, tmp_path: 
 
 
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
-def test_bytes_with_the_normalisation_inside(network: Network, head: Head) -> None:
+def test_bytes_with_the_normalisation_inside(network: Network, graph: Graph, head: Head) -> None:
     """Exact at the border too, where the padding stands for the mean colour and not for black."""
-    graph = take_bytes(capture(network), network.encoder.mean, network.encoder.std)
-    graph, _ = optimise(give(graph, [Form(head=head)], "NHWC"))
-    assert graph.counts()["Affine"] == 1
+    of_bytes = take_bytes(graph, network.encoder.mean, network.encoder.std)
+    of_bytes, _ = optimise(give(of_bytes, [Form(head=head)], "NHWC"))
+    assert of_bytes.counts()["Affine"] == 1
     images = [sample_image(network, (96, 64))]
     reference = Reference(network, images, [Form(head=head)], "NHWC")
     assert reference.array(images[0]).dtype == np.uint8
-    found = reference.compare(to_onnx(graph))["output"]
+    found = reference.compare(to_onnx(of_bytes))["output"]
     assert found.largest < 1e-5
     assert found.agreement > 0.999
     if head == "labels":  # every pixel's, whichever way the memory is laid out
-        usual, _ = optimise(give(capture(network), [Form(head=head)]))
+        usual, _ = optimise(give(graph, [Form(head=head)]))
         other = parity.open_session(to_onnx(usual))
-        this = parity.open_session(to_onnx(graph))
+        this = parity.open_session(to_onnx(of_bytes))
         ids = [
             parity.run(session, ["output"], array)[0]
             for session, array in ((other, images[0].numpy()), (this, reference.array(images[0])))
@@ -133,50 +146,50 @@ def test_parity_finds_nan() -> None:
 
 
 def test_a_failed_check_leaves_the_old_artifact(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    simple: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export.export(network, SPEC, "arch2", tmp_path, SMALL)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()}
+    export.export(simple, SIMPLE, "simple", tmp_path, SMALL)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "simple").iterdir()}
     monkeypatch.setattr(parity, "TOLERANCE", 0.0)
     with pytest.raises(FastnasError, match="differs from the network"):
-        export.export(network, SPEC, "arch2", tmp_path, SMALL)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "arch2").iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["arch2"]
+        export.export(simple, SIMPLE, "simple", tmp_path, SMALL)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "simple").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["simple"]
 
 
 def test_files_are_on_the_disk_before_the_folder_has_its_name(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    simple: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushed: set[tuple[int, int]] = set()
     appeared: list[bool] = []
 
     def fsync(descriptor: int) -> None:
         flushed.add((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
-        appeared.append((tmp_path / "arch2").exists())
+        appeared.append((tmp_path / "simple").exists())
 
     monkeypatch.setattr(os, "fsync", fsync)
-    export.export(network, SPEC, "arch2", tmp_path, SMALL)
-    files = {(path.stat().st_ino, path.stat().st_size) for path in (tmp_path / "arch2").iterdir()}
+    export.export(simple, SIMPLE, "simple", tmp_path, SMALL)
+    files = {(path.stat().st_ino, path.stat().st_size) for path in (tmp_path / "simple").iterdir()}
     assert flushed == files
     assert not any(appeared)
 
 
-def test_a_full_disk_leaves_nothing(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing(simple: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(FastnasError, match=r"^cannot write .*arch2: No space left on device$"):
-        export.export(network, SPEC, "arch2", tmp_path, SMALL)
+    with pytest.raises(FastnasError, match=r"^cannot write .*simple: No space left on device$"):
+        export.export(simple, SIMPLE, "simple", tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_somebody_else_is_not_replaced(network: Network, tmp_path: Path) -> None:
-    (tmp_path / "arch2").mkdir()
-    (tmp_path / "arch2" / "thesis.tex").touch()
+def test_a_folder_of_somebody_else_is_not_replaced(simple: Network, tmp_path: Path) -> None:
+    (tmp_path / "simple").mkdir()
+    (tmp_path / "simple" / "thesis.tex").touch()
     with pytest.raises(FastnasError, match="exists and is no artifact"):
-        export.export(network, SPEC, "arch2", tmp_path, SMALL)
-    assert (tmp_path / "arch2" / "thesis.tex").exists()
+        export.export(simple, SIMPLE, "simple", tmp_path, SMALL)
+    assert (tmp_path / "simple" / "thesis.tex").exists()
 
 
 def test_an_export_is_reproducible() -> None:
@@ -222,8 +235,8 @@ def test_command_exports_an_untrained_architecture_and_warns(tmp_path: Path) -> 
     assert shown["operators"] == len(model.graph.node)
 
 
-def test_command_exports_a_trained_model_file_under_its_name(network: Network, tmp_path: Path) -> None:
-    save_model(tmp_path / "mine.safetensors", network, SPEC, recipe={"name": "test"}, metrics={})
+def test_command_exports_a_trained_model_file_under_its_name(simple: Network, tmp_path: Path) -> None:
+    save_model(tmp_path / "mine.safetensors", simple, SIMPLE, recipe={"name": "test"}, metrics={})
     result = run(tmp_path / "mine.safetensors", "--res", "64x96", "--verbose", "--head", "labels", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert "warning" not in result.output
@@ -233,9 +246,9 @@ def test_command_exports_a_trained_model_file_under_its_name(network: Network, t
     assert loaded.outputs[0][2:] == ("labels", 1)
 
 
-def test_command_names_the_artifact_of_a_training_after_its_folder(network: Network, tmp_path: Path) -> None:
+def test_command_names_the_artifact_of_a_training_after_its_folder(simple: Network, tmp_path: Path) -> None:
     (tmp_path / "camvid").mkdir()
-    save_model(tmp_path / "camvid" / "model.safetensors", network, SPEC, recipe={"name": "test"}, metrics={})
+    save_model(tmp_path / "camvid" / "model.safetensors", simple, SIMPLE, recipe={"name": "test"}, metrics={})
     result = run(tmp_path / "camvid" / "model.safetensors", "--res", 64, "--out", tmp_path / "artifacts")
     assert result.exit_code == 0, result.output
     assert sidecar.load(str(tmp_path / "artifacts" / "camvid")).sidecar.name == "camvid"
@@ -253,7 +266,7 @@ def test_command_names_the_artifact_of_a_training_after_its_folder(network: Netw
 def test_an_artifact_of_pose_keeps_the_input_size_of_its_training(
     tmp_path: Path, task: Task, val_size: list[int] | None, expected: tuple[int, int] | None
 ) -> None:
-    spec = ModelSpec("arch2", task, channels=8, sep_repeats=1)
+    spec = replace(SIMPLE, task=task)
     recipe = {"name": "test"} if val_size is None else {"name": "test", "val_size": val_size}
     save_model(tmp_path / "mine.safetensors", unsettled(spec), spec, recipe=recipe, metrics={})
     resolution = [] if expected else ["--res", "64"]
@@ -293,10 +306,10 @@ def test_command_refuses_an_unwritable_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels", "small-labels"])
-def test_every_operator_is_named_after_a_module(network: Network, head: Head) -> None:
+def test_every_operator_is_named_after_a_module(network: Network, graph: Graph, head: Head) -> None:
     """Times per layer are summed by these names, that of the output's operator included."""
-    graph, _ = export.optimised(capture(network), network, (Form("segmentation", head=head),))
-    names = [node.name for node in to_onnx(graph).graph.node]
+    optimised, _ = export.optimised(graph, network, (Form("segmentation", head=head),))
+    names = [node.name for node in to_onnx(optimised).graph.node]
     assert len(set(names)) == len(names)
     places = {name: place(name, {}) for name in names}
     assert [name for name in names if places[name].part == "unnamed"] == []

@@ -32,11 +32,11 @@ from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 from fastnas.tasks import Multi, channels_of
 from fastnas.tasks.registry import head_for
-from tests.helpers.deploy_toys import unsettled
+from tests.helpers.deploy_toys import LIGHT, TOY, unsettled
 
 SIZE = (64, 96)
 TASK = default_task("multi")
-SPEC = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
+SPEC = ModelSpec("arch2", TASK, TOY, channels=8, sep_repeats=1)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_heads_go_to_the_tasks_that_can_have_them() -> None:
 def test_the_last_convolution_is_split_exactly_whatever_the_network(name: str) -> None:
     """Also that of a cell of zeros, and of baselines."""
     torch.manual_seed(0)
-    network = build(ModelSpec(name, TASK) if name in BASELINES else ModelSpec(name, TASK, channels=8)).eval()
+    network = build(ModelSpec(name, TASK) if name in BASELINES else ModelSpec(name, TASK, TOY, channels=8)).eval()
     forms = forms_of(TASK, ())
     model = to_onnx(split(capture(network), forms))
     x = sample_image(network, (64, 64))
@@ -156,7 +156,7 @@ def test_the_last_convolution_is_split_exactly_whatever_the_network(name: str) -
 
 
 def test_one_task_keeps_its_convolution() -> None:
-    graph = capture(build(ModelSpec("arch2", default_task("pose"), channels=8)))
+    graph = capture(build(ModelSpec(LIGHT, default_task("pose"), TOY, channels=8)))
     (value,) = graph.outputs.values()
     parted = split(graph, forms_of(default_task("pose"), ()))
     assert (parted.nodes, parted.outputs) == (graph.nodes, {"pose": value})
