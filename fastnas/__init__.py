@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fastnas.models.zoo import ZOO
     from fastnas.tasks import Depth, Pose, Segmentation
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ZOO",

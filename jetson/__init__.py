@@ -20,7 +20,7 @@ if platform.machine() == "aarch64" and sys.version_info < (3, 7):
 # before it is imported. ORT_DISABLE_TELEMETRY=0 allows it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(*names: str, **options: Any) -> "Model":

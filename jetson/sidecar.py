@@ -3,7 +3,7 @@
 An artifact is a folder with this file and the ONNX files that it lists. The exporter calls `describe_file` for each
 file and then `save`; the runner calls `load`, `Artifact.choose` and `Artifact.verified_path`.
 
-    {"format": 2, "name": "arch0", "fastnas": "0.1.0", "trained": false, "genotype": "[[[3, 3], ...",
+    {"format": 2, "name": "arch0", "fastnas": "0.2.0", "trained": false, "genotype": "[[[3, 3], ...",
      "input": {"name": "image", "layout": "NCHW", "dtype": "float32", "mean": [0.485, ...], "std": [0.229, ...],
                "multiple_of": 32},
      "outputs": [{"name": "segmentation", "decode": "logits", "stride": 4,

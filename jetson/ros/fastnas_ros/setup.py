@@ -7,7 +7,7 @@ from setuptools import setup
 
 setup(
     name="fastnas_ros",
-    version="0.1.0",
+    version="0.2.0",
     packages=[],
     py_modules=[],
     data_files=[
