@@ -223,7 +223,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_command_exports_an_untrained_architecture_and_warns(tmp_path: Path) -> None:
-    result = run("arch1", "--res", 64, "--channels", 8, "--out", tmp_path, "--json")
+    result = run("arch1", "--encoder", TOY, "--res", 64, "--channels", 8, "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
     assert "arch1 has no trained weights; only its latency means something" in result.stderr
@@ -300,7 +300,7 @@ def test_command_refuses_in_one_line(tmp_path: Path, arguments: list[str], line:
 
 def test_command_refuses_an_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = run("arch1", "--res", 64, "--channels", 8, "--out", tmp_path / "file" / "sub")
+    result = run("arch1", "--encoder", TOY, "--res", 64, "--channels", 8, "--out", tmp_path / "file" / "sub")
     assert result.exit_code == 1
     assert f"cannot write {tmp_path / 'file' / 'sub' / 'arch1'}" in result.output
 

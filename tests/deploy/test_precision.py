@@ -22,7 +22,7 @@ from fastnas.data.formats.voc import TASK
 from fastnas.deploy import export, parity, trtexec
 from fastnas.deploy.export import Options
 from fastnas.deploy.graph.capture import capture
-from fastnas.deploy.graph.ir import OUTPUT
+from fastnas.deploy.graph.ir import OUTPUT, Graph
 from fastnas.deploy.graph.rewrites import optimise
 from fastnas.deploy.io_forms import Form, Head, give
 from fastnas.deploy.onnx import compat
@@ -41,9 +41,10 @@ from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 from fastnas.models.zoo import ZOO
-from tests.helpers.deploy_toys import toy_network, unsettled
+from tests.helpers.deploy_toys import LIGHT, TOY, toy_network, unsettled
 
 SIZE = (64, 96)
+SMALL = ["--res", "64x96", "--encoder", TOY, "--channels", "8", "--sep-repeats", "1"]
 
 
 def full(network: Network) -> onnx.ModelProto:
@@ -63,6 +64,13 @@ def network(request: pytest.FixtureRequest) -> Network:
 @pytest.fixture(scope="module")
 def model(network: Network) -> onnx.ModelProto:
     return full(network)
+
+
+@pytest.fixture(scope="module")
+def captured() -> tuple[Network, Graph]:
+    """Another random one, before anything is optimised."""
+    network = toy_network(Genotype.random(random.Random(0)))
+    return network, capture(network)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +173,7 @@ def too_large_for_fp16(network: Network) -> onnx.ModelProto:
 
 def test_what_overflows_stays_in_fp32() -> None:
     """A relu6 after it brings the values back: only the convolution and the clip are kept."""
-    network = toy_network(ZOO["arch0"])
+    network = toy_network(Genotype.parse(LIGHT))
     model = too_large_for_fp16(network)
     norm = network.encoder.get_submodule("stages.0.0.1")
     with torch.no_grad():
@@ -287,10 +295,10 @@ def with_an_outlier(model: onnx.ModelProto, factor: float) -> set[str]:
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "tensorrt"])
-def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
-    network = toy_network(Genotype.random(random.Random(0)))
+def test_what_is_sensitive_stays_in_fp32(captured: tuple[Network, Graph], target: str) -> None:
+    network, graph = captured
     images = [sample_image(network, SIZE, seed) for seed in range(2)]
-    model = full(network)
+    model = to_onnx(optimise(graph)[0])
     sensitive = with_an_outlier(model, 1000)
     reference = Reference(network, images[:1])
     assert reference.compare(model)[OUTPUT].largest < 1e-5
@@ -306,12 +314,14 @@ def test_what_is_sensitive_stays_in_fp32(target: str) -> None:
     assert "stay in fp32, the worst is" in lines[0]
 
 
-def test_labels_are_compared_by_their_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_are_compared_by_their_agreement(
+    captured: tuple[Network, Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They have no other error: a file that gives the wrong ones must not pass."""
-    network = toy_network(Genotype.random(random.Random(0)))
+    network, graph = captured
     monkeypatch.setattr(base, "MOST_KEPT", 0)
     images = [sample_image(network, SIZE)]
-    model = to_onnx(optimise(give(capture(network), [Form(head="labels")]))[0])
+    model = to_onnx(optimise(give(graph, [Form(head="labels")]))[0])
     reference = Reference(network, images, [Form(head="labels")])
     file = Int8(model, reference, int8.calibrate(model, [one.numpy() for one in images]), int8.TENSORRT)
     assert 0.9 < file.build(print).parity[OUTPUT].agreement < 1
@@ -324,9 +334,9 @@ def test_labels_are_compared_by_their_agreement(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("head", ["plain", "upsampled", "labels"])
-def test_logits_are_not_quantised_whatever_follows_them(head: Head) -> None:
-    network = toy_network(Genotype.random(random.Random(0)))
-    model = to_onnx(optimise(give(capture(network), [Form(head=head)]))[0])
+def test_logits_are_not_quantised_whatever_follows_them(captured: tuple[Network, Graph], head: Head) -> None:
+    network, graph = captured
+    model = to_onnx(optimise(give(graph, [Form(head=head)]))[0])
     assert "decoder.classifier/weight" in {tensor.name for tensor in model.graph.initializer}
     ranges = int8.calibrate(model, [sample_image(network, SIZE).numpy()])
     for scheme in int8.SCHEMES:
@@ -334,11 +344,13 @@ def test_logits_are_not_quantised_whatever_follows_them(head: Head) -> None:
         assert "decoder.classifier/weight" in {tensor.name for tensor in made.graph.initializer}
 
 
-def test_hopeless_precision_is_an_error_that_names_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = toy_network(Genotype.random(random.Random(0)))
+def test_hopeless_precision_is_an_error_that_names_the_worst(
+    captured: tuple[Network, Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, graph = captured
     monkeypatch.setattr(Int8, "tolerance", 1e-9)
     monkeypatch.setattr(base, "MOST_KEPT", 3)
-    images, model = [sample_image(network, SIZE)], full(network)
+    images, model = [sample_image(network, SIZE)], to_onnx(optimise(graph)[0])
     ranges = int8.calibrate(model, [one.numpy() for one in images])
     with pytest.raises(FastnasError, match=r"int8 for tensorrt is not accurate: .* in fp32; the most comes from \w+"):
         Int8(model, Reference(network, images), ranges, int8.TENSORRT).build(lambda line: None)
@@ -382,7 +394,7 @@ def test_onnxruntime_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture(scope="module")
 def exported(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> export.Exported:
-    spec = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
+    spec = ModelSpec("arch2", TASK, TOY, channels=8, sep_repeats=1)
     network = unsettled(spec)
     options = Options(resolution=SIZE, fp16=True, int8=True, calibrate=pictures)
     return export.export(network, spec, "arch2", tmp_path_factory.mktemp("artifacts"), options)
@@ -418,7 +430,7 @@ def test_every_precision_runs_in_the_devices_engine(exported: export.Exported, k
 @pytest.mark.parametrize("head", ["plain", "labels"])
 def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head: Head) -> None:
     options = Options(resolution=SIZE, layout="NHWC", heads=(head,), fp16=True, int8=True, calibrate=pictures)
-    spec = ModelSpec("arch1", TASK, channels=8, sep_repeats=1)
+    spec = ModelSpec(LIGHT, TASK, TOY, channels=8, sep_repeats=1)
     network = unsettled(spec)
     result = export.export(network, spec, "bytes", tmp_path, options)
     assert {file.targets for file in result.sidecar.files} == {("onnxruntime",)}
@@ -433,7 +445,7 @@ def test_bytes_in_have_no_file_for_tensorrt(pictures: Path, tmp_path: Path, head
     ],
 )
 def test_a_failed_export_leaves_nothing(arguments: list[str], line: str, tmp_path: Path) -> None:
-    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path / "artifacts")]
+    small = [*SMALL, "--out", str(tmp_path / "artifacts")]
     failed = CliRunner().invoke(main, ["export", "arch1", *small, *arguments])
     assert failed.exit_code == 1
     assert line in failed.output
@@ -441,7 +453,7 @@ def test_a_failed_export_leaves_nothing(arguments: list[str], line: str, tmp_pat
 
 
 def test_verbose_prints_the_commands_of_nvidias_tools(pictures: Path, tmp_path: Path) -> None:
-    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
+    small = [*SMALL, "--out", str(tmp_path)]
     done = CliRunner().invoke(main, ["export", "arch1", "--fp16", "--verbose", *small])
     assert done.exit_code == 0, done.output
     older, newer = done.output.split("By hand, with ")[1:]
@@ -482,7 +494,7 @@ def test_engine_without_tensorrt_is_one_line_and_the_artifact_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    small = ["--res", "64x96", "--channels", "8", "--sep-repeats", "1", "--out", str(tmp_path)]
+    small = [*SMALL, "--out", str(tmp_path)]
     done = CliRunner().invoke(main, ["export", "arch1", "--tensorrt", *small])
     assert done.exit_code == 1
     assert "TensorRT does not load" in done.output
