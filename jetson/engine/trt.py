@@ -82,7 +82,7 @@ class TensorRTEngine(Engine):
 
     def __init__(self, artifact: Artifact, size: Size, precision: str, options: EngineOptions, log: Log) -> None:
         super().__init__(artifact, size)
-        trt, self._cuda = import_tensorrt(), open_cuda(log)
+        trt, self._cuda = import_tensorrt(), open_cuda(log, options.graph)
         self._logger = make_logger(trt)
         self._name = "{} {} at {}x{}".format(artifact.sidecar.name, precision, *size)
         try:

@@ -23,7 +23,7 @@ def main() -> int:
         sys.stdout.write(help_text())
         return 0
     try:
-        rospy = import_package("rospy", "rospy does not load ({}); run: source /opt/ros/noetic/setup.bash")
+        rospy = import_package("rospy", "rospy does not load ({}); run: source /opt/ros/DISTRIBUTION/setup.bash")
     except JetsonError as error:
         sys.stderr.write("Error: {}\n".format(error))
         return 1

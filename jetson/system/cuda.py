@@ -12,8 +12,8 @@ from fastnas.jetson.system.libraries import load_library, runtime_paths, spell_v
 from fastnas.jetson.system.machine import Machine
 from fastnas.jetson.system.probe import probe
 
-IN_CONTAINER = "start the container with docker/run.sh, or with --runtime nvidia"
-
+IN_CONTAINER = "start the container with docker/run.sh"
+"""Which hands over the board's libraries, devices and sockets."""
 
 PYCUDA_INSTALL = {32: "pip3 install --no-build-isolation pycuda==2022.1"}
 """By L4T generation. Isolated, the build of the last release for Python 3.6 wants a NumPy that no longer compiles."""

@@ -17,7 +17,7 @@ from typing import Dict, List
 from fastnas.jetson.checks import Fields, parse_json
 from fastnas.jetson.errors import ADD_SWAP, FastnasError, JetsonError
 from fastnas.jetson.files import cache_root
-from fastnas.jetson.system.cuda import check_cuda
+from fastnas.jetson.system.cuda import IN_CONTAINER, check_cuda
 from fastnas.jetson.system.findings import (
     FAIL,
     OK,
@@ -180,12 +180,11 @@ def check_cameras(machine: Machine) -> Findings:
         allowed = os.access(device, os.R_OK | os.W_OK)
         seen = "{} {}".format(name, title or "").strip() if allowed else name + " may not be opened"
         if allowed and is_raw_sensor(device, machine.root):
-            yield Finding(OK, "cameras", seen + ": a raw sensor", "fastnas camera --source csi://" + device[-1])
+            yield Finding(OK, "cameras", seen + ": a raw sensor", "fastnas camera --source csi://" + name[len("/dev/video") :])
             continue
         yield check(allowed, "cameras", seen, "sudo usermod -aG {} $USER, then log in again".format(group), FAIL)
     if machine.l4t and not os.path.exists(os.path.join(machine.root, "tmp/argus_socket")):
-        mount = "mount /tmp/argus_socket into the container"
-        fix = mount if machine.in_container else "sudo systemctl restart nvargus-daemon"
+        fix = IN_CONTAINER if machine.in_container else "sudo systemctl restart nvargus-daemon"
         yield Finding(WARN, "CSI cameras", "the argus service is not reachable", fix)
 
 

@@ -292,18 +292,19 @@ def test_no_gpu_is_one_line(fake, monkeypatch):
 
 
 OPEN = """
+import sys
 from fastnas.jetson.engine.cuda.opening import open_cuda
 from fastnas.jetson.errors import JetsonError
 try:
-    print(open_cuda(print).about)
+    print(open_cuda(print, *map(bool, sys.argv[1:])).about)
 except JetsonError as error:
     print("ERROR", error)
 """
 
 
-def opened(search_path, **more):
+def opened(search_path, *arguments, **more):
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(search_path), **more)
-    output = subprocess.check_output([sys.executable, "-c", OPEN], env=environment, timeout=60)
+    output = subprocess.check_output([sys.executable, "-c", OPEN] + list(arguments), env=environment, timeout=60)
     return output.decode().splitlines()
 
 
@@ -326,6 +327,20 @@ def test_pycuda_is_used_where_it_loads_and_is_not_needed_where_it_is_missing(lib
         pytest.skip("this machine has CUDA of its own")
     lines = opened([paths.ROOT], LD_LIBRARY_PATH=build_fake_cuda(libraries, "12.0"))
     assert lines == ["CUDA 12.0 through ctypes: pycuda is not installed", "CUDA 12.0 through ctypes"]
+
+
+def test_graphs_are_ctypes_even_where_pycuda_loads(libraries):
+    if ctypes.util.find_library("cuda"):
+        pytest.skip("this machine has CUDA of its own")
+    both, folder = [paths.FAKES, paths.ROOT], build_fake_cuda(libraries, "12.0")
+    assert opened(both, LD_LIBRARY_PATH=folder) == ["CUDA 10.2 through pycuda"]
+    lines = opened(both, "graphs", LD_LIBRARY_PATH=folder)
+    assert lines == ["CUDA 12.0 through ctypes: pycuda has no graphs", "CUDA 12.0 through ctypes"]
+    why, about = opened(both, "graphs")
+    assert why.startswith(
+        "CUDA 10.2 through pycuda, without graphs: there is no usable NVIDIA driver here ("
+    )
+    assert about == "CUDA 10.2 through pycuda"
 
 
 def test_without_any_cuda_there_is_one_line():

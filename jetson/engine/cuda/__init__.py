@@ -1,1 +1,1 @@
-"""CUDA behind one interface: through pycuda where it loads, else through ctypes."""
+"""CUDA behind one interface: through ctypes, or through pycuda, which has no graphs."""

@@ -38,7 +38,9 @@ def predict(engine, fine=False, memory="auto"):
     lines, found, about, calls, error = [], [], {}, [], ""
     opening._told.clear()
     cuda_record.clear()
-    options = InferenceOptions((64, 96), engine=EngineOptions(engine, threads=1, memory=memory), fine=fine)
+    graph = "FAKE_BROKEN_PYCUDA" in os.environ  # with graphs pycuda is not used
+    engine_options = EngineOptions(engine, threads=1, memory=memory, graph=graph)
+    options = InferenceOptions((64, 96), engine=engine_options, fine=fine)
     try:
         with Predictor(by_task([artifact]), (90, 160), options, lines.append) as predictor:
             for frame in frames:

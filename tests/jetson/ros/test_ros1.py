@@ -139,7 +139,7 @@ def test_without_ros_a_line_says_what_to_run(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["node"])
     monkeypatch.setitem(sys.modules, "rospy", None)
     assert ros1.main() == 1
-    assert "run: source /opt/ros/noetic/setup.bash" in capsys.readouterr().err
+    assert "run: source /opt/ros/DISTRIBUTION/setup.bash" in capsys.readouterr().err
 
 
 def test_help_needs_no_ros(capsys, monkeypatch):
