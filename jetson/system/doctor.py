@@ -180,7 +180,8 @@ def check_cameras(machine: Machine) -> Findings:
         allowed = os.access(device, os.R_OK | os.W_OK)
         seen = "{} {}".format(name, title or "").strip() if allowed else name + " may not be opened"
         if allowed and is_raw_sensor(device, machine.root):
-            yield Finding(OK, "cameras", seen + ": a raw sensor", "fastnas camera --source csi://" + name[len("/dev/video") :])
+            sensor = name[len("/dev/video") :]
+            yield Finding(OK, "cameras", seen + ": a raw sensor", "fastnas camera --source csi://" + sensor)
             continue
         yield check(allowed, "cameras", seen, "sudo usermod -aG {} $USER, then log in again".format(group), FAIL)
     if machine.l4t and not os.path.exists(os.path.join(machine.root, "tmp/argus_socket")):

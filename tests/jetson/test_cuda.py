@@ -337,9 +337,7 @@ def test_graphs_are_ctypes_even_where_pycuda_loads(libraries):
     lines = opened(both, "graphs", LD_LIBRARY_PATH=folder)
     assert lines == ["CUDA 12.0 through ctypes: pycuda has no graphs", "CUDA 12.0 through ctypes"]
     why, about = opened(both, "graphs")
-    assert why.startswith(
-        "CUDA 10.2 through pycuda, without graphs: there is no usable NVIDIA driver here ("
-    )
+    assert why.startswith("CUDA 10.2 through pycuda, without graphs: there is no usable NVIDIA driver here (")
     assert about == "CUDA 10.2 through pycuda"
 
 
