@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-EXTRAS := cpu,dev,docs,predictor,ray
+EXTRAS := cpu,dev,docs,predictor,ray,smp
 
 .PHONY: demo test test-all lint docs constraints clean
 

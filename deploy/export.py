@@ -36,7 +36,7 @@ from fastnas.models.spec import ModelSpec
 from fastnas.tasks import tasks_of
 
 MULTIPLE = 32
-"""Height and width must be multiples of it: the stride of the deepest encoder feature map."""
+"""Height and width must be multiples of it, the stride of the deepest encoder feature map, and of larger strides."""
 
 DECODE = {"segmentation": "logits", "pose": "heatmaps", "depth": "depth"}
 HEAD_DECODE = {**dict.fromkeys(io_forms.LABELS, "labels"), "peaks": "peaks"}
@@ -124,9 +124,11 @@ def export(
         progress("recording the network")
         captured = capture(network)
         graph, effects = optimised(captured, network, forms, options.layout)
+        multiple = max(MULTIPLE, *(shape.stride for shape in graph.shapes.values()))
+        _check_size(options.resolution, multiple)
         progress(f"{len(captured.nodes)} operators became {len(graph.nodes)}; checking against PyTorch")
         variants = []
-        for variant in _variants(graph, network, forms, options, progress):
+        for variant in _variants(graph, network, forms, options, progress, multiple):
             # A file with bytes as input is for ONNX Runtime alone.
             ignore = {"known_types", "constant_resizes"} if options.layout == "NHWC" else set()
             own = typed.BREAKS if variant.targets == ("tensorrt-typed",) else set()
@@ -134,7 +136,7 @@ def export(
             variants.append(variant)
     entry = sidecar.Sidecar(
         name=name,
-        input=sidecar.Input(INPUT, options.layout, network.encoder.mean, network.encoder.std, MULTIPLE),
+        input=sidecar.Input(INPUT, options.layout, network.encoder.mean, network.encoder.std, multiple),
         outputs=tuple(
             sidecar.Output(
                 form.name,
@@ -182,11 +184,16 @@ def optimised(
 
 
 def _variants(
-    graph: Graph, network: Network, forms: Sequence[io_forms.Form], options: Options, progress: Progress
+    graph: Graph,
+    network: Network,
+    forms: Sequence[io_forms.Form],
+    options: Options,
+    progress: Progress,
+    multiple: int,
 ) -> Iterator[Variant]:
     """The files that the options ask for, each compared to the network: float32 first."""
     # The resolution and two small sizes, as one file serves all.
-    sizes = dict.fromkeys([options.resolution, (3 * MULTIPLE, 5 * MULTIPLE), (2 * MULTIPLE, MULTIPLE)])
+    sizes = dict.fromkeys([options.resolution, (3 * multiple, 5 * multiple), (2 * multiple, multiple)])
     images = [sample_image(network, size) for size in sizes]
     reference = Reference(network, images, forms, options.layout)
     targets = ("onnxruntime", "tensorrt") if options.layout == "NCHW" else ("onnxruntime",)
@@ -237,19 +244,23 @@ def _require_replaceable(folder: Path) -> None:
 
 
 def _check(options: Options) -> None:
-    height, width = options.resolution
-    if height % MULTIPLE or width % MULTIPLE or min(height, width) < MULTIPLE:
-        raise FastnasError(
-            f"resolution {height}x{width} does not fit: height and width must be multiples of {MULTIPLE}, "
-            "for example {}x{}".format(*fitting(options.resolution))
-        )
+    _check_size(options.resolution, MULTIPLE)
     if options.int8 and options.calibrate is None:
         raise FastnasError("INT8 needs images to find its ranges with: add --calibrate DIR")
 
 
-def fitting(size: tuple[int, int]) -> tuple[int, int]:
-    """The size whose sides are the nearest multiples of 32."""
-    height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in size)
+def _check_size(size: tuple[int, int], multiple: int) -> None:
+    height, width = size
+    if height % multiple or width % multiple or min(height, width) < multiple:
+        raise FastnasError(
+            f"resolution {height}x{width} does not fit: height and width must be multiples of {multiple}, "
+            "for example {}x{}".format(*fitting(size, multiple))
+        )
+
+
+def fitting(size: tuple[int, int], multiple: int = MULTIPLE) -> tuple[int, int]:
+    """The size whose sides are the nearest multiples of 32, or of `multiple`."""
+    height, width = (max(multiple, round(side / multiple) * multiple) for side in size)
     return height, width
 
 

@@ -211,15 +211,49 @@ def _cat(call: Call, features: list[Feature], dim: int) -> Feature:
     return call.add(ir.Concat(), *features)
 
 
-def _upsample(call: Call, x: Feature, size: Any, align_corners: bool, *_: Any) -> Feature:
-    if align_corners:
-        raise _Unsupported("with align_corners")
+def _group_norm(
+    call: Call, x: Feature, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float, *_: Any
+) -> Feature:
+    """With mean and variance of each group as convolutions of the means of its channels."""
+    channels = call.build.shapes[x].channels
+    share = np.full((channels, channels // groups, 1, 1), groups / channels, np.float32)
+    zero, least = np.zeros(channels, np.float32), np.full(channels, eps, np.float32)
+    minus_mean = call.add(ir.Conv(-share, zero, groups=groups), call.add(ir.GlobalPool(), x))
+    centred = call.add(ir.Add(), x, minus_mean)
+    squares = call.add(ir.GlobalPool(), call.add(ir.Mul(), centred, centred))
+    variance = call.add(ir.Conv(share, least, groups=groups), squares)
+    normal = call.add(ir.Mul(), centred, call.add(ir.Activation("rsqrt"), variance))
+    scale = np.ones(channels, np.float32) if weight is None else _numpy(weight)
+    return call.add(ir.Affine(scale, _bias(bias, channels)), normal)
+
+
+def _stack(call: Call, features: list[Feature], dim: int) -> list[Feature]:
+    if dim != 0:
+        raise _Unsupported(f"along dimension {dim}")
+    return features
+
+
+def _sum(call: Call, stacked: Any, dims: Any, *_: Any) -> Feature:
+    if not isinstance(stacked, list) or list(dims) != [0]:
+        raise _Unsupported("of anything but a stack of feature maps")
+    return call.add(ir.Add(), *stacked)
+
+
+def _bilinear(call: Call, x: Feature, size: Any, align_corners: bool, *_: Any) -> Feature:
+    return _upsample(call, x, "align_corners" if align_corners else "half_pixel")
+
+
+def _nearest(call: Call, x: Feature, *_: Any) -> Feature:
+    return _upsample(call, x, "nearest")
+
+
+def _upsample(call: Call, x: Feature, sampling: ir.Sampling) -> Feature:
     old, new = call.build.shapes[x].stride, call.shape().stride
     if old == ir.PIXEL:
         return call.add(ir.Spread(new), x)
     if old % new:
         raise _Unsupported("to a smaller size")
-    return x if old == new else call.add(ir.Resize(old // new), x)
+    return x if old == new else call.add(ir.Resize(old // new, sampling), x)
 
 
 def _zeros(call: Call, *_: Any) -> Feature:
@@ -276,7 +310,7 @@ def _slice(call: Call, x: Feature, *_: Any) -> Feature:
     return x
 
 
-_CONVERTERS: dict[str, Callable[..., Feature]] = {
+_CONVERTERS: dict[str, Callable[..., Any]] = {
     "conv2d": _conv,
     "conv_transpose2d": _deconv,
     "batch_norm": _batch_norm,
@@ -285,7 +319,11 @@ _CONVERTERS: dict[str, Callable[..., Feature]] = {
     "add": _add,
     "mul": _mul,
     "cat": _cat,
-    "upsample_bilinear2d": _upsample,
+    "group_norm": _group_norm,
+    "stack": _stack,
+    "sum": _sum,
+    "upsample_bilinear2d": _bilinear,
+    "upsample_nearest2d": _nearest,
     "new_zeros": _zeros,
     "expand": _expand,
     "adaptive_avg_pool2d": _adaptive_pool,
@@ -295,6 +333,7 @@ _CONVERTERS: dict[str, Callable[..., Feature]] = {
     "slice": _slice,
     "alias": _same,
     "dropout": _same,
+    "feature_dropout": _same,
     "contiguous": _same,
     "clone": _same,
 }

@@ -95,7 +95,7 @@ class Constant:
     value: Array
 
 
-ActivationKind = Literal["relu", "relu6", "sigmoid", "hardsigmoid", "hardswish", "silu"]
+ActivationKind = Literal["relu", "relu6", "sigmoid", "hardsigmoid", "hardswish", "silu", "rsqrt"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Mul:
-    """The product of two values; one of a single pixel scales the channels of the other."""
+    """The product of two values; a single pixel scales the other's channels, and a single channel its pixels."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,15 @@ class Concat:
     """Channels one after the other."""
 
 
+Sampling = Literal["half_pixel", "align_corners", "nearest"]
+
+
 @dataclass(frozen=True)
 class Resize:
-    """Bilinear interpolation (half-pixel centres) to `factor` times the size."""
+    """Interpolation to `factor` times the size: bilinear, in either of the two coordinates, or of the nearest pixel."""
 
     factor: int
+    sampling: Sampling = "half_pixel"
 
 
 @dataclass(frozen=True)
@@ -263,9 +267,11 @@ def infer(op: Op, inputs: list[Shape]) -> Shape:
             _require(x.stride == PIXEL, op, inputs)
             return Shape(x.channels, op.stride)
         case Add() | Mul():
-            strides = {other.stride for other in inputs} - {PIXEL}
-            _require(len({other.channels for other in inputs}) == 1 and len(strides) <= 1, op, inputs)
-            return Shape(x.channels, strides.pop() if strides else PIXEL)
+            channels, strides = {other.channels for other in inputs}, {other.stride for other in inputs} - {PIXEL}
+            most = max(channels)
+            fits = channels == {most} or (isinstance(op, Mul) and channels == {1, most})
+            _require(fits and len(strides) <= 1, op, inputs)
+            return Shape(most, strides.pop() if strides else PIXEL)
         case Concat():
             _require(len({other.stride for other in inputs}) == 1, op, inputs)
             return Shape(sum(other.channels for other in inputs), x.stride)

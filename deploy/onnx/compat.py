@@ -22,13 +22,21 @@ ALLOWED = frozenset(
     {
         "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear",
         "Div", "GatherElements", "GlobalAveragePool", "HardSigmoid", "Log", "MatMul", "MaxPool", "Mul",
-        "QuantizeLinear", "ReduceMax", "Relu", "Reshape", "Resize", "Sigmoid", "Sub", "Transpose",
+        "QuantizeLinear", "ReduceMax", "Relu", "Reshape", "Resize", "Sigmoid", "Sqrt", "Sub",
+        "Transpose",
     }
 )  # fmt: skip
 """All of them are in TensorRT 8.0's matrix. Loop, If, Shape, Gather and the like are not needed, and not here."""
 
 _INTEGER_INPUTS = {"Reshape": 1, "ReduceMax": 1}
 """Which input of an operator is a shape or axes: the only place for 64-bit integers."""
+
+SAMPLINGS = (
+    (b"linear", b"half_pixel", None),
+    (b"linear", b"align_corners", None),
+    (b"nearest", b"asymmetric", b"floor"),
+)
+"""What Resize may be: its mode, coordinates, and the rounding of the nearest pixel."""
 
 Problems = Iterator[str]
 
@@ -56,7 +64,7 @@ def operators(model: onnx.ModelProto) -> Problems:
 
 
 def constant_resizes(model: onnx.ModelProto) -> Problems:
-    """Resize by a constant whole factor, linear with half-pixel centres, no sizes."""
+    """Resize by a constant whole factor, in one of `SAMPLINGS`, no sizes."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in _all(model, "Resize"):
         if len(node.input) > 3 and node.input[3]:
@@ -68,8 +76,8 @@ def constant_resizes(model: onnx.ModelProto) -> Problems:
         scales = numpy_helper.to_array(constants[node.input[2]])
         if tuple(scales[:2]) != (1, 1) or any(scale != round(float(scale)) for scale in scales):
             yield f"{_name(node)}: Resize scales {scales.tolist()} are not whole factors of height and width"
-        how = (_attribute(node, "mode"), _attribute(node, "coordinate_transformation_mode"))
-        if how != (b"linear", b"half_pixel"):
+        how = tuple(_attribute(node, name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
+        if how not in SAMPLINGS:
             yield f"{_name(node)}: Resize is {how[0]!r}, {how[1]!r} instead of linear, half_pixel"
 
 

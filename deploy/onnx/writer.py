@@ -80,8 +80,8 @@ class Writer(Nodes):
                 self.emit("Mul", x, out)
             case ir.Concat():
                 self.emit("Concat", x, out, axis=1)
-            case ir.Resize(factor):
-                self.resize(x[0], [1, 1, factor, factor], out)
+            case ir.Resize(factor, sampling):
+                self.resize(x[0], [1, 1, factor, factor], out, sampling)
             case ir.GlobalPool():
                 self.emit("GlobalAveragePool", x, out)
             case ir.Pool():
@@ -118,10 +118,12 @@ class Writer(Nodes):
             return INPUT
         return self.outputs.get(name, name)
 
-    def resize(self, x: str, scales: list[int], out: str) -> str:
-        """Bilinear interpolation by whole factors of the dimensions."""
+    def resize(self, x: str, scales: list[int], out: str, sampling: ir.Sampling = "half_pixel") -> str:
+        """Interpolation by whole factors of the dimensions."""
         factors = self.constant("scales/" + "x".join(map(str, scales)), np.array(scales, np.float32))
-        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        how = {"mode": "linear", "coordinate_transformation_mode": sampling}
+        if sampling == "nearest":
+            how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.emit("Resize", [x, "", factors], out, **how)
 
     def convolution(self, kind: str, op: ir.Conv | ir.Deconv, name: str, x: list[str], out: str, **extra: Any) -> None:
@@ -159,6 +161,9 @@ class Writer(Nodes):
                 self.emit("Mul", [x, gate], out)
             case "silu":
                 self.emit("Mul", [x, self.emit("Sigmoid", [x], f"{out}/gate")], out)
+            case "rsqrt":
+                one = self.constant("one", np.array(1, np.float32))
+                self.emit("Div", [one, self.emit("Sqrt", [x], f"{out}/root")], out)
 
     def pool(self, op: ir.Pool, x: list[str], out: str) -> None:
         """Maximum or average pooling."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fastnas import shelf
 from fastnas.errors import FastnasError, raise_if_interrupted
-from fastnas.models.depthwise import DepthwiseConv2d
+from fastnas.models.depthwise import quicken
 from fastnas.models.header import is_model, read_model
 from fastnas.models.pretrained import downloaded, timm_file, torchvision_file
 from fastnas.normalisation import IMAGENET, Normalisation
@@ -89,7 +89,12 @@ def add_encoder(name: str, make: Callable[[], Encoder]) -> None:
     _ADDED[name] = make
 
 
-def make_encoder(name: str, weights: str | Path = "none", output_stride: int = 32) -> Encoder:
+def make_encoder(
+    name: str,
+    weights: str | Path = "none",
+    output_stride: int = 32,
+    cut: Callable[[Any], Encoder] | None = None,
+) -> Encoder:
     """A backbone by name.
 
     Args:
@@ -98,6 +103,7 @@ def make_encoder(name: str, weights: str | Path = "none", output_stride: int = 3
             file, gives its encoder; anything else is a file in the library's key names (its classifier, if there, is
             ignored), or, but for timm, in those of `Encoder`.
         output_stride: 8 or 16 keeps the resolution from there on by dilation; see `dilate`.
+        cut: of a torchvision encoder: makes it of the library's classifier, by default with the four features.
 
     Raises:
         FastnasError: no such encoder; the weights cannot be downloaded or read, or do not fit.
@@ -107,16 +113,16 @@ def make_encoder(name: str, weights: str | Path = "none", output_stride: int = 3
         if not weights.is_file():
             raise FastnasError(f"no weights file {weights}; trained models by name: {', '.join(shelf.entries())}")
         if is_model(weights):
-            return _from_model(name, weights, output_stride)
+            return _from_model(name, weights, output_stride, cut)
     if name.startswith("timm/"):
         return _timm(name.removeprefix("timm/"), weights, output_stride)
-    encoder = _make(name, weights)
+    encoder = _make(name, weights, cut)
     if output_stride < STRIDES[-1]:
         dilate(encoder, output_stride)
     return encoder
 
 
-def _make(name: str, weights: str | Path) -> Encoder:
+def _make(name: str, weights: str | Path, cut: Callable[[Any], Encoder] | None) -> Encoder:
     if name not in ENCODERS:
         raise FastnasError(f"encoder {name!r} is not one of {', '.join(ENCODERS)} or timm/NAME")
     if name in _ADDED:
@@ -126,17 +132,20 @@ def _make(name: str, weights: str | Path) -> Encoder:
         classifier = downloaded(name, lambda: make(weights=default), torchvision_file(default.url), ADVICE)
     else:
         classifier = make(weights=None)
-    encoder = _cut(name, classifier)
-    if weights not in ("imagenet", "none"):
-        state = read_weights(Path(weights))
-        ours = any(key.startswith("stages.") for key in state)
-        _load_state(encoder if ours else classifier, state, Path(weights), name)
+    given = weights not in ("imagenet", "none")
+    state = read_weights(Path(weights)) if given else {}
+    ours = any(key.startswith("stages.") for key in state)
+    if given and not ours:
+        _load_state(classifier, state, Path(weights), name)
+    encoder = (cut or partial(_cut, name))(classifier)
+    if ours:
+        _load_state(encoder, state, Path(weights), name)
     return encoder
 
 
-def _from_model(name: str, path: Path, output_stride: int) -> Encoder:
+def _from_model(name: str, path: Path, output_stride: int, cut: Callable[[Any], Encoder] | None) -> Encoder:
     """An encoder with the weights of that of a model file."""
-    encoder = make_encoder(name, output_stride=output_stride)
+    encoder = make_encoder(name, output_stride=output_stride, cut=cut)
     header, weights = read_model(path)
     theirs = header["model"].get("encoder")
     if theirs != name:
@@ -210,12 +219,11 @@ def dilate(encoder: Encoder, output_stride: int) -> None:
                 kernel = module.kernel_size[0]
                 module.dilation = (rate, rate)
                 module.padding = (rate * (kernel // 2),) * 2
-                if type(module) is nn.Conv2d and module.groups == module.in_channels:
-                    module.__class__ = DepthwiseConv2d  # the same, but for how a CPU computes its gradients
                 if module.stride != (1, 1):
                     module.stride = (1, 1)
                     # The 1x1 convolution of a ResNet's shortcut has a stride beside that of the 3x3 one: count it once.
                     rate *= 2 if kernel > 1 else 1
+        quicken(stage)
     encoder.strides = tuple(min(stride, output_stride) for stride in encoder.strides)
 
 

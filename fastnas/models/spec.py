@@ -82,9 +82,12 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """The architecture's name; for a genotype, `genotype-` and the first eight digits of its SHA-256."""
+        """A name for files: the architecture's, with hyphens for slashes.
+
+        For a genotype, `genotype-` and the first eight digits of its SHA-256.
+        """
         if not is_genotype_text(self.architecture):
-            return self.architecture
+            return self.architecture.replace("/", "-")
         return f"genotype-{hashlib.sha256(self.architecture.encode()).hexdigest()[:8]}"
 
     @property

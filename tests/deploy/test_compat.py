@@ -70,10 +70,10 @@ def broken_scales(model: onnx.ModelProto) -> None:
     node(model, "Resize").input[2] = "broken"
 
 
-def aligned_corners(model: onnx.ModelProto) -> None:
+def asymmetric(model: onnx.ModelProto) -> None:
     for attribute in node(model, "Resize").attribute:
         if attribute.name == "coordinate_transformation_mode":
-            attribute.s = b"align_corners"
+            attribute.s = b"asymmetric"
 
 
 def computed_bounds(model: onnx.ModelProto) -> None:
@@ -123,7 +123,7 @@ def computed_weights(model: onnx.ModelProto) -> None:
         (resize_to_size, "constant_resizes"),
         (computed_scales, "constant_resizes"),
         (broken_scales, "constant_resizes"),
-        (aligned_corners, "constant_resizes"),
+        (asymmetric, "constant_resizes"),
         (computed_bounds, "constant_bounds"),
         (long_constant, "integers_only_in_shapes"),
         (double_constant, "integers_only_in_shapes"),

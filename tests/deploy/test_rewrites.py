@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from fastnas.data.formats.voc import TASK
 from fastnas.deploy.graph import rewrites as rewrites
 from fastnas.deploy.graph.capture import capture
 from fastnas.deploy.graph.ir import PIXEL, Add, Conv, Graph, Input, Node, Resize, SpreadConv
 from fastnas.deploy.graph.rewrites import REWRITES, optimise
+from fastnas.deploy.onnx.compat import lint
 from fastnas.deploy.onnx.writer import to_onnx
 from fastnas.deploy.parity import Reference, open_session
 from fastnas.errors import FastnasError
@@ -24,7 +26,8 @@ from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
-from tests.helpers.deploy_toys import image, seeds, toy_network, unsettle
+from tests.helpers.baselines import marked
+from tests.helpers.deploy_toys import image, seeds, toy_encoder, toy_network, unsettle
 
 SIZES = ((96, 160), (32, 64))
 GAPS = Genotype.parse("[[[0, 1], [1, 1], [2, 3]], [4, [1, 1, 1, 7], [1, 1, 2, 10], [0, 1, 8, 6]]]")
@@ -37,9 +40,9 @@ def same_weights() -> None:
     torch.manual_seed(0)
 
 
-def error(graph: Graph, network: Network) -> float:
+def error(graph: Graph, network: Network, sizes: Sequence[tuple[int, int]] = SIZES) -> float:
     """The largest error of a graph against its network, as a share of the largest value."""
-    images = [image(*size) for size in SIZES]
+    images = [image(*size) for size in sizes]
     parity = Reference(network, images).compare(to_onnx(graph))["output"]
     assert parity.finite
     assert parity.agreement > 0.99
@@ -123,12 +126,40 @@ def test_exact_effect_on_the_papers_architectures(name: str, operators: int, gig
     assert error(graph, network) < 1e-5
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if not name.endswith(("101", "152", "xception65"))])
+@pytest.mark.parametrize("name", marked(name for name in BASELINES if not name.endswith(("101", "152", "xception65"))))
 def test_baselines(name: str) -> None:
     network = unsettle(build(ModelSpec(name, TASK)))
     graph, _ = optimise(capture(network))
+    assert error(graph, network, ((128, 256),) if name == "smp/PAN" else SIZES) < 1e-5
+    assert graph.counts()["Affine"] == (7 if name == "smp/FPN" else 0)  # of its group norms
+
+
+class OtherDecoder(nn.Module):
+    """What decoders of others do: aligned corners, nearest pixels, group norm, a stack that is summed, a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.mask, self.classifier = nn.GroupNorm(2, 8), nn.Conv2d(8, 1, 1), nn.Conv2d(8, 3, 1)
+        nn.init.normal_(self.norm.weight), nn.init.normal_(self.norm.bias)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        shallow, deep = features[0], features[1]
+        enlarged = nn.functional.interpolate(deep, scale_factor=2.0, mode="bilinear", align_corners=True)
+        nearest = nn.functional.interpolate(deep, scale_factor=2.0)
+        total = torch.stack([shallow, enlarged, nearest]).sum(dim=0)
+        return self.classifier(self.norm(total) * self.mask(shallow))
+
+
+def test_operators_of_other_decoders() -> None:
+    network = unsettle(Network(toy_encoder(), OtherDecoder()))
+    captured = capture(network)
+    assert {op.sampling for op in (node.op for node in captured.nodes.values()) if isinstance(op, Resize)} == {
+        "align_corners", "nearest",
+    }  # fmt: skip
+    assert error(captured, network) < 1e-5
+    graph, _ = optimise(captured)
     assert error(graph, network) < 1e-5
-    assert "Affine" not in graph.counts()
+    assert lint(to_onnx(graph)) == []
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Baselines by name: those of the paper's tables, on the same encoders."""
+"""Baselines by name: those of the paper's tables and others that a user might take, on the same encoders."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from fastnas.errors import FastnasError
+from fastnas.models.baselines import smp
 from fastnas.models.baselines.bisenet import BiSeNet, TwoPaths
 from fastnas.models.baselines.deeplab import DeepLab, DeepLabPlus
+from fastnas.models.baselines.lraspp import LiteRASPP
 from fastnas.models.baselines.refinenet import LightWeightRefineNet, every_width
 from fastnas.models.baselines.simple_pose import SimplePose
 from fastnas.models.encoder import Encoder, make_encoder
@@ -22,6 +24,10 @@ def _deeplab(encoder: Encoder, outputs: int, rates: Sequence[int]) -> Network:
 def _deeplab_plus(encoder: Encoder, outputs: int, separable: bool) -> Network:
     head = DeepLabPlus(encoder.channels[0], encoder.channels[-1], (6, 12, 18), separable, outputs)
     return Network(encoder, head)
+
+
+def _lraspp(encoder: Encoder, outputs: int) -> Network:
+    return Network(encoder, LiteRASPP(encoder.channels[1], encoder.channels[-1], outputs))
 
 
 def _refinenet(encoder: Encoder, outputs: int, wide: bool) -> Network:
@@ -45,6 +51,7 @@ _BASELINES: dict[str, tuple[str, int, Callable[[Encoder, int], Network]]] = {
     "deeplabv3plus-mbv2": ("mobilenet_v2", 16, partial(_deeplab_plus, separable=False)),
     "deeplabv3plus-xception65": ("timm/xception65", 16, partial(_deeplab_plus, separable=True)),
     "bisenet-resnet18": ("resnet18", 32, _bisenet),
+    "lraspp-mbv2": ("mobilenet_v2", 16, _lraspp),
     "rflw-mbv2": ("mobilenet_v2", 32, partial(_refinenet, wide=False)),
     "rflw-resnet50": ("resnet50", 32, partial(_refinenet, wide=True)),
     "rflw-resnet101": ("resnet101", 32, partial(_refinenet, wide=True)),
@@ -52,7 +59,7 @@ _BASELINES: dict[str, tuple[str, int, Callable[[Encoder, int], Network]]] = {
     "simplepose-resnet50": ("resnet50", 32, _simple_pose),
 }
 """Name -> encoder, its output stride, and what puts a decoder behind it."""
-BASELINES: tuple[str, ...] = tuple(_BASELINES)
+BASELINES: tuple[str, ...] = (*_BASELINES, *smp.NAMES)
 """The names that `make_baseline` knows."""
 
 
@@ -62,9 +69,9 @@ def baseline_encoder(name: str) -> str:
     Raises:
         FastnasError: there is no such baseline.
     """
-    if name not in _BASELINES:
+    if name not in BASELINES:
         raise FastnasError(f"baseline {name!r} is not one of {', '.join(BASELINES)}")
-    return _BASELINES[name][0]
+    return smp.ENCODER if name in smp.NAMES else _BASELINES[name][0]
 
 
 def make_baseline(name: str, outputs: int, weights: str | Path = "none") -> Network:
@@ -77,7 +84,10 @@ def make_baseline(name: str, outputs: int, weights: str | Path = "none") -> Netw
 
     Raises:
         FastnasError: there is no such baseline; the weights cannot be had.
+        MissingPackage: it is one of the extra `smp`, which is not installed.
     """
+    if name in smp.NAMES:
+        return smp.make_smp(name, outputs, weights)
     encoder = baseline_encoder(name)
     _, output_stride, assemble = _BASELINES[name]
     return assemble(make_encoder(encoder, weights, output_stride), outputs)
