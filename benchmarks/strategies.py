@@ -51,7 +51,9 @@ class Landscape:
         standard = (np.array(self._terms(genotype)) - self.mean) / self.deviation
         return 0.5 + 0.1 * float(standard.sum()) / 2**0.5
 
-    def evaluate(self, genotype: Genotype, seed: int, goes_on: Any, notify: Callable[[str], None]) -> Evaluation:
+    def evaluate(
+        self, genotype: Genotype, seed: int, goes_on: Any, notify: Callable[[str], None], rungs: Any
+    ) -> Evaluation:
         return Evaluation(self.reward(genotype) + float(generator(seed, "noise", 0).normal(0, NOISE)))
 
 

@@ -94,8 +94,8 @@ def parse_hours(text: str) -> float:
 )
 @click.option(
     "--stop-rule",
-    type=click.Choice(["paper", "public", "never"]),
-    help="Which candidates are stopped after stage 1; by default paper.",
+    type=click.Choice(["paper", "public", "halving", "never"]),
+    help="Which candidates are stopped early; by default paper. halving: all but the best third, also within stage 1.",
 )
 @click.option(
     "--no-polyak", "polyak", flag_value=False, default=None, help="Evaluate the final weights instead of their EMA."

@@ -58,11 +58,12 @@ class Job:
     def run(self, evaluator: Evaluator, notify: Callable[[str], None] = lambda stage: None) -> Outcome:
         """Evaluate it in this process; a failure of the candidate is an outcome too."""
 
-        def goes_on(stage1: float) -> bool:
-            return self.rule.continues(stage1, self.candidate.number, self.progress)
+        def goes_on(reward: float, epoch: int) -> bool:
+            return self.rule.continues(reward, self.candidate.number, self.progress, epoch)
 
+        genotype = self.candidate.genotype
         try:
-            return Outcome(self, evaluator.evaluate(self.candidate.genotype, self.seed, goes_on, notify))
+            return Outcome(self, evaluator.evaluate(genotype, self.seed, goes_on, notify, self.rule.rungs))
         except CandidateFailed as error:
             return Outcome(self, None, str(error))
 
@@ -144,7 +145,7 @@ class Search:
         self.view = view or View()
         self.reward = reward or (lambda evaluation, found: weighted(evaluation.reward, found, self.settings.limits))
         self.strategy = make_strategy(self.settings.policy, self.settings.seed)
-        self.rule = StopRule(self.settings.stop, self.settings.seed)
+        self.rule = StopRule(self.settings.stop, self.settings.seed, self.settings.evaluation.stage1_epochs)
         self.spent = 0.0
         """Seconds that earlier processes spent on this search."""
         self._start = time.monotonic()
@@ -235,14 +236,15 @@ class Search:
         if evaluation is None:
             self._record(Record(candidate, "failed", reason=outcome.reason, scores=costs))
             return
-        two_stages = self.settings.evaluation.stage2_epochs > 0
+        ended = evaluation.stage1 if not self.settings.evaluation.stage2_epochs else evaluation.stage2
         self._record(
             Record(
                 candidate,
-                "stopped" if two_stages and evaluation.stage2 is None else "done",
+                "stopped" if ended is None else "done",
                 reward=self.reward(evaluation, costs),
                 stage1=evaluation.stage1,
                 stage2=evaluation.stage2,
+                rungs=evaluation.rungs,
                 scores=evaluation.scores | costs,
                 seconds=evaluation.seconds,
             )
@@ -274,8 +276,9 @@ class Search:
         """Update what is a function of the history."""
         self._known.add(record.candidate.canonical)
         self._used += record.status in COUNTED
-        if record.stage1 is not None:
-            self.rule = self.rule.observe(record.stage1)
+        if record.reward is not None:
+            end = {} if record.stage1 is None else {self.rule.epochs: record.stage1}
+            self.rule = self.rule.observe(record.rungs | end)
         self._failures = self._failures + 1 if record.status == "failed" else 0
         self._refusals = self._refusals + 1 if record.status == "refused" else 0
 

@@ -78,6 +78,7 @@ class Record:
         reward: what the policy learns from; None if refused or failed.
         stage1: reward after stage 1, if it got there.
         stage2: reward after stage 2, if it got there.
+        rungs: rewards within stage 1 by epoch, where the stop rule asks for some.
         staleness: updates of the policy between sampling the candidate and learning from it.
         reused: number of the equal candidate whose result it takes.
         reason: why it failed or was refused.
@@ -94,6 +95,7 @@ class Record:
     reward: float | None = None
     stage1: float | None = None
     stage2: float | None = None
+    rungs: dict[int, float] = field(default_factory=dict)
     staleness: int = 0
     reused: int | None = None
     reason: str | None = None
@@ -108,7 +110,8 @@ class Record:
             raise ValueError(f"status must be one of {', '.join(get_args(Status))}, not {self.status!r}")
         if (self.reward is None) != (self.status in ("refused", "failed")):
             raise ValueError(f"a candidate that is {self.status} cannot have reward {self.reward}")
-        for name, value in (("reward", self.reward), ("stage1", self.stage1), ("stage2", self.stage2)):
+        rewards = [("reward", self.reward), ("stage1", self.stage1), ("stage2", self.stage2)]
+        for name, value in (*rewards, *((f"rungs.{epoch}", value) for epoch, value in self.rungs.items())):
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, not {value}")
 
@@ -139,6 +142,7 @@ class Record:
             reward=fields.take("reward", float, optional=True),
             stage1=fields.take("stage1", float, optional=True),
             stage2=fields.take("stage2", float, optional=True),
+            rungs=_rungs(fields),
             staleness=fields.take("staleness", int, optional=True, within=COUNT) or 0,
             reused=fields.take("reused", int, optional=True, within=COUNT),
             reason=_text(fields, "reason"),
@@ -157,6 +161,14 @@ def _text(fields: Fields, name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise fields.error(name, "must be text")
     return value
+
+
+def _rungs(fields: Fields) -> dict[int, float]:
+    """Rewards by epoch; empty where they are absent."""
+    rewards = _numbers(fields, "rungs")
+    if wrong := [epoch for epoch in rewards if not (epoch.isdecimal() and 0 < int(epoch) < 10**6)]:
+        raise fields.error("rungs", f"must be by epoch, not by {wrong[0]:.20}")
+    return {int(epoch): value for epoch, value in rewards.items()}
 
 
 def _numbers(fields: Fields, name: str) -> dict[str, float]:

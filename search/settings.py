@@ -51,14 +51,16 @@ class PolicySettings(Settings):
 
 @dataclass(frozen=True)
 class StopSettings(Settings):
-    """Which candidates are stopped after stage 1."""
+    """Which candidates are stopped early."""
 
-    rule: Literal["paper", "public", "never"] = setting(
+    rule: Literal["paper", "public", "halving", "never"] = setting(
         "paper",
         "paper: below the running mean of stage-1 rewards, stop with probability 1 - p; "
-        "public: that of the authors' code, but for its first mean; never: all candidates reach stage 2.",
+        "public: that of the authors' code, but for its first mean; halving: successive halving, also within stage 1; "
+        "never: all candidates reach stage 2.",
     )
     start: float = setting(0.9, "The rule's slack (p, or the public rule's delta) at the start of the search.", 0, 1)
+    reduction: int = setting(3, "halving: of so many candidates at a rung one goes on.", 2)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class EvaluationSettings(Settings):
         0,
         1,
     )
-    polyak_stage2: float = setting(0.99, "Likewise of the network in stage 2.", 0, 1)
+    polyak_stage2: float = setting(
+        0.99, "Decay of the EMA of the network in stage 2; after n steps at most (1 + n) / (3 + n).", 0, 1
+    )
     auxiliary: bool = setting(True, "Train with auxiliary heads.")
     auxiliary_weight: float = setting(0.15, "Weight of the auxiliary losses.", 0)
     distillation: bool = setting(True, "Knowledge distillation in stage 1, where a teacher is given.")
@@ -152,7 +156,7 @@ class SearchSettings(Settings):
     candidates: int | None = setting(None, "Stop after this many candidates.", 1)
     hours: float | None = setting(None, "Stop after this many hours.", 0)
     policy: PolicySettings = setting(PolicySettings(), "How architectures are proposed.")
-    stop: StopSettings = setting(StopSettings(), "Which candidates are stopped after stage 1.")
+    stop: StopSettings = setting(StopSettings(), "Which candidates are stopped early.")
     evaluation: EvaluationSettings = setting(EvaluationSettings(), "How a candidate is trained and evaluated.")
     limits: LimitSettings = setting(
         LimitSettings(), "What an architecture may cost, and how latency changes its reward."

@@ -102,13 +102,13 @@ def make_optimiser(part: nn.Module, how: Optimiser) -> Optimizer:
     return Adam(parameters, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
 
 
-def decay_after(steps: int, decay: float) -> float:
-    """The decay of an EMA after so many steps: min(decay, (1 + steps) / (10 + steps)).
+def decay_after(steps: int, decay: float, share: float = 0.1) -> float:
+    """The decay of an EMA after so many steps: min(decay, (1 + steps) / (1 / share + steps)).
 
-    So an average is over about a tenth of the steps until its own decay is reached, and in a short training it does not
-    consist of the first weights (the rule of TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+    The averaged weights are so on average at most `share` of the steps old, and in a short training they are not those
+    of its beginning. With a tenth it is the rule of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
     """
-    return min(decay, (1 + steps) / (10 + steps))
+    return min(decay, (1 + steps) / (1 / share + steps))
 
 
 class WeightUpdate:
@@ -117,7 +117,8 @@ class WeightUpdate:
     Args:
         network: holds all the optimisers' parameters.
         optimisers: each with the largest norm of its parameters' gradients, 0 for no clipping.
-        ema_decay: decay of the EMA of the weights, lower in the first steps (see `decay_after`); 0 for no EMA.
+        ema_decay: decay of the EMA of the weights, lower in the first steps; 0 for no EMA.
+        ema_share: how old its weights are at most, see `decay_after`.
         clip: clips the gradients of an optimiser to a norm.
 
     Attributes:
@@ -130,11 +131,13 @@ class WeightUpdate:
         optimisers: Sequence[tuple[Optimizer, float]],
         ema_decay: float = 0.0,
         clip: Callable[[Optimizer, float], object] = clip_gradients,
+        *,
+        ema_share: float = 0.1,
     ) -> None:
         self.network, self.optimisers, self.clip = network, optimisers, clip
 
         def average(averages: Any, weights: Any, count: Any) -> None:
-            decay = decay_after(int(count), ema_decay)
+            decay = decay_after(int(count), ema_decay, ema_share)
             get_ema_multi_avg_fn(decay)(averages, weights, count)
 
         self.ema = AveragedModel(network, multi_avg_fn=average) if ema_decay else None

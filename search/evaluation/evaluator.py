@@ -39,6 +39,9 @@ from fastnas.train.loaders import (
 from fastnas.train.objective import NotFinite, WeightUpdate, require_finite_loss, training_loss
 
 VALIDATION_BATCH = 32
+STAGE1_SHARE, STAGE2_SHARE = 0.1, 1 / 3
+"""How old the weights of the EMA are at most, as a share of a stage's steps. Stage 1 begins with random weights, stage
+2 with those of stage 1; a third is what the paper's decay of 0.99 is of its 300 steps."""
 
 
 class CandidateFailed(FastnasError):
@@ -50,21 +53,25 @@ class Evaluation:
     """The result of evaluating one candidate.
 
     Attributes:
-        stage1: reward after stage 1.
+        stage1: reward after stage 1; None if the stop rule ended it before.
         stage2: reward after stage 2; None if the stop rule ended it, or there is no stage 2.
         scores: metrics behind the last reward; those of stage 1 also under `stage1/NAME`.
         seconds: duration of `stage1` and `stage2`.
+        rungs: rewards within stage 1, by epoch.
     """
 
-    stage1: float = math.nan
+    stage1: float | None = None
     stage2: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    rungs: dict[int, float] = field(default_factory=dict)
 
     @property
     def reward(self) -> float:
-        """The reward of the last stage that it reached."""
-        return self.stage1 if self.stage2 is None else self.stage2
+        """The reward of the last stage that it reached, or of its last rung."""
+        if self.stage2 is not None:
+            return self.stage2
+        return self.stage1 if self.stage1 is not None else list(self.rungs.values())[-1]
 
 
 @dataclass
@@ -95,16 +102,18 @@ class Evaluator:
         self,
         genotype: Genotype,
         seed: int,
-        goes_on: Callable[[float], bool] = lambda stage1: True,
+        goes_on: Callable[[float, int], bool] = lambda reward, epoch: True,
         notify: Callable[[str], None] = lambda stage: None,
+        rungs: Sequence[int] = (),
     ) -> Evaluation:
         """Train and evaluate a candidate.
 
         Args:
             genotype: the candidate.
             seed: of its weights, the order of its data, and the crops of stage 2.
-            goes_on: the stop rule: whether it reaches stage 2, given its reward after stage 1.
+            goes_on: the stop rule: whether it goes on, given its reward after an epoch of stage 1: a rung or the last.
             notify: called with the name of a stage when it begins.
+            rungs: epochs of stage 1 after which it is evaluated, besides the last.
 
         Raises:
             CandidateFailed: it ran out of memory, its loss is NaN or infinite, or PyTorch cannot compute it.
@@ -125,22 +134,37 @@ class Evaluator:
             ).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             with _timed(result.seconds, "stage1"):
                 notify("stage 1")
-                result.stage1, scores = self.stage1(decoder, seed)
+
+                def rung_passed(reward: float, epoch: int) -> bool:
+                    result.rungs[epoch] = reward
+                    return goes_on(reward, epoch)
+
+                result.stage1, scores = self.stage1(decoder, seed, rung_passed, rungs)
             result.scores = {f"stage1/{name}": value for name, value in scores.items()} | scores
-            if how.stage2_epochs and goes_on(result.stage1):
+            if how.stage2_epochs and result.stage1 is not None and goes_on(result.stage1, how.stage1_epochs):
                 with _timed(result.seconds, "stage2"):
                     notify("stage 2")
                     result.stage2, scores = self.stage2(decoder, seed)
                 result.scores |= scores
         return result
 
-    def stage1(self, decoder: Decoder, seed: int) -> tuple[float, dict[str, float]]:
-        """Train the decoder on stored encoder outputs; its reward, and the metrics behind it."""
+    def stage1(
+        self,
+        decoder: Decoder,
+        seed: int,
+        goes_on: Callable[[float, int], bool] = lambda reward, epoch: True,
+        rungs: Sequence[int] = (),
+    ) -> tuple[float | None, dict[str, float]]:
+        """Train the decoder on stored encoder outputs.
+
+        Returns:
+            Its reward, None if it did not go on from a rung; and the metrics of its last evaluation.
+        """
         how, used, count = self.settings, [int(i) for i in decoder.adapters], len(self.train)
         batch = min(how.stage1_batch, count)
-        update = self._update(decoder, [self._adam(decoder)], how.polyak_stage1)
-        decoder.train()
+        update = self._update(decoder, [self._adam(decoder)], how.polyak_stage1, STAGE1_SHARE)
         for epoch in range(how.stage1_epochs):
+            decoder.train()
             order = torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed(seed, 1, epoch)))
             total = torch.zeros((), device=self.device)
             for step in range(count // batch):
@@ -149,6 +173,10 @@ class Evaluator:
                 targets = self.train.targets(chosen) if how.distillation else None
                 total += self._step(update, outputs, self._moved(self.train.batch(chosen)), targets)
             require_finite_loss(float(total), f"stage 1, epoch {epoch + 1}")
+            if epoch + 1 in rungs and epoch + 1 < how.stage1_epochs:
+                value, scores = self._score_features(update.result)
+                if not goes_on(value, epoch + 1):
+                    return None, scores
         return self._score_features(update.result)
 
     def stage2(self, decoder: Decoder, seed: int) -> tuple[float, dict[str, float]]:
@@ -159,7 +187,7 @@ class Evaluator:
         encoder_sgd = torch.optim.SGD(
             network.encoder.parameters(), how.encoder_lr, how.encoder_momentum, weight_decay=how.weight_decay
         )
-        update = self._update(network, [self._adam(decoder), encoder_sgd], how.polyak_stage2)
+        update = self._update(network, [self._adam(decoder), encoder_sgd], how.polyak_stage2, STAGE2_SHARE)
         scale = (how.scale_low, how.scale_high)
         crop = train_crop(task, how.stage2_crop, how.stage2_short_side, scale, self.encoder.normalisation)
         samples = SeededSamples([self.images.train], crop, derived_seed(seed, 2))
@@ -180,11 +208,11 @@ class Evaluator:
         return [each.float() for each in (outputs if isinstance(outputs, list) else [outputs])]
 
     def _update(
-        self, network: nn.Module, optimisers: Sequence[torch.optim.Optimizer], ema_decay: float
+        self, network: nn.Module, optimisers: Sequence[torch.optim.Optimizer], ema_decay: float, ema_share: float
     ) -> WeightUpdate:
         how = self.settings
         norms = [(optimiser, how.gradient_norm) for optimiser in optimisers]
-        return WeightUpdate(network, norms, ema_decay if how.polyak else 0.0)
+        return WeightUpdate(network, norms, ema_decay if how.polyak else 0.0, ema_share=ema_share)
 
     def _step(
         self, update: WeightUpdate, outputs: list[Tensor], batch: dict[str, Any], targets: Tensor | None = None

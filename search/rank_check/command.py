@@ -52,10 +52,10 @@ def rank_check(
 ) -> None:
     """Check whether a search's rewards rank networks as full training does.
 
-    The networks that the search in RUN has evaluated are sorted by reward and divided into strata of equal size; one of
-    each is trained with every seed, in a short run of the recipe. Printed is Spearman's rho of reward and final score
-    with its interval by bootstrap over the networks, also for the upper half, and rho of the scores of two seeds,
-    which tells how noisy these are. The report of RUN shows them. The same command continues what was interrupted.
+    The networks that RUN took through stage 1 are sorted by reward and divided into strata of equal size. One of each
+    is trained with every seed, in a short run of the recipe. Printed is Spearman's rho of reward and final score with
+    its interval by bootstrap over the networks, also for the upper half, and rho of the scores of two seeds, which
+    tells how noisy these are. The report of RUN shows them. The same command continues what was interrupted.
 
     \b
     fastnas rank-check runs/camvid

@@ -63,16 +63,17 @@ def begin(run: SearchRun, training: RunSettings, count: int, seeds: int) -> Plan
         FastnasError: the search has evaluated no network, or an earlier check had other settings.
     """
     folder = run.folder / FOLDER
+    networks = [record for record in run.networks if record.stage1 is not None]
     if (folder / FILE).is_file():
         plan = Plan.load(folder)
-        if plan != Plan(plan.numbers, seeds, training) or len(plan.numbers) != min(count, len(run.networks)):
+        if plan != Plan(plan.numbers, seeds, training) or len(plan.numbers) != min(count, len(networks)):
             raise FastnasError(
                 f"{folder} holds a check with other settings: give the same options again to continue it, or remove it"
             )
         return plan
-    if not run.networks:
-        raise FastnasError(f"the search in {run.folder} has evaluated no candidate yet")
-    chosen = drawn(run.networks, count, run.settings.seed)
+    if not networks:
+        raise FastnasError(f"the search in {run.folder} has taken no candidate through stage 1 yet")
+    chosen = drawn(networks, count, run.settings.seed)
     plan = Plan(tuple(record.candidate.number for record in chosen), seeds, training)
     folder.mkdir(exist_ok=True)
     plan.save(folder)

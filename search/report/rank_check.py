@@ -100,7 +100,7 @@ class Check:
 
 
 def own_reward(record: Record) -> float:
-    """The reward of an evaluated candidate without a weight for its cost."""
+    """The reward of a candidate that ended stage 1, without a weight for its cost."""
     reward = record.stage1 if record.stage2 is None else record.stage2
     assert reward is not None
     return reward

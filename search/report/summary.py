@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fastnas.models.genotype import Genotype
+from fastnas.search import early_stopping
 from fastnas.search.best import rank
 from fastnas.search.costs import UNITS, cost_points, pareto_front
 from fastnas.search.history import Record
@@ -101,7 +103,22 @@ def _run_values(run: SearchRun) -> dict[str, Any]:
         "seconds": statistics.seconds_by_stage(records),
         "staleness": {"mean": float(np.mean(staleness)), "max": max(staleness)},
         "reasons": dict(reasons.most_common(10)),
+        "rungs": _rung_values(run),
     }
+
+
+def _rung_values(run: SearchRun) -> list[dict[str, Any]]:
+    """How many candidates successive halving evaluated at each rung, and how many of them went on; empty without it."""
+    how = run.settings.evaluation
+    if run.settings.stop.rule != "halving":
+        return []
+    rungs = early_stopping.rungs(run.settings.stop, how.stage1_epochs)
+    counts = [sum(epoch in record.rungs for record in run.records) for epoch in rungs[:-1]]
+    counts += [len(run.rewards("stage1")), len(run.rewards("stage2"))]
+    return [
+        {"epoch": epoch, "reached": reached, "went_on": after}
+        for epoch, (reached, after) in zip(rungs, pairwise(counts), strict=True)
+    ]
 
 
 def _network_values(run: str, record: Record) -> dict[str, Any]:

@@ -35,6 +35,9 @@ from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Record, Run, read_records
 from fastnas.search.presets import preset
 from fastnas.search.progress import TensorBoard, status_line
+from fastnas.search.report.page import write_report
+from fastnas.search.report.statistics import read_runs
+from fastnas.search.report.summary import summarise
 from fastnas.search.settings import LimitSettings, PolicySettings, SearchSettings, StopSettings
 from fastnas.search.strategies.base import Draw
 from tests.helpers.search_toys import toy_reward
@@ -54,10 +57,15 @@ class Toy:
     def __init__(self, reward: Callable[[Genotype], float] = lambda g: sum(g.decisions()) / 200) -> None:
         self.reward, self.evaluated = reward, []
 
-    def evaluate(self, genotype: Genotype, seed: int, goes_on: Any, notify: Any) -> Evaluation:
+    def evaluate(self, genotype: Genotype, seed: int, goes_on: Any, notify: Any, rungs: Any) -> Evaluation:
         self.evaluated.append(genotype)
-        stage1 = self.reward(genotype)
-        return Evaluation(stage1, stage1 + 0.1 if goes_on(stage1) else None, {"mean_iou": stage1}, {"stage1": 0.1})
+        stage1, within = self.reward(genotype), {}
+        for epoch in rungs[:-1]:
+            within[epoch] = stage1 - 0.1 / epoch
+            if not goes_on(within[epoch], epoch):
+                return Evaluation(scores={"mean_iou": stage1}, seconds={"stage1": 0.1}, rungs=within)
+        stage2 = stage1 + 0.1 if goes_on(stage1, rungs[-1]) else None
+        return Evaluation(stage1, stage2, {"mean_iou": stage1}, {"stage1": 0.1}, within)
 
 
 def search(folder: Path, settings: SearchSettings = SETTINGS, evaluator: Any = None, **options: Any) -> Search:
@@ -326,10 +334,12 @@ def test_the_stop_rule_sees_every_stage_1_reward(tmp_path: Path) -> None:
         seen.append(record.stage1)
 
 
+@pytest.mark.parametrize("rule", ["never", "halving"])
 @pytest.mark.parametrize("strategy", ["ppo", "evolution"])
-def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path, strategy: Any) -> None:
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path, strategy: Any, rule: Any) -> None:
     """Also where the record was written but the state was not saved."""
-    settings = dataclasses.replace(LIMITED, policy=PolicySettings(strategy=strategy, population=3))
+    policy = PolicySettings(strategy=strategy, population=3)
+    settings = dataclasses.replace(LIMITED, policy=policy, stop=StopSettings(rule=rule))
     search(tmp_path / "peace", settings, costs=within_a_limit).go_on()
 
     class Killed(BaseException):
@@ -352,7 +362,29 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
     with Run.resume(tmp_path / "war") as run:
         Search(run, LocalWorker(Toy()), costs=within_a_limit).go_on()
     assert plain(tmp_path / "war") == plain(tmp_path / "peace")
-    assert {record.status for record in plain(tmp_path / "war")} == {"done", "refused"}
+    stopped = {"stopped"} if rule == "halving" else set()
+    assert {record.status for record in plain(tmp_path / "war")} == {"done", "refused"} | stopped
+
+
+@pytest.mark.parametrize("strategy", ["ppo", "random", "evolution"])
+def test_halving_trains_many_for_an_epoch_and_few_to_the_end(tmp_path: Path, strategy: Any) -> None:
+    policy = PolicySettings(strategy=strategy, batch=4)
+    settings = dataclasses.replace(SETTINGS, candidates=60, policy=policy, stop=StopSettings(rule="halving"))
+    search(tmp_path, settings).go_on()
+    records = read_records(tmp_path)
+    assert [list(record.rungs) for record in records] == [[1]] * 60
+    ended = [record for record in records if record.stage1 is not None]
+    assert 20 <= len(ended) < 45
+    assert 1 <= sum(record.stage2 is not None for record in ended) < len(ended)
+    for record in records:
+        last = next(value for value in (record.stage2, record.stage1, record.rungs[1]) if value is not None)
+        assert (record.reward, record.status) == (last, "stopped" if record.stage2 is None else "done")
+    first, second = summarise(read_runs([tmp_path]))["runs"][0]["rungs"]
+    assert first == {"epoch": 1, "reached": 60, "went_on": len(ended)}
+    assert (second["epoch"], second["reached"]) == (5, len(ended))
+    if strategy == "random":
+        page, _ = write_report([tmp_path])
+        assert f"and {second['went_on']} went on to stage 2." in page.read_text()
 
 
 def test_a_new_budget_takes_the_place_of_the_old(tmp_path: Path) -> None:

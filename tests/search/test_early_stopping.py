@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from fastnas.errors import FastnasError
-from fastnas.search.early_stopping import StopRule
+from fastnas.search.early_stopping import StopRule, rungs
 from fastnas.search.settings import StopSettings
+
+EPOCHS = 5
 
 
 def rule(name: Any, rewards: list[float], seed: int = 0, **settings: Any) -> StopRule:
-    return functools.reduce(StopRule.observe, rewards, StopRule(StopSettings(rule=name, **settings), seed))
+    start = StopRule(StopSettings(rule=name, **settings), seed, EPOCHS)
+    return functools.reduce(StopRule.observe, [{EPOCHS: reward} for reward in rewards], start)
 
 
 def share(stop: StopRule, reward: float, progress: float = 0.0, count: int = 4000) -> float:
@@ -75,3 +78,20 @@ def test_a_decision_depends_on_seed_and_candidate_alone() -> None:
 def test_a_reward_that_is_no_number_is_refused(reward: float) -> None:
     with pytest.raises(FastnasError, match="finite"):
         rule("paper", [reward])
+
+
+def test_halving_lets_the_best_third_of_a_rung_go_on() -> None:
+    assert (rungs(StopSettings(rule="halving"), 5), rungs(StopSettings(rule="halving"), 9)) == ((1, 5), (1, 3, 9))
+    assert rungs(StopSettings(rule="paper"), 9) == (9,)
+    stop = StopRule(StopSettings(rule="halving"), 0, 9)
+    order = np.random.default_rng(0).permutation(300) / 300
+    went_on = 0
+    for number, reward in enumerate(order.tolist()):
+        goes = stop.continues(reward, number, 0.5, 3)
+        above = sum(other > reward for other in stop.seen.get(3, ()))
+        assert goes == (above <= number / 3)
+        went_on += goes
+        stop = stop.observe({1: 0.9, 3: reward})
+    assert went_on == pytest.approx(100, abs=10)
+    assert stop.continues(0.5, 300, 0.5, 9)  # the first at another rung
+    assert len(stop.seen[1]) == 300

@@ -7,7 +7,7 @@ import math
 import pickle
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +239,7 @@ def test_an_evaluation_is_a_pure_function(evaluator: Evaluator) -> None:
     assert (first.stage1, first.stage2, first.scores) == (second.stage1, second.stage2, second.scores)
     assert torch.equal(torch.get_rng_state(), state)
     assert evaluator.evaluate(GENOTYPE, seed=4).stage1 != first.stage1
+    assert first.stage1 is not None
     assert 0 < first.stage1 < 1
     assert first.stage2 is not None
     assert first.reward == first.stage2
@@ -253,25 +254,47 @@ def test_the_encoder_is_not_changed_by_a_candidate(evaluator: Evaluator) -> None
 
 
 def test_the_stop_rule_stands_between_the_stages(evaluator: Evaluator) -> None:
-    asked: list[float] = []
+    asked: list[tuple[float, int]] = []
     stages: list[str] = []
 
-    def stop(stage1: float) -> bool:
-        asked.append(stage1)
+    def stop(reward: float, epoch: int) -> bool:
+        asked.append((reward, epoch))
         return False
 
     stopped = evaluator.evaluate(GENOTYPE, 0, stop, stages.append)
-    assert asked == [stopped.stage1]
+    assert asked == [(stopped.stage1, 1)]
     assert stopped.stage2 is None
     assert stopped.reward == stopped.stage1
     assert stages == ["stage 1"]
     assert changed(evaluator, stage2_epochs=0).evaluate(GENOTYPE, 0).stage2 is None
 
 
+def test_a_candidate_is_judged_at_rungs_within_stage_1(evaluator: Evaluator) -> None:
+    """What it earns at a rung is what a shorter stage 1 would earn, and being judged changes nothing after it."""
+    longer = changed(evaluator, stage1_epochs=3)
+    asked: list[int] = []
+
+    def until(last: int) -> Callable[[float, int], bool]:
+        def goes_on(reward: float, epoch: int) -> bool:
+            asked.append(epoch)
+            return epoch != last
+
+        return goes_on
+
+    whole = longer.evaluate(GENOTYPE, 0, until(3), rungs=(1, 2, 3))
+    assert asked == [1, 2, 3]
+    assert whole.stage1 == longer.evaluate(GENOTYPE, 0, until(3)).stage1
+    stopped = longer.evaluate(GENOTYPE, 0, until(2), rungs=(1, 2, 3))
+    short = changed(evaluator, stage1_epochs=2).evaluate(GENOTYPE, 0, lambda *_: False)
+    assert stopped.rungs == whole.rungs
+    assert (stopped.stage1, stopped.stage2, stopped.reward) == (None, None, short.stage1)
+    assert stopped.scores == short.scores
+
+
 def test_the_reward_is_the_geometric_mean(evaluator: Evaluator) -> None:
     scores = evaluator.evaluate(GENOTYPE, 0).scores
     parts = [scores[f"stage1/{name}"] for name in ("mean_iou", "frequency_weighted_iou", "mean_accuracy")]
-    result = evaluator.evaluate(GENOTYPE, 0, lambda _: False)
+    result = evaluator.evaluate(GENOTYPE, 0, lambda *_: False)
     assert result.reward == pytest.approx(math.prod(parts) ** (1 / 3))
 
 
@@ -428,11 +451,11 @@ def test_distillation_pulls_towards_the_teacher(evaluator: Evaluator) -> None:
     logits = torch.zeros(len(evaluator.train), 16, 16, 11, dtype=torch.float16)
     logits[..., 4] = 8
     taught = dataclasses.replace(evaluator, train=dataclasses.replace(evaluator.train, teacher=logits))
-    alone = evaluator.evaluate(GENOTYPE, 0, lambda _: False)
-    assert changed(taught, distillation=False).evaluate(GENOTYPE, 0, lambda _: False).scores == alone.scores
-    strong = changed(taught, distillation_weight=100.0, stage1_epochs=4).evaluate(GENOTYPE, 0, lambda _: False)
-    assert strong.stage1 < alone.stage1
-    assert taught.evaluate(GENOTYPE, 0, lambda _: False).stage1 != alone.stage1
+    alone = evaluator.evaluate(GENOTYPE, 0, lambda *_: False)
+    assert changed(taught, distillation=False).evaluate(GENOTYPE, 0, lambda *_: False).scores == alone.scores
+    strong = changed(taught, distillation_weight=100.0, stage1_epochs=4).evaluate(GENOTYPE, 0, lambda *_: False)
+    assert strong.reward < alone.reward
+    assert taught.evaluate(GENOTYPE, 0, lambda *_: False).stage1 != alone.stage1
 
 
 @pytest.mark.parametrize("what", ["loss", "memory", "host memory"])
@@ -494,6 +517,7 @@ def test_a_cell_of_zeros_can_be_evaluated(evaluator: Evaluator) -> None:
 def test_other_tasks(cache: Path, task: str) -> None:
     result = make(cache, task).evaluate(GENOTYPE, 0)
     assert result.stage2 is not None
+    assert result.stage1 is not None
     assert 0 <= result.stage1 <= 1
     assert 0 <= result.stage2 <= 1
     names = {name for name in result.scores if "/" not in name}
@@ -508,8 +532,8 @@ def test_training_learns(evaluator: Evaluator) -> None:
         classes = torch.nn.functional.one_hot(features.labels["mask"].long().clamp(max=23), 24).half()
         told = dataclasses.replace(told, **{name: dataclasses.replace(features, maps=(classes, *features.maps[1:]))})
     assert (
-        told.evaluate(ZOO["arch0"], 0, lambda _: False).stage1
-        > 3 * evaluator.evaluate(ZOO["arch0"], 0, lambda _: False).stage1
+        told.evaluate(ZOO["arch0"], 0, lambda *_: False).reward
+        > 3 * evaluator.evaluate(ZOO["arch0"], 0, lambda *_: False).reward
     )
 
 

@@ -293,8 +293,8 @@ def test_a_reward_that_is_not_finite_is_refused(fields: dict) -> None:
 LINE = (
     '{"number": 3, "genotype": [[[3, 3], [3, 2], [3, 0]], [8, [0, 0, 5, 2], [0, 2, 8, 8], [0, 5, 1, 4]]], '
     '"log_prob": -31.25, "version": 2, "redraws": 1, "status": "done", "reward": 0.5, "stage1": 0.25, '
-    '"stage2": 0.5, "staleness": 1, "reused": null, "reason": null, "scores": {"mean_iou": 0.5}, '
-    '"seconds": {"stage1": 20.0}, "finished": 1700000.5}'
+    '"stage2": 0.5, "rungs": {"1": 0.125}, "staleness": 1, "reused": null, "reason": null, '
+    '"scores": {"mean_iou": 0.5}, "seconds": {"stage1": 20.0}, "finished": 1700000.5}'
 )
 
 
@@ -303,8 +303,12 @@ def test_the_format_of_a_line() -> None:
     assert (read.candidate.number, read.candidate.log_prob, read.candidate.version) == (3, -31.25, 2)
     assert read.candidate.genotype == Genotype.parse(json.loads(LINE)["genotype"])
     assert read.to_json() == LINE
-    earlier = Record.from_json(LINE.replace('"redraws": 1, ', ""))
-    assert earlier == replace(read, candidate=replace(read.candidate, redraws=0))
+    assert read.rungs == {1: 0.125}
+    earlier = Record.from_json(LINE.replace('"redraws": 1, ', "").replace('"rungs": {"1": 0.125}, ', ""))
+    assert earlier == replace(read, candidate=replace(read.candidate, redraws=0), rungs={})
+    for rungs in ('{"one": 0.125}', '{"1": "high"}', '{"1": NaN}', "[0.125]"):
+        with pytest.raises((ValueError, FastnasError)):
+            Record.from_json(LINE.replace('{"1": 0.125}', rungs))
 
 
 def test_the_best_candidate(tmp_path: Path) -> None:

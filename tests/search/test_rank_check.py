@@ -174,7 +174,7 @@ def test_a_training_whose_loss_is_not_finite_is_left_out(
 
 def test_a_run_without_candidates_is_refused(tmp_path: Path) -> None:
     result = check(write_run(tmp_path / "run", settings("random"), 0))
-    assert (result.exit_code, "has evaluated no candidate yet" in result.output) == (1, True)
+    assert (result.exit_code, "has taken no candidate through stage 1 yet" in result.output) == (1, True)
 
 
 @pytest.mark.slow

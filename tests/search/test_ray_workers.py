@@ -6,7 +6,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 
@@ -43,13 +43,14 @@ class Toy(Evaluator):
         self,
         genotype: Genotype,
         seed: int,
-        goes_on: Callable[[float], bool] = lambda stage1: True,
+        goes_on: Callable[[float, int], bool] = lambda reward, epoch: True,
         notify: Callable[[str], None] = lambda stage: None,
+        rungs: Sequence[int] = (),
     ) -> Evaluation:
         (self.folder / f"{time.time_ns()} {os.getpid()} {seed}").touch()
         time.sleep(self.pause)
         value = seed % 1000 / 1000
-        goes_on(value)
+        goes_on(value, 1)
         return Evaluation(value, None, {}, {"stage1": self.pause})
 
 
@@ -90,7 +91,7 @@ def job(number: int, settings: SearchSettings) -> Job:
     import random
 
     genotype = Genotype.random(random.Random(number))
-    return Job(Candidate(number, genotype, -1.0, 0), 1000 + number, StopRule(settings.stop, 0), 0.0)
+    return Job(Candidate(number, genotype, -1.0, 0), 1000 + number, StopRule(settings.stop, 0, 1), 0.0)
 
 
 def test_the_same_results_as_here(evaluator: Evaluator, settings: SearchSettings) -> None:

@@ -76,8 +76,10 @@ def test_files_of_earlier_runs_load(tmp_path: Path) -> None:
         ],
     )
     read, written = json.loads(settings.to_json()), json.loads(WRITTEN)
-    assert {name: read["policy"][name] for name in written["policy"]} == written["policy"]
-    assert {**read, "policy": written["policy"]} == written
+    for group in ("policy", "stop", "limits"):
+        assert {name: read[group][name] for name in written[group]} == written[group]
+        read[group] = written[group]
+    assert read == written
 
 
 @pytest.mark.parametrize("name", PRESETS)
