@@ -63,7 +63,7 @@ def parse_hours(text: str) -> float:
 @click.option(
     "--preset",
     "preset_name",
-    type=click.Choice(["paper", "small", "tiny"]),
+    type=click.Choice(["paper", "8gb", "small", "tiny"]),
     help="Sizes of crops, batches and networks; by default paper, and tiny for synthetic.",
 )
 @click.option(

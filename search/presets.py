@@ -1,4 +1,4 @@
-"""Presets of search settings: the paper's sizes, and smaller ones for a CPU."""
+"""Presets of search settings: the paper's sizes, its batches for a GPU of 8 GB, and smaller ones for a CPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from fastnas.search.settings import SearchSettings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
+    # The paper's, in batches that the largest architecture's tensors fit with (benchmarks/search_memory.py).
+    "8gb": {"evaluation": {"stage1_batch": 48, "stage2_batch": 12}},
     # Half the paper's crop has a quarter of its pixels. Smaller batches keep the number of steps up.
     "small": {
         "images": 400,

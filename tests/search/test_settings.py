@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_defaults_are_the_papers() -> None:
     assert (evaluation.polyak_stage1, evaluation.polyak_stage2) == (0.9, 0.99)
     assert (evaluation.distillation_weight, evaluation.auxiliary_weight, evaluation.channels) == (0.3, 0.15, 48)
     assert StopSettings().start == 0.9
+
+
+def test_for_8_gb_only_the_batches_are_smaller() -> None:
+    paper, small = preset("paper"), preset("8gb")
+    batches = {"stage1_batch": paper.evaluation.stage1_batch, "stage2_batch": paper.evaluation.stage2_batch}
+    assert replace(small, evaluation=replace(small.evaluation, **batches)) == paper
+    assert small.evaluation.stage1_batch < paper.evaluation.stage1_batch
+    assert small.evaluation.stage2_batch < paper.evaluation.stage2_batch
 
 
 def test_settings_survive_json() -> None:
