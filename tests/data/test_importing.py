@@ -823,7 +823,15 @@ def test_every_format_has_an_export() -> None:
     assert {*exports.MAKE, "coco-keypoints", "colours"} == {*FORMATS, "roboflow-coco", "yolo-cvat"}
 
 
-@pytest.mark.parametrize("name", [*exports.MAKE, "coco-keypoints", "colours"])
+# What an import writes is one of two layouts, whatever it read: a training of each is enough in the default tests.
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow if name != "coco" else ()) for name in exports.MAKE),
+        "coco-keypoints",
+        pytest.param("colours", marks=pytest.mark.slow),
+    ],
+)
 def test_three_commands_from_an_export_to_a_trained_network(name: str, tmp_path: Path) -> None:
     source, options = export_of(name, tmp_path)
     out, run = str(tmp_path / "out"), tmp_path / "run"

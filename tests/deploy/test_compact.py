@@ -29,7 +29,7 @@ from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 from fastnas.models.zoo import ZOO
 from fastnas.tasks import Multi
-from tests.helpers.deploy_toys import toy_network, unsettled
+from tests.helpers.deploy_toys import TOY, toy_network, unsettled
 from tests.helpers.small_shelf import ROOMS, STREET, use_shelf, write_model
 
 SIZE = (64, 96)
@@ -160,7 +160,7 @@ def test_an_exported_compact_artifact_has_half_the_bytes_and_runs(tmp_path: Path
 
 
 def test_a_network_of_several_tasks_is_compact_too(tmp_path: Path) -> None:
-    spec = ModelSpec("arch1", Multi((STREET, ROOMS)), channels=8, sep_repeats=1)
+    spec = ModelSpec("arch1", Multi((STREET, ROOMS)), TOY, channels=8, sep_repeats=1)
     made = export.export(unsettled(spec), spec, "both", tmp_path, Options(SIZE, compact=True))
     stored = onnx.load(made.folder / "model.onnx")
     assert {tensor.data_type for tensor in stored.graph.initializer} >= {TensorProto.FLOAT16}

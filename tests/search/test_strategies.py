@@ -105,7 +105,7 @@ def best_soft_reward_of_independent_decisions() -> float:
     return -min(optimize.minimize(negative, rng.normal(0, 2, sum(TOY))).fun for _ in range(12))
 
 
-@pytest.mark.parametrize("strategy", ["ppo", "reinforce"])
+@pytest.mark.parametrize("strategy", ["ppo", pytest.param("reinforce", marks=pytest.mark.slow)])
 def test_two_decisions_learn_to_agree_beyond_what_independent_ones_can(strategy: str) -> None:
     # A certain pair agrees too, without depending on anything. With a bonus for entropy it is not enough: the optimum
     # is every agreeing pair alike, which no product of independent distributions can express.

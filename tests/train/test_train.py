@@ -100,7 +100,7 @@ def here(*arguments: str) -> None:
 
 def test_killed_and_resumed_is_never_killed(tmp_path: Path) -> None:
     """SIGKILL in the middle of an epoch; the resumed run even has other loader processes."""
-    more = ["--epochs", "3", "--workers", "1", "--save-every", "0"]
+    more = ["--epochs", "2", "--workers", "1", "--save-every", "0"]
     killed = subprocess.Popen([*COMMAND, *SMALL, *more, "--out", str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
     state, seen = tmp_path / "killed" / STATE, 0
     deadline = time.monotonic() + 240
