@@ -34,7 +34,7 @@ SETTING = {
     "precision": "evaluation.precision", "polyak": "evaluation.polyak", "auxiliary": "evaluation.auxiliary",
     "distillation": "evaluation.distillation", "max_parameters": "limits.parameters", "max_madds": "limits.madds",
     "max_latency": "limits.latency", "latency_host": "limits.latency_host", "target_latency": "limits.target_latency",
-    "resolution": "limits.resolution",
+    "target_madds": "limits.target_madds", "resolution": "limits.resolution",
 }  # fmt: skip
 """Parameter -> the setting that it changes."""
 
@@ -110,8 +110,14 @@ def parse_hours(text: str) -> float:
 @click.option("--latency-host", metavar="USER@JETSON[:PORT]", help="Measure latency there instead, over SSH, in fp16.")
 @click.option(
     "--target-latency",
-    type=click.FloatRange(0.001),
-    help="Lower the reward of architectures slower than this, and raise that of faster ones; in ms.",
+    type=click.FloatRange(0),
+    help="Lower the reward of architectures slower than this, in ms; 0 for no target.",
+)
+@click.option(
+    "--target-madds",
+    type=click.FloatRange(0),
+    help="Lower the reward of those with more multiply-adds than this, in G (10^9); 0 for no target. By default "
+    "arch0's, where no other target or limit of speed is given.",
 )
 @click.option(
     "--precision",
@@ -192,11 +198,11 @@ def search(
     from fastnas.hardware import keep_freed_memory
     from fastnas.jetson.files import cache_root
     from fastnas.search.best import best_record
-    from fastnas.search.costs import costs
+    from fastnas.search.costs import costs, with_target
     from fastnas.search.driver import LocalWorker, Search
     from fastnas.search.evaluation.prepare import prepare
     from fastnas.search.history import Run
-    from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views
+    from fastnas.search.progress import JsonLines, TensorBoard, Terminal, Views, front_table
     from fastnas.search.report.page import training_command, write_report
 
     cuda = accelerator == "cuda" or (accelerator == "auto" and torch.cuda.is_available())
@@ -209,7 +215,7 @@ def search(
         if options["candidates"] is not None or options["hours"] is not None:
             run.extend(options["candidates"], options["hours"])
     else:
-        run = Run.start(out or Path("runs/search"), _settings(options, preset_name, assignments, device))
+        run = Run.start(out or Path("runs/search"), with_target(_settings(options, preset_name, assignments, device)))
     settings, folder = run.settings, cache or cache_root()
     console = PlainConsole(stderr=as_json)
     with ExitStack() as stack:
@@ -242,6 +248,7 @@ def search(
         f"{best.candidate.number}:\n{best.candidate.genotype}",
         soft_wrap=True,
     )
+    console.print(front_table(run.records))
     page, _ = write_report((run.folder,))
     console.print(f"report: {page}", soft_wrap=True)
     console.print(f"next: {training_command(run.folder, settings)}", soft_wrap=True)
@@ -267,6 +274,9 @@ def _headline(run: Run) -> str:
             f"encoder: {how.encoder}, trained for a minute on generated scenes: enough to try a search out without a "
             "download. For reliable rewards use --encoder-weights imagenet."
         )
+    for name, unit in (("madds", "G multiply-adds"), ("latency", "ms")):
+        if target := getattr(settings.limits, f"target_{name}"):
+            lines.append(f"target: {target:g} {unit}; what is above it lowers the reward")
     if how.distillation and not how.teacher:
         lines.append("no --teacher is given: stage 1 trains without knowledge distillation")
     return "\n".join(lines)

@@ -7,15 +7,17 @@ operations repeated twice), not of the smaller one that the search trains.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from fastnas.data import open_dataset
 from fastnas.models.counts import count
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build_on_meta
 from fastnas.search.history import Record
 from fastnas.search.latency import latency
-from fastnas.search.settings import LimitSettings
+from fastnas.search.settings import LimitSettings, SearchSettings
 from fastnas.tasks import Task
 
 Costs = dict[str, float]
@@ -45,7 +47,7 @@ def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, c
     spec = ModelSpec(str(genotype), task, encoder)
     counts = count(build_on_meta(spec), (limits.resolution, limits.resolution))
     found: Costs = {"parameters": float(counts.parameters), "madds": float(counts.multiply_adds)}
-    if limits.latency is not None or limits.target_latency is not None:
+    if limits.latency is not None or limits.target_latency:
         found["latency"] = latency(spec, limits, cache)
     return found
 
@@ -71,13 +73,37 @@ def shortfall(found: Costs, limits: LimitSettings) -> float:
 
 
 def weighted(reward: float, found: Costs, limits: LimitSettings) -> float:
-    """The reward times (latency / target)^exponent; the plain reward without a target.
+    """The reward less `cost_weight` * (cost / target - 1) for each target that is exceeded.
 
-    MnasNet's soft form (Tan et al. 2019, Eq. 2): a higher latency is allowed to pay for a higher accuracy.
+    This is the absolute-value form of TuNAS (Bender et al. 2020) for costs above the target; cheaper networks are not
+    punished for being cheap. MnasNet's soft form (Tan et al. 2019, Eq. 2), a factor (latency / target)^exponent, is
+    there too; it lets costs drift wherever accuracy pays for them.
     """
-    if limits.target_latency is None:
-        return reward
-    return reward * (found["latency"] / limits.target_latency) ** limits.latency_exponent
+    for name, unit, target in _targets(limits):
+        reward -= limits.cost_weight * max(0.0, found[name] / (target * unit) - 1)
+        if name == "latency":
+            reward *= (found[name] / target) ** limits.latency_exponent
+    return reward
+
+
+def _targets(limits: LimitSettings) -> list[tuple[str, float, float]]:
+    """Name, size of the unit, and value of every target."""
+    targets = ((name, UNITS[name][1], getattr(limits, f"target_{name}")) for name in ("madds", "latency"))
+    return [(name, unit, target) for name, unit, target in targets if target]
+
+
+def with_target(settings: SearchSettings) -> SearchSettings:
+    """The settings of a search that begins: without a target or a limit of speed, arch0's multiply-adds are the target.
+
+    Raises:
+        FastnasError: the dataset is not there, whose task the network has.
+    """
+    limits = settings.limits
+    if any(value is not None for value in (limits.target_latency, limits.target_madds, limits.latency, limits.madds)):
+        return settings
+    task = open_dataset(settings.data, settings.root, "train", settings.task).task
+    counts = count(build_on_meta(ModelSpec("arch0", task, settings.evaluation.encoder)), (limits.resolution,) * 2)
+    return replace(settings, limits=replace(limits, target_madds=round(counts.multiply_adds / 1e9, 3)))
 
 
 class Point(NamedTuple):

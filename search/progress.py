@@ -19,6 +19,7 @@ from rich.text import Text
 
 from fastnas.events import EventWriter
 from fastnas.search.best import best_record
+from fastnas.search.costs import UNITS, cost_points, pareto_front
 from fastnas.search.driver import Search, View
 from fastnas.search.history import COUNTED, EVALUATED, Candidate, Record
 
@@ -178,6 +179,19 @@ def status_line(search: Search, since: float) -> str:
     if left:
         parts.append(f"{timedelta(seconds=max(0, round(min(left))))} left")
     return " · ".join(parts)
+
+
+def front_table(records: Sequence[Record]) -> Table:
+    """The Pareto front of reward and cost: of latency where it was measured, else of multiply-adds."""
+    cost = "latency" if cost_points(records, "latency") else "madds"
+    label, unit = UNITS[cost]
+    table = Table(title=f"Pareto front of reward and {label}", title_justify="left", box=None, padding=(0, 1))
+    for name in (label, "reward without cost", "candidate", "genotype"):
+        table.add_column(name, justify="left" if name == "genotype" else "right", overflow="fold")
+    for point in pareto_front(cost_points(records, cost)):
+        candidate = point.record.candidate
+        table.add_row(f"{point.cost / unit:.2f}", f"{point.reward:.3f}", str(candidate.number), str(candidate.genotype))
+    return table
 
 
 def _line(record: Record) -> str:

@@ -126,7 +126,7 @@ class EvaluationSettings(Settings):
 
 @dataclass(frozen=True)
 class LimitSettings(Settings):
-    """What an architecture may cost, and how latency changes its reward."""
+    """What an architecture may cost, and how its cost changes its reward."""
 
     parameters: float | None = setting(None, "Refuse architectures with more parameters than this, in millions.", 0)
     madds: float | None = setting(None, "Refuse architectures with more multiply-adds than this, in G (10^9).", 0)
@@ -139,9 +139,20 @@ class LimitSettings(Settings):
     )
     resolution: int = setting(512, "Side of the square input that multiply-adds and latency are for, in pixels.", 32)
     target_latency: float | None = setting(
-        None, "Multiply rewards by (latency / target)^exponent; in milliseconds.", 0.001
+        None, "Lower the rewards of architectures slower than this; in milliseconds, 0 for no target.", 0
     )
-    latency_exponent: float = setting(-0.07, "Exponent of that factor (MnasNet's soft constraint).", -10, 0)
+    target_madds: float | None = setting(
+        None,
+        "Lower those of architectures with more multiply-adds than this; in G, 0 for no target. fastnas search takes "
+        "arch0's where neither a target nor a limit of latency or multiply-adds is given.",
+        0,
+    )
+    cost_weight: float = setting(
+        0.1, "What is subtracted from the reward of an architecture that costs twice the target, and so on.", 0
+    )
+    latency_exponent: float = setting(
+        0.0, "Multiply rewards by (latency / target)^exponent, too (MnasNet's soft form, -0.07 there).", -10, 0
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ class SearchSettings(Settings):
     stop: StopSettings = setting(StopSettings(), "Which candidates are stopped early.")
     evaluation: EvaluationSettings = setting(EvaluationSettings(), "How a candidate is trained and evaluated.")
     limits: LimitSettings = setting(
-        LimitSettings(), "What an architecture may cost, and how latency changes its reward."
+        LimitSettings(), "What an architecture may cost, and how its cost changes its reward."
     )
 
 

@@ -82,6 +82,7 @@ def test_files_of_earlier_runs_load(tmp_path: Path) -> None:
             "policy.learning_rate=0.003",
             "policy.entropy_bonus=0",
             "evaluation.polyak_stage2=0.9",
+            "limits.latency_exponent=-0.07",
         ],
     )
     read, written = json.loads(settings.to_json()), json.loads(WRITTEN)
