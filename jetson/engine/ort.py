@@ -7,6 +7,7 @@ import numpy as np
 from fastnas.jetson.engine.base import Engine
 from fastnas.jetson.errors import JetsonError, first_line, import_package
 from fastnas.jetson.sidecar import Artifact, Size
+from fastnas.jetson.system.machine import Machine, onnxruntime_install
 
 _TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
 
@@ -21,7 +22,8 @@ class OnnxRuntimeEngine(Engine):
     _binding: Any
 
     def __init__(self, artifact: Artifact, size: Size, precision: str, provider: str, threads: int = 0) -> None:
-        runtime = import_package("onnxruntime", "ONNX Runtime does not load ({}); run: pip install onnxruntime")
+        install = onnxruntime_install(Machine().generation)
+        runtime = import_package("onnxruntime", "ONNX Runtime does not load ({}); run: " + install)
         path = artifact.verified_path(artifact.choose("onnxruntime", precision, size))
         options = self._session_options(runtime, threads)
         # An engine serves one size: known in advance, it lets ONNX Runtime fuse sums whose shapes it compares.

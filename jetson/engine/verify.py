@@ -12,6 +12,7 @@ import numpy as np
 from fastnas.jetson.engine.base import Engine, Log
 from fastnas.jetson.errors import first_line
 from fastnas.jetson.sidecar import Sidecar, Size
+from fastnas.jetson.system.machine import Machine, onnxruntime_install
 
 ALLOWED = {"fp32": 0.02, "fp16": 0.05, "int8": 0.25}
 """Largest difference by precision, as a share of the largest value. An engine that is wrong is off by about 1.
@@ -35,7 +36,8 @@ def difference(engine: Engine, spec: Sidecar, size: Size, onnx: str, log: Log) -
         log: receives the reason why there is no comparison.
     """
     if find_spec("onnxruntime") is None:
-        log("the engine is not compared with its graph: ONNX Runtime is not installed; run: pip3 install onnxruntime")
+        install = onnxruntime_install(Machine().generation)
+        log("the engine is not compared with its graph: ONNX Runtime is not installed; run: " + install)
         return None
     import onnxruntime
 

@@ -27,7 +27,7 @@ from fastnas.jetson.system.findings import (
     check,
     distribution_version,
 )
-from fastnas.jetson.system.machine import MAX_OPSET, Machine
+from fastnas.jetson.system.machine import MAX_OPSET, Machine, onnxruntime_install
 from fastnas.jetson.system.opencv import built_with, opencv_package
 from fastnas.jetson.system.power import highest, power_modes
 from fastnas.jetson.system.probe import probe
@@ -97,10 +97,7 @@ def check_engines(machine: Machine) -> Findings:
     yield check(tensorrt.version, "TensorRT", tensorrt.seen, fix, FAIL if needed else WARN)
     if onnxruntime.version is None:
         status = FAIL if onnxruntime.installed or not tensorrt.version else OK
-        install = "pip3 install onnxruntime"
-        if machine.generation == 32:
-            install += " numpy==1.19.4"  # alone it brings 1.19.5
-        yield Finding(status, "ONNX Runtime", onnxruntime.seen, install)
+        yield Finding(status, "ONNX Runtime", onnxruntime.seen, onnxruntime_install(machine.generation))
     else:
         names = " ".join(onnxruntime.lines).replace("ExecutionProvider", "")
         yield Finding(OK, "ONNX Runtime", "{} built with {}".format(onnxruntime.version, names))

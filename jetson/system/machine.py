@@ -148,3 +148,8 @@ def run_quietly(command: List[str], timeout: float = 10.0) -> Optional[List[str]
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip().splitlines() if done.returncode == 0 else None
+
+
+def onnxruntime_install(generation: Optional[int]) -> str:
+    """The command that installs ONNX Runtime; on JetPack 4 it alone would bring NumPy 1.19.5, which dies on a TX2."""
+    return "pip3 install onnxruntime" + (" numpy==1.19.4" if generation == 32 else "")

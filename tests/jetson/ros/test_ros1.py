@@ -25,7 +25,8 @@ PACKAGES = "/usr/lib/python3/dist-packages"
 @pytest.fixture
 def environment(tmp_path):
     """Of processes that find the system's rospy behind this Python's own packages; without ROS the test skips."""
-    if not shutil.which("roslaunch") or not os.path.isdir(os.path.join(PACKAGES, "rospy")):
+    there = [os.path.isdir(os.path.join(PACKAGES, name)) for name in ("rospy", "sensor_msgs")]
+    if not shutil.which("roslaunch") or not all(there):
         pytest.skip("no ROS 1 is here; apt-get install python3-rospy python3-roslaunch python3-sensor-msgs rosout")
     system = subprocess.run(
         ["/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:2])"], stdout=subprocess.PIPE
