@@ -50,8 +50,8 @@ class Buffer:
     def __init__(self, cuda: Cuda, kind: str, shape: Tuple[int, ...], dtype: Any) -> None:
         self._cuda = cuda
         self._memory: Optional[Memory] = None
-        self.copied = kind in ("pinned", "ordinary")
-        if kind == "ordinary":
+        self.copied, self._ordinary = kind in ("pinned", "ordinary"), kind == "ordinary"
+        if self._ordinary:
             self.array, address = np.zeros(shape, dtype), None
         else:
             self.array, address = cuda.host_memory(kind, shape, dtype)
@@ -60,6 +60,13 @@ class Buffer:
             address = self._memory.address
         assert address is not None
         self.address: int = address
+
+    def put(self, values: np.ndarray) -> None:
+        """Make values of the array's shape and type what `copy_in` copies; they must not change before it is done."""
+        if self._ordinary:
+            self.array = np.ascontiguousarray(values)
+        else:
+            np.copyto(self.array, values)
 
     def copy_in(self, stream: Any) -> None:
         """Enqueue the copy to the device."""

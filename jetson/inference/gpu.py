@@ -136,7 +136,7 @@ class GpuProcessing(Around):
             raise
 
     def prepare(self, frame: np.ndarray) -> None:
-        """Take a frame, uint8 [H0, W0, 3] in OpenCV's channel order; the next pass reads it.
+        """Take a frame, uint8 [H0, W0, 3] in OpenCV's channel order; the next pass reads it, and until then it stays.
 
         Raises:
             JetsonError: there is no memory for frames of its size.
@@ -147,7 +147,7 @@ class GpuProcessing(Around):
             except CudaError as error:
                 raise error.during("preparing frames of {}x{}".format(*frame.shape[:2])) from error
         assert self._frame is not None
-        np.copyto(self._frame.array, frame)
+        self._frame.put(frame)
 
     def _make_room(self, frame: np.ndarray) -> None:
         self._forget_frame()

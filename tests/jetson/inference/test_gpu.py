@@ -42,7 +42,7 @@ def processing(cuda, outputs, arrays, layout="NCHW", size=SIZE, fine=False, memo
     return GpuProcessing(OnGpu(cuda, memory, addresses), cuda.module(b""), spec, size, fine)
 
 
-@pytest.mark.parametrize("memory", ["pinned", "mapped"])
+@pytest.mark.parametrize("memory", ["pinned", "mapped", "ordinary"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("shape", FRAMES, ids=str)
 def test_the_input_is_the_cpus_to_the_bit(host, shape, layout, memory):
@@ -53,6 +53,20 @@ def test_the_input_is_the_cpus_to_the_bit(host, shape, layout, memory):
         prepare(frame, wanted)
         gpu.prepare(frame)
         gpu.enqueue_input(host.stream())
+        np.testing.assert_array_equal(found, wanted)
+    gpu.close()
+
+
+def test_ordinary_memory_of_a_frame_is_copied_to_the_device_alone(host):
+    """Not into a buffer before, unless its rows are apart."""
+    found, wanted = (np.zeros((1, 3) + SIZE, np.float32) for _ in range(2))
+    gpu = processing(host, [], {"image": found}, memory="ordinary")
+    wide = np.random.RandomState(0).randint(0, 256, (96, 320, 3)).astype(np.uint8)
+    for frame, copied in ((wide[:, ::2], True), (wide[:, :160].copy(), False)):
+        gpu.prepare(frame)
+        assert np.shares_memory(gpu._frame.array, frame) is not copied
+        gpu.enqueue_input(host.stream())
+        Preprocessor(INPUTS["NCHW"], SIZE)(frame, wanted)
         np.testing.assert_array_equal(found, wanted)
     gpu.close()
 
