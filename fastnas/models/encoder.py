@@ -261,7 +261,8 @@ def _timm(name: str, weights: str | Path, output_stride: int) -> Encoder:
 
     create: Callable[..., Any] = partial(timm.create_model, name, features_only=True)
     try:
-        strides = create().feature_info.reduction()
+        with torch.device("meta"):  # to ask for its strides alone
+            strides = create().feature_info.reduction()
         indices = [max(i for i, stride in enumerate(strides) if stride == wanted) for wanted in STRIDES]
     except (RuntimeError, ValueError, AttributeError, AssertionError) as error:
         raise FastnasError(f"encoder timm/{name} has no features at strides {', '.join(map(str, STRIDES))}") from error

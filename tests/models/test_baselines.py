@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fastnas.data.formats.mpii import TASK as MPII
 from fastnas.errors import FastnasError
+from fastnas.models.baselines.deeplab import DeepLabPlus
 from fastnas.models.baselines.lraspp import LiteRASPP
 from fastnas.models.baselines.registry import BASELINES, baseline_encoder, make_baseline
 from fastnas.models.counts import count
@@ -254,16 +255,26 @@ def test_weights_of_xception_come_from_a_file_and_its_features_keep_the_resoluti
     """Dilated from stride 16 on, the features hold the plain ones at every second pixel."""
     import timm
 
-    path = tmp_path / "xception65.pth"
-    torch.save(timm.create_model("xception65").state_dict(), path)
+    path = tmp_path / "xception41.pth"
+    torch.save(timm.create_model("xception41").state_dict(), path)
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
-        plain = make_encoder("timm/xception65", path).eval()(image)
-        own = make_baseline("deeplabv3plus-xception65", CLASSES, path).encoder.eval()
+        plain = make_encoder("timm/xception41", path).eval()(image)
+        own = make_encoder("timm/xception41", path, output_stride=16).eval()
         dilated = own(image)
     assert own.strides == (4, 8, 16, 16)
     for few, many, step in zip(plain, dilated, (1, 1, 1, 2), strict=True):
         torch.testing.assert_close(many[:, :, ::step, ::step], few, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_the_separable_head() -> None:
+    head = DeepLabPlus(8, 16, (6, 12, 18), True, CLASSES).train()
+    (logits,) = head([torch.rand(2, 8, 16, 24), torch.rand(2, 16, 4, 6)])
+    assert logits.shape == (2, CLASSES, 16, 24)
+    logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    kernels = [each for each in head.modules() if isinstance(each, nn.Conv2d) and each.kernel_size == (3, 3)]
+    assert [(each.groups, each.dilation[0]) for each in kernels] == [(16, 6), (16, 12), (16, 18), (304, 1), (256, 1)]
 
 
 def test_the_spatial_path_reads_the_image_beside_the_backbone() -> None:
