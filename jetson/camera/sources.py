@@ -175,7 +175,7 @@ class TestPattern(Source):
     __test__ = False  # pytest collects classes of such names
 
     def __init__(self, mode: Mode) -> None:
-        super().__init__("test pattern {}x{} at {:g} FPS".format(*mode), mode.fps, live=True)
+        super().__init__("test pattern {}x{}".format(mode.width, mode.height), mode.fps, live=True)
         self._cv2 = import_cv2()
         colours = [(180, 130, 70), (35, 142, 107), (128, 64, 128), (60, 20, 220), (142, 0, 0), (190, 153, 153)]
         bars = np.array(colours, np.uint8)[None]
