@@ -62,11 +62,10 @@ def highest(planes: np.ndarray) -> np.ndarray:
 
     NumPy's arg-max would read memory against its order, and take eight times as long.
     """
-    top = planes.max(0)
-    if np.isnan(top).any():
-        return planes.argmax(0).astype(np.uint8)
     from_end = np.arange(len(planes), 0, -1, dtype=np.uint8)[:, None, None]
-    return np.subtract(np.uint8(len(planes)), ((planes == top).view(np.uint8) * from_end).max(0))
+    ids = np.subtract(np.uint8(len(planes)), ((planes == planes.max(0)).view(np.uint8) * from_end).max(0))
+    # Where a value is NaN, which is above everything, none equals the highest.
+    return ids if ids.max() < len(planes) else planes.argmax(0).astype(np.uint8)
 
 
 def joints(heatmaps: np.ndarray, stride: int) -> np.ndarray:
