@@ -145,8 +145,9 @@ def camera(
     viewers: int,
     every: bool = False,
     cameras: int = 1,
+    ages: bool = False,
 ) -> Iterator[Running]:
-    """The whole of it: source, networks, overlay, page and viewers."""
+    """The whole of it: source, networks, overlay, page and viewers, who say how old images were; pauses spoil that."""
     stats, controls = Statistics(cameras=cameras), Controls(list(artifacts))
     broadcast = Broadcast(max(viewers, 1), lambda each: stats.budget.add("encode", each))
     address = parse_address(source)
@@ -162,7 +163,8 @@ def camera(
     )
     with Server("127.0.0.1", 0, "benchmark", broadcast, controls, stats) as server:
         pipeline.start()
-        watching = subprocess.Popen([sys.executable, "-c", VIEWERS, str(server.server_port), str(viewers)])
+        command = [sys.executable, "-c", VIEWERS, str(server.server_port), str(viewers)]
+        watching = subprocess.Popen(command, stdout=None if ages else subprocess.DEVNULL)
         try:
             while stats.shown < 5:
                 time.sleep(0.05)
@@ -199,7 +201,7 @@ def main() -> None:
     )
 
     if options.memory:
-        with camera(artifacts, inference, options.source, options.viewers) as running:
+        with camera(artifacts, inference, options.source, options.viewers, ages=True) as running:
             stats = running.statistics
             start, first = time.monotonic(), 0.0
             while time.monotonic() - start < options.memory:
