@@ -142,6 +142,14 @@ def wait_running(port):
         time.sleep(0.05)
 
 
+def wait_shown(port, frames):
+    """Until so many more frames were shown."""
+    due, shown = time.monotonic() + 30, ask(port, "/statistics")["shown"]
+    while ask(port, "/statistics")["shown"] < shown + frames:
+        assert time.monotonic() < due
+        time.sleep(0.05)
+
+
 def frames_of(path):
     import cv2
 

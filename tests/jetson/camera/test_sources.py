@@ -134,7 +134,7 @@ def test_the_pattern_moves_at_its_rate():
     source: Any = open_source(parse_address("test://"), Mode(160, 96, 50.0))
     start = time.monotonic()
     frames = [source.read() for _ in range(20)]
-    assert 0.35 <= time.monotonic() - start < 2
+    assert 0.35 <= time.monotonic() - start < 20
     assert frames[0].shape == (96, 160, 3)
     assert not np.array_equal(frames[0], frames[-1])
 

@@ -156,7 +156,7 @@ def test_an_encoder_that_hangs_is_given_up(tmp_path, monkeypatch, anew):
     with pytest.raises(JetsonError, match=r"nvv4l2h264enc hangs: it took no image for 0\.2 s"):
         encoder.write(np.zeros((1080, 1920, 3), np.uint8), 2)
     encoder.kill()
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 20  # the encoder would stay for thirty
 
 
 @NEEDED

@@ -75,7 +75,7 @@ def test_a_stalled_camera_is_lost_and_left_to_its_thread():
     start = time.monotonic()
     with pytest.raises(SourceLost, match=r"no frame for 0\.2 s from fake"):
         watched.read()
-    assert 0.2 <= time.monotonic() - start < 2
+    assert 0.2 <= time.monotonic() - start < 20
     watched.close()
     assert not stalled.closed  # OpenCV does not survive a release beside a read
     stalled.released.set()
@@ -94,7 +94,7 @@ def test_a_camera_that_never_opens_is_an_error():
     with pytest.raises(JetsonError, match=r"was not open after 0\.4 s"):
         opener()
     release.set()
-    due = time.monotonic() + 5
+    due = time.monotonic() + 30
     while not late.closed:  # nobody waits for it any more
         assert time.monotonic() < due
         time.sleep(0.01)
@@ -115,7 +115,7 @@ def test_threads_that_hang_are_few():
     with pytest.raises(JetsonError, match="the driver hangs"):
         opener()
     made[0].released.set()
-    due = time.monotonic() + 5
+    due = time.monotonic() + 30
     while not made[0].closed:
         assert time.monotonic() < due
         time.sleep(0.01)
@@ -186,7 +186,7 @@ def test_a_stalled_camera_does_not_keep_us_from_ending(monkeypatch):
     start = time.monotonic()
     line.stop()
     line.join()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     assert not line._threads[0].is_alive()  # it closed what can be closed: no process of GStreamer's stays
     stalled.released.set()
 
