@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fastnas.data import open_dataset
 from fastnas.models.counts import count
 from fastnas.models.genotype import Genotype
 from fastnas.models.spec import ModelSpec, build_on_meta
@@ -101,7 +100,7 @@ def with_target(settings: SearchSettings) -> SearchSettings:
     limits = settings.limits
     if any(value is not None for value in (limits.target_latency, limits.target_madds, limits.latency, limits.madds)):
         return settings
-    task = open_dataset(settings.data, settings.root, "train", settings.task).task
+    task = settings.open_data().task
     counts = count(build_on_meta(ModelSpec("arch0", task, settings.evaluation.encoder)), (limits.resolution,) * 2)
     return replace(settings, limits=replace(limits, target_madds=round(counts.multiply_adds / 1e9, 3)))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fastnas.config import SettingError, Settings, setting
+from fastnas.data import DataName, DenseDataset
 
 SLOWEST, FASTEST = 1e-4, 3e-3
 """Range of the controller's learning rate by budget; the lower end is the paper's."""
@@ -172,6 +173,14 @@ class SearchSettings(Settings):
     limits: LimitSettings = setting(
         LimitSettings(), "What an architecture may cost, and how its cost changes its reward."
     )
+
+    def open_data(self) -> DenseDataset:
+        """The dataset, its split train where the name has none.
+
+        Raises:
+            FastnasError: it is not there.
+        """
+        return DataName.parse(self.data).open_at(self.root, "train", self.task)
 
 
 def with_learning_rate(settings: SearchSettings) -> SearchSettings:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from torchvision.transforms import v2
 
-from fastnas.data import DataName
 from fastnas.data.base import DenseDataset, Sample
 from fastnas.data.split import meta_split
 from fastnas.data.transforms import ScaleCrop, Tensors, eval_transform, to_network, train_transform, warp
@@ -61,8 +60,9 @@ def open_images(settings: SearchSettings) -> SearchImages:
     Raises:
         FastnasError: the dataset is not there, or too small to divide.
     """
-    whole = DataName.parse(settings.data).open_at(settings.root, "train", settings.task)
-    train, val = meta_split(limited(whole, settings.images or 0), settings.seed, settings.evaluation.validation_share)
+    train, val = meta_split(
+        limited(settings.open_data(), settings.images or 0), settings.seed, settings.evaluation.validation_share
+    )
     return SearchImages(CachedSamples(train), CachedSamples(val))
 
 

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import numpy_helper
+from torch import Tensor, nn
 
 from fastnas.cli import main
 from fastnas.data import default_task
@@ -36,7 +37,7 @@ from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
 from fastnas.models.zoo import ZOO
 from fastnas.tasks import Depth, Task
-from tests.helpers.deploy_toys import LIGHT, TOY, image, toy_network, unsettled
+from tests.helpers.deploy_toys import LIGHT, TOY, image, toy_encoder, toy_network, unsettle, unsettled
 
 SMALL = Options(resolution=(64, 96))
 SPEC = ModelSpec("arch2", TASK, channels=8, sep_repeats=1)
@@ -87,6 +88,26 @@ def test_one_file_serves_every_multiple_of_32(
         found = engine.run()["segmentation"].copy()
     expected = Reference(network, [x]).output(x)
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+class PooledDecoder(nn.Module):
+    """Halves its deepest feature, of stride 32, twice more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Conv2d(32, TASK.outputs, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        pooled = nn.functional.max_pool2d(features[-1], 4)
+        return self.classifier(nn.functional.interpolate(pooled, scale_factor=4.0))
+
+
+def test_a_larger_stride_asks_for_larger_multiples(tmp_path: Path) -> None:
+    network = unsettle(Network(toy_encoder(), PooledDecoder()))
+    with pytest.raises(FastnasError, match=r"96x160 does not fit: .* multiples of 128, for example 128x128"):
+        export.export(network, SIMPLE, "pooled", tmp_path, Options(resolution=(96, 160)))
+    made = export.export(network, SIMPLE, "pooled", tmp_path, Options(resolution=(128, 256)))
+    assert made.sidecar.input.multiple_of == 128
 
 
 def test_the_runner_refuses_an_edited_file(exported: export.Exported, tmp_path: Path) -> None:
