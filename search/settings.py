@@ -7,10 +7,13 @@ docs/search.md lists what differs, and what was measured for the controller's se
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fastnas.config import SettingError, Settings, setting
-from fastnas.data import DataName, DenseDataset
+from fastnas.data import DataName
+
+if TYPE_CHECKING:
+    from fastnas.data import DenseDataset
 
 SLOWEST, FASTEST = 1e-4, 3e-3
 """Range of the controller's learning rate by budget; the lower end is the paper's."""
