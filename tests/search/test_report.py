@@ -206,15 +206,17 @@ def test_the_kinds_of_auxiliary_heads_are_compared(runs: Path, tmp_path: Path) -
         for name, score in zip(("arch0", "arch1", "arch2"), found, strict=True):
             trained(tmp_path / "trained" / f"{name}-{aux}", name, aux, score)
     trained(tmp_path / "trained" / "again", "arch0", "cell", 0.7, seed=1)
-    trained(tmp_path / "trained" / "half", "camvid0", "cell", 0.9)
+    trained(tmp_path / "trained" / "two", "camvid0", "cell", 0.9)
+    trained(tmp_path / "trained" / "kinds", "camvid0", "none", 0.8)
+    trained(tmp_path / "trained" / "one", "camvid1", "cell", 0.95)
     trained(tmp_path / "trained" / "other", "arch0", "none", 0.1, batch=4)
     save_model(tmp_path / "trained" / "loose.safetensors", build(LOOSE), LOOSE, metrics={"mean_iou": 0.2})
     out = tmp_path / "page.html"
     printed = report(runs / "ppo", "--final", tmp_path / "trained", "--out", out, "--json")
     assert printed.exit_code == 0, printed.output
     heads = json.loads(printed.stdout)["heads"]
-    assert [network["name"] for network in heads["networks"]] == ["arch2", "arch0", "arch1"]
-    assert heads["networks"][1]["scores"] == {"none": [0.5], "clf": [0.55], "cell": [0.7, 0.6]}
+    assert [network["name"] for network in heads["networks"]] == ["camvid0", "arch2", "arch0", "arch1"]
+    assert heads["networks"][2]["scores"] == {"none": [0.5], "clf": [0.55], "cell": [0.7, 0.6]}
     assert heads["compared"] == 3
     assert heads["means"] == {
         "none": pytest.approx(0.6), "clf": pytest.approx(1.84 / 3), "cell": pytest.approx((0.65 + 0.62 + 0.69) / 3)
