@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torchvision
+from click.testing import CliRunner
 
+from fastnas.cli import main
 from fastnas.data.formats.voc import TASK
 from fastnas.errors import FastnasError, MissingPackage
+from fastnas.jetson.commands import UNRELIABLE
 from fastnas.models.baselines import smp
 from fastnas.models.baselines.registry import make_baseline
 from fastnas.models.checkpoint import load_model, save_model
@@ -78,6 +83,29 @@ def test_weights_go_from_model_to_model(tmp_path: Path, weights: Path) -> None:
 def test_dilated_depthwise_convolutions_are_the_quick_ones() -> None:
     quick = [m for m in make_baseline("smp/DeepLabV3Plus", CLASSES).modules() if isinstance(m, DepthwiseConv2d)]
     assert sorted({conv.dilation[0] for conv in quick}) == [2, 12, 24, 36]
+
+
+@needs_smp
+@pytest.mark.slow
+@pytest.mark.parametrize("name", smp.NAMES)
+def test_every_command_takes_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("show", name)
+    run(
+        "train", name, "--encoder-weights", "none", "--epochs", "1", "--limit", "4", "--val-limit", "1",
+        "--workers", "0", "--set", "batch=2", "--set", "crop=64,96", "--out", "run",
+    )  # fmt: skip
+    model = "run/model.safetensors"
+    run("eval", model, "--data", "synthetic", "--limit", "1", "--workers", "0")
+    run("export", model, "--name", "net", "--res", "128", "--fp16")
+    run("jetson-bench", "artifacts/net", "--res", "128", "--passes", "2")
+    cv2.imwrite("picture.png", np.full((60, 80, 3), 90, np.uint8))
+    run("predict", model, "picture.png", "--out", "results")
+
+
+def run(*words: str) -> None:
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code in (0, UNRELIABLE if words[0] == "jetson-bench" else 0), result.output
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_the_soft_form_of_latency() -> None:
 
 
 def test_a_search_without_a_target_has_that_of_arch0() -> None:
-    settings = SearchSettings(limits=LimitSettings(resolution=64, parameters=3.0))
+    settings = SearchSettings(data="synthetic:val", limits=LimitSettings(resolution=64, parameters=3.0))
     task = open_dataset("synthetic", None, "train", None).task
     expected = count(build(ModelSpec("arch0", task)), (64, 64)).multiply_adds / 1e9
     assert with_target(settings).limits.target_madds == pytest.approx(expected, abs=5e-4)
