@@ -93,7 +93,7 @@ class Process:
         with open(self._log.name, "rb") as file:
             return file.read().decode("utf-8", "replace")
 
-    def wait_for(self, pattern, seconds=30):
+    def wait_for(self, pattern, seconds=60):
         """The first match in its lines."""
         due = time.monotonic() + seconds
         while True:

@@ -74,7 +74,7 @@ def _change(value: Any, chance: random.Random) -> Any:
 
 def outcome(subject: Subject, data: bytes, ours: tuple[type[Exception], ...], seconds: float = 5.0) -> str:
     """`accepted`, `refused`, or what is wrong with the reader."""
-    start = time.perf_counter()
+    start = time.thread_time()  # whatever else the machine does
     try:
         subject.read(data)
         found = "accepted"
@@ -86,7 +86,7 @@ def outcome(subject: Subject, data: bytes, ours: tuple[type[Exception], ...], se
         if isinstance(error, KeyboardInterrupt):
             raise
         found = f"{type(error).__name__}: {error!s:.200}"
-    return found if time.perf_counter() - start < seconds else f"took more than {seconds} s"
+    return found if time.thread_time() - start < seconds else f"took more than {seconds} s"
 
 
 def encodable(text: str) -> bool:

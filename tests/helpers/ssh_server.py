@@ -51,7 +51,7 @@ class Server:
         ]  # fmt: skip
         command = [SSHD, "-D", "-e", "-f", "/dev/null"] + [word for option in options for word in ("-o", option)]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

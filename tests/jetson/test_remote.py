@@ -86,7 +86,7 @@ def test_a_connection_that_breaks_ends_the_work_there(server, workloads):
     with pytest.raises(JetsonError, match="no connection to .* run it again"):
         remote.measure_there("127.0.0.1", server.port, workloads, long, False, None, say)
     assert started
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while time.monotonic() < end and runners(server.home):
         time.sleep(0.1)
     assert runners(server.home) == []

@@ -102,7 +102,7 @@ def test_it_stops_after_the_time(tmp_path: Path) -> None:
     driver = search(tmp_path, dataclasses.replace(SETTINGS, candidates=None, hours=1 / 3600))
     start = time.monotonic()
     driver.go_on()
-    assert 0.9 < time.monotonic() - start < 5
+    assert 0.9 < time.monotonic() - start < 60
     assert len(driver.run.records) >= 1
     assert driver.progress == 1.0
 

@@ -381,7 +381,7 @@ def make_watched(source, predictor):
     return Pipeline([source], predictor.open, draw, [sink], controls, statistics), drawn, sink, statistics, controls
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=60):
     due = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < due

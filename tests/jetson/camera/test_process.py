@@ -70,16 +70,22 @@ def test_a_signal_ends_it_cleanly_with_whole_files(toys, tmp_path, number):
 def test_a_kill_leaves_nothing_half_written(toys, tmp_path):
     arguments = ["--source", "test://", "--mode", "160x96@30", "--no-web", "--out", "all.mp4", "--codec", "mpeg4"]
     with Process(tmp_path, toys["depth"], *arguments) as camera:
-        camera.wait_for("depth: toy-depth")
-        time.sleep(0.7)
+        wait_recorded(tmp_path)
         camera.end(signal.SIGKILL)
     assert not (tmp_path / "all.mp4").exists()
     with Process(tmp_path, toys["depth"], *arguments) as camera:  # which tidies up
         camera.wait_for("removed what was left of .*all.mp4: its recording was cut off")
-        camera.wait_for("depth: toy-depth")
-        time.sleep(0.7)
+        wait_recorded(tmp_path)
         assert camera.end() == 0
     assert sorted(os.listdir(str(tmp_path))) == ["all.mp4", "log"]
+
+
+def wait_recorded(folder):
+    """Until something of a recording is on the disk, under whatever name."""
+    due = time.monotonic() + 60
+    while not any(path.name != "log" and path.stat().st_size for path in folder.iterdir()):
+        assert time.monotonic() < due
+        time.sleep(0.02)
 
 
 def test_a_csi_camera_that_stalls_is_opened_again(toys, tmp_path, monkeypatch):

@@ -221,7 +221,7 @@ def play(url, frames=10):
     return [frame for frame in found if frame is not None]
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=60):
     due = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < due
