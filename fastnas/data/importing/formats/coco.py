@@ -33,7 +33,7 @@ def found(source: Source) -> bool:
 
 def read(source: Source, log: Log, track: Track, colours: Path | None) -> Export:
     """Every JSON file of the source that lists images and objects; those with joints only where there are no others."""
-    files = read_files(source, log)
+    files = read_files(source)
     files = [one for one in files if not one.has_joints] or files
     annotated = {one.names.get(as_key(row.get("category_id"))) for one in files for row in one.annotations}
     groups = {name for one in files for name in one.groups} - annotated
@@ -129,11 +129,11 @@ def as_key(value: Any) -> int | str:
     return value if isinstance(value, (int, str)) else repr(value)
 
 
-def read_files(source: Source, log: Log) -> list[CocoFile]:
+def read_files(source: Source) -> list[CocoFile]:
     """The JSON files of COCO's form.
 
     Raises:
-        FastnasError: none.
+        FastnasError: there is none, or one that begins like it is damaged.
     """
     files = []
     for path in source.named("*.json"):

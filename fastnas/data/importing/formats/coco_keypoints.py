@@ -28,7 +28,7 @@ def found(source: Source) -> bool:
 
 def read(source: Source, log: Log, track: Track, colours: Path | None) -> Export:
     """The people of the first category that names joints."""
-    files = [one for one in read_files(source, log) if one.has_joints]
+    files = [one for one in read_files(source) if one.has_joints]
     if not files:
         raise FastnasError(f"{source.root}: no category of a JSON file names keypoints")
     first = next(row for row in files[0].categories if row.get("keypoints"))
