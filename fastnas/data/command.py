@@ -93,18 +93,21 @@ def check(
 @click.argument("name", metavar="DATASET")
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
 @click.option("--task", help="segmentation, pose or depth, where the dataset has several.")
-@click.option("--split", default="train", show_default=True, help="The part of the dataset.")
+@click.option("--split", show_default="train", help="The part of the dataset.")
 @click.option("--out", type=click.Path(path_type=Path), help="The PNG to write; DATASET-SPLIT.png where not given.")
 @click.option("--count", type=click.IntRange(1, 60), default=6, show_default=True, help="How many samples to draw.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was drawn as JSON.")
 def show(
-    name: str, root: Path | None, task: str | None, split: str, out: Path | None, count: int, as_json: bool
+    name: str, root: Path | None, task: str | None, split: str | None, out: Path | None, count: int, as_json: bool
 ) -> None:
     """Draw samples of DATASET, NAME or NAME:SPLIT, with their labels on one sheet, spread evenly over the split."""
     from fastnas.data import DataName
     from fastnas.data.show import draw_sheet
 
-    dataset = DataName.parse(name).open_at(root, split, task)
+    named = DataName.parse(name)
+    if named.split and split:
+        raise click.UsageError(f"{name} names a split: leave out --split {split}")
+    dataset = named.open_at(root, split or "train", task)
     name, split = dataset.name, dataset.split
     target = out or Path(f"{name}-{split}.png")
     drawn = draw_sheet(dataset, expand_user(target), count)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 )
 @set_option("fastnas.train.settings:Recipe", "a field of the recipe")
 @click.option(
-    "--encoder-weights", type=FILE, metavar="imagenet|FILE|none", help="Of the trainings; by default the search's."
+    "--encoder-weights",
+    type=FILE,
+    metavar="imagenet|FILE|MODEL|none",
+    help="Of the trainings; by default the search's.",
 )
 @CHANNELS
 @SEP_REPEATS

@@ -303,6 +303,15 @@ def test_any_list_is_a_split(tmp_path: Path, name: str):
     assert [(one.split, one.samples, one.problems) for one in report.splits] == [("few", 2, [])]
 
 
+def test_a_split_is_named_once(tmp_path: Path):
+    root = str(make_sbd(tmp_path))
+    words = ["show", "voc:trainaug", "--root", root, "--out", str(tmp_path / "sheet.png")]
+    shown = CliRunner().invoke(data, [*words, "--json"])
+    assert (json.loads(shown.output)["split"], json.loads(shown.output)["samples"]) == ("trainaug", 4)
+    refused = CliRunner().invoke(data, [*words, "--split", "val"])
+    assert (refused.exit_code, "voc:trainaug names a split: leave out --split val" in refused.output) == (2, True)
+
+
 def test_any_json_of_keypoints_is_a_split(tmp_path: Path):
     root = make_keypoints(tmp_path)
     write_people(root / "few.json", ["3.jpg", "4.jpg"])
