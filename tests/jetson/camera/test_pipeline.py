@@ -354,8 +354,9 @@ def test_a_paused_frame_obeys_the_slider():
 
 def settle(found):
     """Wait until what was on its way has arrived: nothing comes for half a second."""
-    count = -1
+    count, due = -1, time.monotonic() + 30
     while len(found) != count:
+        assert time.monotonic() < due
         count = len(found)
         time.sleep(0.5)
 
