@@ -14,11 +14,13 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.profiler import ProfilerActivity, profile
 
 from fastnas.models.decoder import Decoder
 from fastnas.models.depthwise import DepthwiseConv2d
 from fastnas.models.genotype import Genotype
+from fastnas.train.objective import WeightUpdate
 
 CHANNELS = (24, 32, 96, 320)
 CLASSES = 11
@@ -32,6 +34,7 @@ def stage1(
     fused: bool = True,
     lazy: bool = True,
     depthwise: bool = True,
+    listed: bool = True,
     precision: torch.dtype = torch.float32,
 ) -> float:
     """Processor seconds of `options.steps` training steps."""
@@ -41,6 +44,10 @@ def stage1(
         if isinstance(module, DepthwiseConv2d) and not depthwise:
             module.__class__ = nn.Conv2d
     optimiser = torch.optim.Adam(decoder.parameters(), 3e-3, weight_decay=1e-5, fused=fused, foreach=None)
+    update = WeightUpdate(decoder, [(optimiser, 3.0)], 0.9)
+    ema = AveragedModel(decoder, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    if not listed:
+        update.ema = None
     sides = [options.crop // stride for stride in (4, 8, 16, 32)]
     count = 4 * options.batch
     maps = [torch.randn(count, s, s, c).half() for s, c in zip(sides, CHANNELS, strict=True)]
@@ -64,10 +71,10 @@ def stage1(
             F.cross_entropy(F.interpolate(logits.float(), size=size, mode="bilinear"), masks[chosen])
             for logits in outputs
         ]
-        optimiser.zero_grad()
         sum(losses[1:], losses[0]).backward()
-        nn.utils.clip_grad_norm_(decoder.parameters(), 3)
-        optimiser.step()
+        update.step()
+        if not listed:
+            ema.update_parameters(decoder)
     return time.process_time() - start
 
 
@@ -89,9 +96,10 @@ def main() -> None:
         "channels first": lambda g: stage1(g, options, layout=torch.contiguous_format),
         "Adam not fused": lambda g: stage1(g, options, fused=False),
         "all encoder outputs read": lambda g: stage1(g, options, lazy=False),
+        "EMA through all modules": lambda g: stage1(g, options, listed=False),
         "depthwise as PyTorch does it": lambda g: stage1(g, options, depthwise=False),
         "all of these": lambda g: stage1(
-            g, options, layout=torch.contiguous_format, fused=False, lazy=False, depthwise=False
+            g, options, layout=torch.contiguous_format, fused=False, lazy=False, depthwise=False, listed=False
         ),
         "bfloat16": lambda g: stage1(g, options, precision=torch.bfloat16),
     }

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from fastnas.errors import FastnasError
 from fastnas.tasks.base import Batch, TaskHead
@@ -115,7 +114,7 @@ class WeightUpdate:
     """From gradients to new weights: clip, step every optimiser, and update the EMA.
 
     Args:
-        network: holds all the optimisers' parameters.
+        network: holds all the optimisers' parameters; weights and buffers are changed in place only.
         optimisers: each with the largest norm of its parameters' gradients, 0 for no clipping.
         ema_decay: decay of the EMA of the weights, lower in the first steps; 0 for no EMA.
         ema_share: how old its weights are at most, see `decay_after`.
@@ -135,12 +134,13 @@ class WeightUpdate:
         ema_share: float = 0.1,
     ) -> None:
         self.network, self.optimisers, self.clip = network, optimisers, clip
-
-        def average(averages: Any, weights: Any, count: Any) -> None:
-            decay = decay_after(int(count), ema_decay, ema_share)
-            get_ema_multi_avg_fn(decay)(averages, weights, count)
-
-        self.ema = AveragedModel(network, multi_avg_fn=average) if ema_decay else None
+        self.ema_decay, self.ema_share = ema_decay, ema_share
+        self.ema = AveragedModel(network) if ema_decay else None
+        # Listed once: AveragedModel.update_parameters goes through all modules at every step, which takes ten times as long
+        # as the average itself, 3 % of stage 1 of a search.
+        modules = [] if self.ema is None else [self.ema.module, network]
+        self._weights: list[list[Tensor]] = [list(module.parameters()) for module in modules]
+        self._buffers = [list(module.buffers()) for module in modules]
 
     def step(self) -> None:
         """Update weights and EMA from the gradients, and clear these."""
@@ -150,7 +150,18 @@ class WeightUpdate:
             optimiser.step()
             optimiser.zero_grad()
         if self.ema is not None:
-            self.ema.update_parameters(self.network)
+            self._average(self.ema)
+
+    @torch.no_grad()
+    def _average(self, ema: AveragedModel) -> None:
+        """Update the EMA, which begins with the weights after the first step."""
+        count = int(ema.n_averaged)
+        decay = decay_after(count, self.ema_decay, self.ema_share) if count else 0.0
+        averages, weights = self._weights
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for average, buffer in zip(*self._buffers, strict=True):
+            average.copy_(buffer)
+        ema.n_averaged += 1
 
     @property
     def result(self) -> nn.Module:

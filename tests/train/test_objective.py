@@ -88,7 +88,7 @@ def test_the_ema_is_the_plain_computation() -> None:
     expected = torch.zeros(1, 2)
     for step in range(4):
         network[0].weight.grad = torch.tensor([[1.0, -2.0]])
-        network.statistic = torch.tensor(float(step))
+        network.get_buffer("statistic").fill_(step)
         update.step()
         weight = network[0].weight.detach()
         decay = (0.0, 2 / 11, 3 / 12, 0.3)[step]  # (1 + step) / (10 + step), at most 0.3
