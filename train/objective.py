@@ -136,8 +136,8 @@ class WeightUpdate:
         self.network, self.optimisers, self.clip = network, optimisers, clip
         self.ema_decay, self.ema_share = ema_decay, ema_share
         self.ema = AveragedModel(network) if ema_decay else None
-        # Listed once: AveragedModel.update_parameters goes through all modules at every step, which takes ten times as long
-        # as the average itself, 3 % of stage 1 of a search.
+        # Listed once: AveragedModel.update_parameters goes through all modules at every step, which takes ten times as
+        # long as the average itself, 3 % of stage 1 of a search.
         modules = [] if self.ema is None else [self.ema.module, network]
         self._weights: list[list[Tensor]] = [list(module.parameters()) for module in modules]
         self._buffers = [list(module.buffers()) for module in modules]
