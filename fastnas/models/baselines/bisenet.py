@@ -29,24 +29,19 @@ class TwoPaths(Encoder):
     """
 
     def __init__(self, context: Encoder) -> None:
-        spatial = nn.Sequential(
+        super().__init__([*context.stages], (PATH, *context.channels[-2:]))
+        self.strides = (8, *context.strides[-2:])
+        self.mean, self.std = context.mean, context.std
+        self.spatial = nn.Sequential(
             Conv2dNormActivation(3, 64, 7, stride=2),
             Conv2dNormActivation(64, 64, 3, stride=2),
             Conv2dNormActivation(64, 64, 3, stride=2),
             conv_bn_relu(64, PATH),
         )
-        super().__init__([spatial, *context.stages], (PATH, *context.channels[-2:]))
-        self.strides = (8, *context.strides[-2:])
-        self.mean, self.std = context.mean, context.std
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[N, 3, H, W] -> features of strides 8, 16 and 32."""
-        spatial, *context = self.stages
-        features = [spatial(images)]
-        for stage in context:
-            images = stage(images)
-            features.append(images)
-        return [features[0], *features[-2:]]
+        return [self.spatial(images), *super().forward(images)[-2:]]
 
 
 class BiSeNet(SingleOutput):
