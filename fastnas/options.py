@@ -124,6 +124,20 @@ ENCODER = click.option(
 CHANNELS = click.option(
     "--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder."
 )
+LIMIT = click.option(
+    "--limit", type=click.IntRange(0), default=0, help="Samples of each training dataset, evenly spread; 0 for all."
+)
+VAL_LIMIT = click.option(
+    "--val-limit", type=click.IntRange(0), default=0, help="Samples to evaluate, evenly spread; 0 for all."
+)
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="bf16 and fp16 are mixed precision, faster where the hardware computes in it.",
+)
+WORKERS = click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Data loader processes.")
 SEP_REPEATS = click.option(
     "--sep-repeats", type=click.IntRange(1), default=2, show_default=True, help="Repeats R of separable operations."
 )

@@ -20,8 +20,12 @@ from fastnas.options import (
     DATA_TASK,
     FILE,
     FILES,
+    LIMIT,
     NETWORK,
+    PRECISION,
     SEP_REPEATS,
+    VAL_LIMIT,
+    WORKERS,
     absolute,
     keep_settings,
     set_option,
@@ -182,10 +186,8 @@ def _devices(text: str) -> int | str:
     help="Fine-tune a trained model: begin with its weights, and with its network unless another is given.",
 )
 @click.option("--val", metavar="NAME[:SPLIT],...", help="Evaluate on other datasets or splits.")
-@click.option(
-    "--limit", type=click.IntRange(0), default=0, help="Samples of each training dataset, evenly spread; 0 for all."
-)
-@click.option("--val-limit", type=click.IntRange(0), default=0, help="Samples to evaluate, evenly spread; 0 for all.")
+@LIMIT
+@VAL_LIMIT
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder; by default runs/NAME-DATA.")
 @click.option(
     "--resume",
@@ -199,7 +201,7 @@ def _devices(text: str) -> int | str:
     show_default=True,
     help="Of the weights, the order of the data, and the transforms.",
 )
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Data loader processes.")
+@WORKERS
 @ACCELERATOR
 @click.option(
     "--devices",
@@ -209,13 +211,7 @@ def _devices(text: str) -> int | str:
     help="Processes on this machine, one a GPU: a number, or auto.",
 )
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines (start it on each).")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="bf16 and fp16 are mixed precision, faster where the hardware computes in it.",
-)
+@PRECISION
 @click.option(
     "--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Gradient accumulation steps per batch."
 )

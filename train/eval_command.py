@@ -15,7 +15,7 @@ from fastnas import shelf
 from fastnas.errors import FastnasError
 from fastnas.jetson.files import expand_user
 from fastnas.jetson.options import RESOLUTION
-from fastnas.options import ACCELERATOR, MODEL
+from fastnas.options import ACCELERATOR, MODEL, WORKERS
 from fastnas.published import evaluation
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _scales(_: click.Context, __: click.Parameter, text: str) -> tuple[float, ..
     help="Leave out boxes of a lower score.",
 )
 @click.option("--limit", type=click.IntRange(0), default=0, help="Only so many images, evenly spread; 0 for all.")
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Data loader processes.")
+@WORKERS
 @ACCELERATOR
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def evaluate_command(

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastnas.options import ACCELERATOR, CHANNELS, FILE, SEP_REPEATS, set_option
+from fastnas.options import (
+    ACCELERATOR,
+    CHANNELS,
+    FILE,
+    LIMIT,
+    PRECISION,
+    SEP_REPEATS,
+    VAL_LIMIT,
+    WORKERS,
+    set_option,
+)
 
 if TYPE_CHECKING:
     from fastnas.search.report.statistics import SearchRun
@@ -36,18 +46,10 @@ if TYPE_CHECKING:
 )
 @CHANNELS
 @SEP_REPEATS
-@click.option(
-    "--limit", type=click.IntRange(0), default=0, help="Samples of each training dataset, evenly spread; 0 for all."
-)
-@click.option("--val-limit", type=click.IntRange(0), default=0, help="Samples to evaluate, evenly spread; 0 for all.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="bf16 and fp16 are mixed precision, faster where the hardware computes in it.",
-)
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Data loader processes.")
+@LIMIT
+@VAL_LIMIT
+@PRECISION
+@WORKERS
 @ACCELERATOR
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def rank_check(
