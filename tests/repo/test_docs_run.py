@@ -146,6 +146,8 @@ def quicker(words: list[str]) -> list[str]:
     added = shlex.split(QUICKER.get(words[0], ""))
     if "--resume" in words:
         return words
+    if "--sweep" in words:
+        added = ["--sweep", "64:128:64", "--passes", "2"]
     if "--init" in words:
         added = added[2:]  # it excludes --encoder-weights
     if words[0] == "train":
