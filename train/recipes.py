@@ -66,13 +66,14 @@ _SYNTHETIC = Recipe(
 
 _ALL = ("segmentation=synthetic", "depth=synthetic", "pose=synthetic")
 
-# Ours, for several tasks: crops of the size of a camera's frames, in which people stand at any size.
+# Ours, for several tasks: crops of the size of a camera's frames, in which people stand at any size, and lower learning
+# rates, with which poses are not unlearned (docs/results.md, "One network for three tasks").
 _TRIO = Recipe(
     name="trio",
     task="multi",
     phases=(Phase(_ALL, 60, 1.0, 0.15),),
-    encoder=Optimiser("sgd", 1e-2, clip=3.0),
-    decoder=Optimiser("adam", 3e-3, clip=3.0),
+    encoder=Optimiser("sgd", 2e-3, clip=3.0),
+    decoder=Optimiser("adam", 5e-4, clip=3.0),
     schedule="poly",
     batch=12,
     crop=(288, 384),
