@@ -90,7 +90,7 @@ class EvaluationSettings(Settings):
     stage2_epochs: int = setting(1, "Epochs of the whole network; 0 leaves stage 2 out.", 0)
     stage2_batch: int = setting(32, "Batch size of stage 2.", 2)
     stage2_crop: int = setting(
-        350, "Side of stage 2's square crops, and of those that both stages are judged on, in pixels.", 32
+        350, "Side of stage 2's square crops, and of those that both stages are evaluated on, in pixels.", 32
     )
     stage2_short_side: int = setting(400, "Shorter side of the images before these crops, in pixels.", 32)
     scale_low: float = setting(0.7, "Smallest factor of random scaling, of the training images.", 0.1)

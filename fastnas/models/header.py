@@ -73,7 +73,7 @@ def parse_header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a file is one of our model files, to judge by its metadata."""
+    """Whether a file is one of our model files, by its metadata."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return "fastnas" in (file.metadata() or {})

@@ -71,7 +71,7 @@ def _features(
     device: torch.device,
     notify: Notify,
 ) -> Features:
-    """The stored outputs for meta-train, under random crops, or for meta-val, the crops that stage 2 is judged on."""
+    """The stored outputs for meta-train, under random crops, or for meta-val, the crops of stage 2's evaluation."""
     how, task = settings.evaluation, data.task
     about: dict[str, Any] = {"split": split, "encoder": how.encoder}
     crop: v2.Transform

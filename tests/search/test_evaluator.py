@@ -270,7 +270,7 @@ def test_the_stop_rule_stands_between_the_stages(evaluator: Evaluator) -> None:
 
 
 def test_a_candidate_is_judged_at_rungs_within_stage_1(evaluator: Evaluator) -> None:
-    """What it earns at a rung is what a shorter stage 1 would earn, and being judged changes nothing after it."""
+    """What it earns at a rung is what a shorter stage 1 would earn, and being evaluated changes nothing after it."""
     longer = changed(evaluator, stage1_epochs=3)
     asked: list[int] = []
 

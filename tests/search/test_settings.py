@@ -117,8 +117,8 @@ def test_the_page_beside_the_paper_tells_the_defaults() -> None:
         for side in (how.stage1_short_side, how.stage2_short_side)
     ]
     assert all(side in ours["shorter side in training"] for side in sides)
-    judged = f"of {how.stage2_short_side}, central crops of {how.stage2_crop}, at full resolution;"
-    assert ours["meta-val, both stages"].startswith(judged)
+    evaluated = f"of {how.stage2_short_side}, central crops of {how.stage2_crop}, at full resolution;"
+    assert ours["meta-val, both stages"].startswith(evaluated)
     assert ours["EMA's decay"].startswith("the same, at most")
     assert ours["weight decay"] == f"{how.weight_decay:.0e}".replace("e-0", "e-") + " for both"
     assert f"{how.auxiliary_weight} in the search" in ours["auxiliary weight"]
