@@ -5,7 +5,7 @@ The candidates of one run depend on each other, so that however many there are, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -121,10 +121,20 @@ def _win_rate(one: Values, other: Values) -> float:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def bootstrap_interval(values: Values) -> tuple[float, float]:
-    """The percentile interval of the mean of values [N], resampled with replacement."""
+def _means(samples: Values) -> Values:
+    means: Values = samples.mean(axis=1)
+    return means
+
+
+def bootstrap_interval(values: Values, statistic: Callable[[Values], Values] = _means) -> tuple[float, float]:
+    """The percentile interval of a statistic of values [N, ...], resampled with replacement.
+
+    Args:
+        values: of one observation each.
+        statistic: from resamples [R, N, ...] to its values [R], the mean by default; NaN leaves a resample out.
+    """
     chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(values[chosen].mean(axis=1), ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    low, high = np.nanquantile(statistic(values[chosen]), ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return float(low), float(high)
 
 

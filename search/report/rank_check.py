@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from fastnas.config import FILE, REQUIRED, Settings, setting
 from fastnas.models.header import read_header
 from fastnas.search.history import Record, read_records
+from fastnas.search.report.comparison import Values, bootstrap_interval
+from fastnas.search.report.finals import spearman
 from fastnas.tasks.base import Score
 from fastnas.tasks.registry import head_for
 from fastnas.train.settings import RunSettings
 
 FOLDER = "rank-check"
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
-FEWEST = 3
-"""Of fewer networks no correlation is told."""
 
 
 @dataclass(frozen=True)
@@ -168,22 +165,16 @@ def agreements(networks: Sequence[Checked], sign: int = 1) -> list[Agreement]:
 def spearman_with_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, tuple[float, float]] | None:
     """Spearman's rho, and its interval with 95 % confidence by bootstrap over the pairs (percentiles).
 
-    None for fewer than three pairs, or where all values of one are equal. Resamples like that are left out.
+    None where `spearman` gives none. Resamples in which all values of one are equal are left out.
     """
-    if len(first) < FEWEST or min(len(set(first)), len(set(second))) < 2:
-        return None
-    values = np.array([first, second], float)
-    chosen = np.random.default_rng(0).integers(len(first), size=(RESAMPLES, len(first)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rhos = _rhos(values[0][chosen], values[1][chosen])
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(rhos, (tail, 1 - tail)).tolist()
-    return float(_rhos(values[:1], values[1:])[0]), (low, high)
+    found = spearman(first, second)
+    return None if found is None else (found[0], bootstrap_interval(np.array([first, second], float).T, _rhos))
 
 
-def _rhos(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Spearman's rho of each row; NaN where all values of a row are equal."""
-    ranks = [stats.rankdata(values, axis=1) for values in (first, second)]
-    x, y = (rank - rank.mean(1, keepdims=True) for rank in ranks)
-    rhos: npt.NDArray[np.float64] = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+def _rhos(samples: Values) -> Values:
+    """Spearman's rho of resampled pairs [R, N, 2]; NaN where all values of one are equal."""
+    ranks = stats.rankdata(samples, axis=1)
+    x, y = np.moveaxis(ranks - ranks.mean(1, keepdims=True), 2, 0)
+    with np.errstate(invalid="ignore"):
+        rhos: Values = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
     return rhos
