@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -152,6 +153,6 @@ def _train(folder: Path, settings: RunSettings, machine: Machine, observe: Obser
     fabric = machine.fabric(settings.precision)
     trainer = run_training(fabric, folder, settings, machine, observe, lambda line: None, resumed=resumed)
     score = trainer.head.score(trainer.progress.rows[-1])
-    if not (folder / FILE_NAME).is_file() or score.value != score.value:
+    if not (folder / FILE_NAME).is_file() or math.isnan(score.value):
         raise FastnasError(f"{settings.val} has no labels that {score.name} could be computed from")
     return f"{score.name} {score.value:.4f}"
