@@ -46,6 +46,8 @@ class Times:
 class SimulatedCluster:
     """Workers whose candidates take recorded times on a virtual clock."""
 
+    ordered = False
+
     def __init__(self, capacity: int, times: Times, seed: int) -> None:
         self.capacity, self.times, self.seed = capacity, times, seed
         self.clock = self.busy = self.driver = 0.0

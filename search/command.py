@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from fastnas.search.driver import Workers
     from fastnas.search.history import Run
-    from fastnas.search.settings import SearchSettings
+    from fastnas.search.settings import LimitSettings, SearchSettings
 
 SYNTHETIC_HOURS = 8 / 60
 OTHER_CANDIDATES = 500
 CHANGEABLE = (
-    "resume", "candidates", "hours", "address", "ray_cpus", "ray_gpus", "accelerator", "workers", "cache", "as_json",
+    "resume", "candidates", "hours", "address", "ray_cpus", "ray_gpus", "accelerator", "processes", "workers", "cache",
+    "as_json",
 )  # fmt: skip
 """Parameters that a resumed search may change: its budget, and those of the machine."""
 SETTING = {
@@ -156,7 +157,17 @@ def parse_hours(text: str) -> float:
 )
 @ACCELERATOR
 @click.option(
-    "--workers", type=click.IntRange(0), default=0, show_default=True, help="Data loader processes of stage 2."
+    "--processes",
+    type=click.IntRange(1),
+    help="Processes that evaluate on this machine's CPU and share its cores; by default 2, or 1 where the latency of "
+    "candidates is measured here.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Data loader processes of stage 2, for each evaluation.",
 )
 @click.option(
     "--cache",
@@ -171,6 +182,7 @@ def search(
     ray_cpus: float,
     ray_gpus: float,
     accelerator: str,
+    processes: int | None,
     workers: int,
     cache: Path | None,
     as_json: bool,
@@ -212,10 +224,13 @@ def search(
     if resume is not None:
         keep_settings(CHANGEABLE)
         run = Run.resume(resume)
+        count = _processes(processes, run.settings.limits, cuda, address)
         if options["candidates"] is not None or options["hours"] is not None:
             run.extend(options["candidates"], options["hours"])
     else:
-        run = Run.start(out or Path("runs/search"), with_target(_settings(options, preset_name, assignments, device)))
+        new = with_target(_settings(options, preset_name, assignments, device))
+        count = _processes(processes, new.limits, cuda, address)
+        run = Run.start(out or Path("runs/search"), new)
     settings, folder = run.settings, cache or cache_root()
     console = PlainConsole(stderr=as_json)
     with ExitStack() as stack:
@@ -226,16 +241,20 @@ def search(
         views = Views(*([JsonLines()] if as_json else []), terminal, board)
         evaluator = prepare(settings, cache=folder, device=device, workers=workers, notify=views.preparing)
 
-        def count(genotype: Any) -> dict[str, float]:
+        def cost(genotype: Any) -> dict[str, float]:
             return costs(genotype, evaluator.images.task, settings.evaluation.encoder, settings.limits, folder)
 
-        if address is None:
-            where: Workers = LocalWorker(evaluator, views)
-        else:
+        if address is not None:
             from fastnas.search.ray_workers import RayWorkers
 
-            where = stack.enter_context(RayWorkers(evaluator, views, address, cpus=ray_cpus, gpus=ray_gpus))
-        driver = Search(run, where, views, count)
+            where: Workers = stack.enter_context(RayWorkers(evaluator, views, address, cpus=ray_cpus, gpus=ray_gpus))
+        elif count > 1:
+            from fastnas.search.processes import ProcessWorkers
+
+            where = stack.enter_context(ProcessWorkers(settings, folder, count, views, workers))
+        else:
+            where = LocalWorker(evaluator, views)
+        driver = Search(run, where, views, cost)
         terminal.search = driver
         driver.go_on()
     best = best_record(run.records)
@@ -252,6 +271,26 @@ def search(
     page, _ = write_report((run.folder,))
     console.print(f"report: {page}", soft_wrap=True)
     console.print(f"next: {training_command(run.folder, settings)}", soft_wrap=True)
+
+
+def _processes(given: int | None, limits: LimitSettings, cuda: bool, address: str | None) -> int:
+    """How many processes evaluate on this machine, without Ray.
+
+    Raises:
+        click.UsageError: several were asked for where there can be but one.
+    """
+    from fastnas.search.processes import usable_cores
+
+    measured_here = limits.latency_host is None and (limits.latency is not None or bool(limits.target_latency))
+    reasons = {
+        "Ray decides how many evaluations run at a time": address is not None,
+        "on a GPU one evaluates at a time; --ray --ray-gpus 0.5 shares it": cuda,
+        "the latency of candidates is measured on this machine, which must be idle then": measured_here,
+    }
+    reason = next((reason for reason, applies in reasons.items() if applies), None)
+    if reason and (given or 1) > 1:
+        raise click.UsageError(f"--processes {given}: {reason}")
+    return 1 if reason else given or min(2, usable_cores())
 
 
 def _headline(run: Run) -> str:

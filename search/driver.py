@@ -1,8 +1,9 @@
 """The loop of a search: propose, evaluate, record, learn; from the first candidate or from where it was interrupted.
 
-For every result, in this order: its record is written to disk, the strategy learns from it, its state is saved. A kill
-between any two of these loses at most the candidates being evaluated: on resuming, the strategy learns from the records
-that its saved state lacks, and the numbers without a record are proposed again.
+For every result, in this order: its record is written to disk, the strategy learns from it, its state is saved, new
+candidates are proposed, the state is saved again. A kill between any two of these loses at most the evaluations under
+way: on resuming, the strategy learns from the records that its saved state lacks, and what was being evaluated is
+evaluated again or, of workers without an order, proposed anew.
 
 A network is proposed once: what equals one that is recorded or being evaluated is drawn again.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -55,6 +56,16 @@ class Job:
     progress: float
     costs: Costs = field(default_factory=dict)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values from which, and from a search, the same job is made again."""
+        return {
+            "candidate": {name: getattr(self.candidate, name) for name in ("number", "log_prob", "version", "redraws")},
+            "decisions": list(self.candidate.genotype.decisions()),
+            "rule": {name: getattr(self.rule, name) for name in ("mean", "count", "seen")},
+            "progress": self.progress,
+            "costs": self.costs,
+        }
+
     def run(self, evaluator: Evaluator, notify: Callable[[str], None] = lambda stage: None) -> Outcome:
         """Evaluate it in this process; a failure of the candidate is an outcome too."""
 
@@ -78,9 +89,16 @@ class Outcome:
 
 
 class Workers(Protocol):
-    """The interface of what evaluates candidates. Up to `capacity` jobs may be submitted at a time."""
+    """The interface of what evaluates candidates.
+
+    Attributes:
+        capacity: how many jobs may be submitted at a time.
+        ordered: whether outcomes come in the order of submission, so that a search does not depend on times, and one
+            that was interrupted ends as it would have.
+    """
 
     capacity: int
+    ordered: bool
 
     def submit(self, job: Job) -> None:
         """Accept a job; return at once."""
@@ -109,6 +127,7 @@ class LocalWorker:
     evaluator: Evaluator
     view: View = field(default_factory=View)
     capacity: int = 1
+    ordered: bool = True
     _jobs: list[Job] = field(default_factory=list)
 
     def submit(self, job: Job) -> None:
@@ -151,17 +170,23 @@ class Search:
         self._start = time.monotonic()
         self._known: set[Genotype] = set()
         """Canonical genotypes that are recorded or being evaluated."""
-        self._evaluating = 0
+        self._evaluating: dict[int, Job] = {}
+        """What is submitted, by the candidate's number."""
         self._used = 0
         """Recorded candidates that count against the budget."""
         self._failures = self._refusals = 0
         """How many of the latest candidates failed, or were refused, in a row."""
-        recorded = {record.candidate.number for record in run.records}
-        self._numbers = (number for number in itertools.count() if number not in recorded)
         for record in run.records:
             self._remember(record)
+        state = run.load_state() or {}
+        recorded = {record.candidate.number for record in run.records}
+        jobs = [self._job(saved) for saved in state.get("evaluating", ())]
+        self._interrupted = [job for job in jobs if job.candidate.number not in recorded]
+        """What an earlier process was evaluating when it ended."""
+        taken = recorded | {job.candidate.number for job in self._interrupted}
+        self._numbers = (number for number in itertools.count() if number not in taken)
         with _one_thread():
-            if state := run.load_state():
+            if state:
                 self.strategy.load_state_dict(state["policy"])
                 self.spent = state["seconds"]
             for record in run.records[self.strategy.observed :]:
@@ -192,15 +217,19 @@ class Search:
             FastnasError: too many candidates fail in a row, the board that measures latency is lost, or the run folder
                 cannot be written.
         """
+        while self._interrupted:
+            self._submit(self._interrupted.pop(0))
         while True:
-            while self._evaluating < self.workers.capacity and self._may_propose():
+            while len(self._evaluating) < self.workers.capacity and self._may_propose():
                 self._propose()
             if not self._evaluating:
                 return
+            if self.workers.ordered and len(self._evaluating) > 1:  # one would be drawn again from the state as it is
+                self._save()
             self._finish(self.workers.next())
 
     def _may_propose(self) -> bool:
-        return self._progress(self._used + self._evaluating) < 1.0
+        return self._progress(self._used + len(self._evaluating)) < 1.0
 
     def _propose(self) -> None:
         """Draw a new candidate, and submit it unless it is refused."""
@@ -213,11 +242,22 @@ class Search:
         if reason := refusal(costs, self.settings.limits):
             self._record(Record(candidate, "refused", reason=reason, scores=costs))
             return
-        progress = self._progress(self._used + self._evaluating)
-        seed = derived_seed(self.settings.seed, candidate.number)
-        self._known.add(candidate.canonical)
-        self._evaluating += 1
-        self.workers.submit(Job(candidate, seed, self.rule, progress, costs))
+        progress = self._progress(self._used + len(self._evaluating))
+        self._submit(Job(candidate, self._seed(candidate.number), self.rule, progress, costs))
+
+    def _submit(self, job: Job) -> None:
+        self._known.add(job.candidate.canonical)
+        self._evaluating[job.candidate.number] = job
+        self.workers.submit(job)
+
+    def _seed(self, number: int) -> int:
+        return derived_seed(self.settings.seed, number)
+
+    def _job(self, saved: dict[str, Any]) -> Job:
+        """The job of which `Job.to_dict` made these values."""
+        candidate = Candidate(genotype=Genotype.from_decisions(saved["decisions"]), **saved["candidate"])
+        rule = dataclasses.replace(self.rule, **saved["rule"])
+        return Job(candidate, self._seed(candidate.number), rule, saved["progress"], saved["costs"])
 
     def _draw(self, number: int) -> Candidate:
         """The first proposal for candidate `number` whose network is new."""
@@ -232,7 +272,7 @@ class Search:
     def _finish(self, outcome: Outcome) -> None:
         """Record an outcome."""
         candidate, costs, evaluation = outcome.job.candidate, outcome.job.costs, outcome.evaluation
-        self._evaluating -= 1
+        del self._evaluating[candidate.number]
         if evaluation is None:
             self._record(Record(candidate, "failed", reason=outcome.reason, scores=costs))
             return
@@ -258,12 +298,16 @@ class Search:
         self._remember(record)
         with _one_thread():
             self._learn(record)
-        self.run.save_state({"policy": self.strategy.state_dict(), "seconds": self.seconds})
+        self._save()
         self.view.finished(record)
         if record.status == "failed" and self._failures >= FAILURES:
             raise FastnasError(f"{FAILURES} candidates failed one after the other, the last one: {record.reason}")
         if record.status == "refused" and self._refusals >= REFUSALS:
             raise FastnasError(f"{REFUSALS} candidates in a row were refused, the last one for {record.reason}")
+
+    def _save(self) -> None:
+        evaluating = [job.to_dict() for job in self._evaluating.values()] if self.workers.ordered else []
+        self.run.save_state({"policy": self.strategy.state_dict(), "seconds": self.seconds, "evaluating": evaluating})
 
     def _learn(self, record: Record) -> None:
         drawn = record.candidate.genotype.decisions(), record.candidate.log_prob

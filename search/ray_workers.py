@@ -36,6 +36,7 @@ class RayWorkers:
 
     Attributes:
         capacity: evaluations that run at a time; follows the cluster when nodes come and go.
+        ordered: see `Workers`.
 
     Args:
         evaluator: of this process; each of the cluster's takes a copy to its own device.
@@ -49,6 +50,8 @@ class RayWorkers:
         MissingPackage: Ray is not installed.
         FastnasError: there is no cluster at the address, or it has no room for a single evaluation.
     """
+
+    ordered = False
 
     def __init__(
         self,

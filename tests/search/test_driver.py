@@ -143,7 +143,7 @@ def test_copies_of_earlier_versions_cost_no_budget_and_teach_nothing(tmp_path: P
 class Two:
     """Two places; the job that came last is finished first."""
 
-    capacity = 2
+    capacity, ordered = 2, False
 
     def __init__(self, evaluator: Toy) -> None:
         self.evaluator, self.jobs, self.most = evaluator, [], 0
@@ -332,6 +332,57 @@ def test_the_stop_rule_sees_every_stage_1_reward(tmp_path: Path) -> None:
         assert record.stage1 is not None
         assert (record.status == "done") == (not seen or record.stage1 > sum(seen) / len(seen))
         seen.append(record.stage1)
+
+
+class Three:
+    """Three places, in the order of submission, as `ProcessWorkers` has them."""
+
+    capacity, ordered = 3, True
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def next(self) -> Outcome:
+        return self.jobs.pop(0).run(Toy())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("strategy", "rule"), [("ppo", "paper"), ("evolution", "halving"), ("random", "paper")])
+def test_what_was_being_evaluated_is_evaluated_again_as_it_was(tmp_path: Path, strategy: Any, rule: Any) -> None:
+    """Several at a time, killed at every saving and every writing of a record."""
+    policy = PolicySettings(strategy=strategy, population=3, batch=2)
+    settings = dataclasses.replace(LIMITED, candidates=8, policy=policy, stop=StopSettings(rule=rule))
+    search(tmp_path / "peace", settings, workers=Three(), costs=within_a_limit).go_on()
+
+    class Killed(BaseException):
+        pass
+
+    def fatal(*_: object) -> None:
+        raise Killed
+
+    Run.start(tmp_path / "war", settings).close()
+    for kill_at in range(8):
+        with Run.resume(tmp_path / "war") as run:
+            save, append, before = run.save_state, run.append, len(run.records)
+
+            def saved(state: dict[str, Any], save: Any = save, run: Run = run, before: int = before) -> None:
+                save(state)
+                if len(run.records) > before:
+                    raise Killed
+
+            def appended(record: Record, append: Any = append) -> None:
+                append(record)
+                raise Killed
+
+            name, how = ("save_state", saved) if kill_at % 2 else ("append", appended)
+            setattr(run, name, how)
+            with pytest.raises(Killed):
+                Search(run, Three(), costs=within_a_limit).go_on()
+    with Run.resume(tmp_path / "war") as run:
+        Search(run, Three(), costs=within_a_limit).go_on()
+    assert plain(tmp_path / "war") == plain(tmp_path / "peace")
 
 
 @pytest.mark.parametrize("rule", ["never", "halving"])
