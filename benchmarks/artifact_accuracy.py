@@ -13,6 +13,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import Tensor
 
 from fastnas.data import open_dataset
 from fastnas.deploy.parity import open_session, run
@@ -28,7 +29,11 @@ def predictor(path: Path, file: ModelFile, threads: int, output: str) -> Predict
     model = onnx.load(path)
     literally = "onnxruntime" not in file.targets
     session = open_session(rounded(model) if file.precision == "fp16" else model, threads, literally=literally)
-    return lambda images: torch.from_numpy(run(session, [output], images.numpy())[0])
+
+    def predict(images: Tensor) -> Tensor:  # one by one, as the file takes them
+        return torch.cat([torch.from_numpy(run(session, [output], image[None].numpy())[0]) for image in images])
+
+    return predict
 
 
 def main() -> None:
@@ -42,7 +47,7 @@ def main() -> None:
     entry = sidecar.load(str(options.artifact)).sidecar
     kind = entry.kinds[0] if len(entry.kinds) == 1 else None
     dataset = limited(open_dataset(options.data, options.root, "val", kind), options.limit)
-    head, first, size = head_for(dataset.task), None, (256, 256) if entry.crops_people else None
+    head, first, size = head_for(dataset.task), None, entry.input_size if entry.crops_people else None
     for file in entry.files:
         name = entry.output(dataset.task.kind).name
         predict = predictor(options.artifact / file.path, file, options.threads, name)
