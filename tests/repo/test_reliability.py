@@ -346,6 +346,8 @@ def page() -> str:
         "| a download in torchvision's or timm's cache is damaged | one line with the file to delete, also where it "
         "still loads | test_networks.py |",
         "| a search is killed again and again | resumed, it ends the same | test_driver.py |",
+        "| a process of a search is killed | its candidate is recorded as failed, another process takes its place | "
+        "test_processes.py |",
         "| a Ray worker is killed | its candidate is tried again, three times in all | test_ray_workers.py |",
         "| a second search or training in the same folder | refused in one line | test_history.py, test_train.py |",
         "| an engine's build is killed | no engine is left, the next build starts anew | test_engines.py |",
