@@ -13,6 +13,7 @@ import signal
 import threading
 import traceback
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -61,7 +62,7 @@ class ProcessWorkers:
         self._submitted: deque[Job] = deque()
         self._waiting: deque[Job] = deque()
         self._outcomes: dict[int, Outcome] = {}
-        self._processes = [self._start() for _ in range(count)]
+        self._processes = [_Process(*self._start()) for _ in range(count)]
 
     def submit(self, job: Job) -> None:
         """See `Workers`."""
@@ -87,8 +88,11 @@ class ProcessWorkers:
     def _hand_out(self) -> None:
         for each in self._processes:
             if each.job is None and self._waiting:
+                if not each.process.is_alive():
+                    self._renew(each)
                 each.job = self._waiting.popleft()
-                each.connection.send(each.job)
+                with suppress(BrokenPipeError):  # it died meanwhile, which `_receive` meets
+                    each.connection.send(each.job)
 
     def _receive(self, sender: _Process) -> None:
         """Take what a process says: the stage that its candidate begins, its outcome, or an error."""
@@ -97,12 +101,10 @@ class ProcessWorkers:
         try:
             said = sender.connection.recv()
         except (EOFError, ConnectionResetError):
-            sender.process.join()
-            code = sender.process.exitcode or 0
+            code = self._renew(sender)
             how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
             memory = "; there may be too little memory for so many processes" if code == -signal.SIGKILL else ""
             said = Outcome(job, None, f"its process ended {how}{memory}")
-            self._processes[self._processes.index(sender)] = self._start()
         if isinstance(said, Exception):
             raise said
         if isinstance(said, str):
@@ -111,13 +113,21 @@ class ProcessWorkers:
         self._outcomes[job.candidate.number] = said
         sender.job = None
 
-    def _start(self) -> _Process:
+    def _renew(self, dead: _Process) -> int:
+        """Start another process in the place of one that ended, and return how that one did."""
+        dead.process.join()
+        dead.connection.close()
+        code = dead.process.exitcode or 0
+        dead.process, dead.connection = self._start()
+        return code
+
+    def _start(self) -> tuple[BaseProcess, Connection]:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_evaluate_jobs, args=(there, *self._arguments))
         process.start()
         there.close()
-        return _Process(process, here)
+        return process, here
 
     def __enter__(self) -> ProcessWorkers:
         return self
