@@ -22,6 +22,7 @@ from fastnas.jetson import sidecar
 from fastnas.jetson.sidecar import ModelFile
 from fastnas.tasks.registry import head_for
 from fastnas.train.evaluate import Predictor, evaluate
+from fastnas.train.predictors import crop_size
 from fastnas.train.settings import limited
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     entry = sidecar.load(str(options.artifact)).sidecar
     kind = entry.kinds[0] if len(entry.kinds) == 1 else None
     dataset = limited(open_dataset(options.data, options.root, "val", kind), options.limit)
-    head, first, size = head_for(dataset.task), None, entry.input_size if entry.crops_people else None
+    head, first, size = head_for(dataset.task), None, crop_size(entry)
     for file in entry.files:
         name = entry.output(dataset.task.kind).name
         predict = predictor(options.artifact / file.path, file, options.threads, name)

@@ -1,6 +1,6 @@
 """Candidates an hour of a search in one process of all cores, and in several that share them, in turns.
 
-    python benchmarks/search_processes.py --preset small --candidates 9 --rounds 3
+    python benchmarks/search_processes.py --preset tiny --candidates 7 --rounds 3
 
 Random architectures on generated scenes, all through both stages. The pace is that between the first and the last
 record, so that the start of processes does not count; its time is printed beside.
@@ -28,8 +28,8 @@ from fastnas.search.processes import ProcessWorkers, usable_cores
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--candidates", type=int, default=9)
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--candidates", type=int, default=7)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()

@@ -281,7 +281,7 @@ def _processes(given: int | None, limits: LimitSettings, cuda: bool, address: st
     """
     from fastnas.search.processes import usable_cores
 
-    measured_here = limits.latency_host is None and (limits.latency is not None or bool(limits.target_latency))
+    measured_here = limits.needs_latency and limits.latency_host is None
     reasons = {
         "Ray decides how many evaluations run at a time": address is not None,
         "on a GPU one evaluates at a time; --ray --ray-gpus 0.5 shares it": cuda,

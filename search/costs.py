@@ -46,7 +46,7 @@ def costs(genotype: Genotype, task: Task, encoder: str, limits: LimitSettings, c
     spec = ModelSpec(str(genotype), task, encoder)
     counts = count(build_on_meta(spec), (limits.resolution, limits.resolution))
     found: Costs = {"parameters": float(counts.parameters), "madds": float(counts.multiply_adds)}
-    if limits.latency is not None or limits.target_latency:
+    if limits.needs_latency:
         found["latency"] = latency(spec, limits, cache)
     return found
 

@@ -158,6 +158,11 @@ class LimitSettings(Settings):
         0.0, "Multiply rewards by (latency / target)^exponent, too (MnasNet's soft form, -0.07 there).", -10, 0
     )
 
+    @property
+    def needs_latency(self) -> bool:
+        """Whether a limit or the reward asks for the latency of candidates."""
+        return self.latency is not None or bool(self.target_latency)
+
 
 @dataclass(frozen=True)
 class SearchSettings(Settings):

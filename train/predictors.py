@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from fastnas.models.zoo import PAPER
 from fastnas.normalisation import Normalisation
 from fastnas.tasks import Multi, Pose, SingleTask, channels_of, task_from_dict, tasks_of
 from fastnas.train.evaluate import Predictor
+
+if TYPE_CHECKING:
+    from fastnas.jetson.sidecar import Sidecar
 
 POSE_SIZE = (256, 256)
 """Input (H, W) of a pose network that does not say what it was trained for."""
@@ -76,6 +80,11 @@ def _model(path: Path, precision: str, device: torch.device) -> list[OpenPredict
     ]
 
 
+def crop_size(sidecar: Sidecar) -> tuple[int, int] | None:
+    """Input (H, W) of people's crops for an artifact; None where it takes whole images."""
+    return (sidecar.input_size or POSE_SIZE) if sidecar.crops_people else None
+
+
 def _artifact(folder: Path, precision: str, engines: ExitStack) -> list[OpenPredictor]:
     """Images go through the device's engine one by one; an engine is opened for each of their sizes."""
     from fastnas.jetson.engine.base import Engine
@@ -111,11 +120,10 @@ def _artifact(folder: Path, precision: str, engines: ExitStack) -> list[OpenPred
 
         return predict
 
-    size = (sidecar.input_size or POSE_SIZE) if sidecar.crops_people else None
     tasks = [(task_from_dict(output.task), output) for output in sidecar.outputs]
     architecture = next((name for name, text in PAPER.items() if text == sidecar.genotype), sidecar.name)
     return [
-        OpenPredictor(task, part(output), size, normalisation, architecture)
+        OpenPredictor(task, part(output), crop_size(sidecar), normalisation, architecture)
         for task, output in tasks
         if not isinstance(task, Multi)
     ]

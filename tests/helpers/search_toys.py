@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from pathlib import Path
 
 import numpy as np
 
 from fastnas.models.genotype import Genotype
+from fastnas.search.driver import Job
+from fastnas.search.early_stopping import StopRule
 from fastnas.search.history import Candidate, Record
 from fastnas.search.settings import EvaluationSettings, PolicySettings, SearchSettings
 from fastnas.search.strategies.registry import make_strategy
@@ -26,6 +29,12 @@ def toy_reward(genotype: Genotype) -> float:
     deep = sum(index >= 3 for pair in genotype.connections for index in pair) / 6
     operations = [genotype.cell[0], *(operation for branch in genotype.branches for operation in branch[2:])]
     return 0.2 + 0.25 * deep + 0.25 * sum(operation in (2, 3, 7, 8) for operation in operations) / 7
+
+
+def toy_job(number: int, settings: SearchSettings) -> Job:
+    """The job of a random candidate."""
+    genotype = Genotype.random(random.Random(number))
+    return Job(Candidate(number, genotype, -1.0, 0), 1000 + number, StopRule(settings.stop, 0, 1), 0.0)
 
 
 def write_run(folder: Path, how: SearchSettings, count: int, *, bonus: float = 0.0, start: float = 1.7e9) -> Path:

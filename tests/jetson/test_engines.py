@@ -25,6 +25,7 @@ from fastnas.jetson.options import MEMORY_KINDS, EngineOptions
 from tests.helpers import paths
 from tests.helpers.fake_cuda import ctypes_environment
 from tests.helpers.jetson_toys import toy_artifacts
+from tests.helpers.waiting import alive, wait_for
 
 VERSIONS = ("8.0", "8.2", "8.6", "10", "11")
 
@@ -514,24 +515,6 @@ def children_of(pid):
             return [int(word) for word in file.read().split()]
     except OSError:
         return []
-
-
-def alive(pid):
-    try:
-        with open("/proc/{}/stat".format(pid)) as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("waited {} s in vain".format(seconds))
 
 
 def test_onnxruntime_runs_every_kind_at_every_size(toys):

@@ -359,9 +359,6 @@ def test_what_was_being_evaluated_is_evaluated_again_as_it_was(tmp_path: Path, s
     class Killed(BaseException):
         pass
 
-    def fatal(*_: object) -> None:
-        raise Killed
-
     Run.start(tmp_path / "war", settings).close()
     for kill_at in range(8):
         with Run.resume(tmp_path / "war") as run:

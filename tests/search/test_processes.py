@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,15 +16,15 @@ import torch
 
 from fastnas.config import override
 from fastnas.errors import FastnasError
-from fastnas.models.genotype import Genotype
 from fastnas.search.command import _processes
-from fastnas.search.driver import Job, LocalWorker, View
-from fastnas.search.early_stopping import StopRule
+from fastnas.search.driver import LocalWorker, View
 from fastnas.search.evaluation.prepare import prepare
 from fastnas.search.history import Candidate
 from fastnas.search.presets import preset
 from fastnas.search.processes import ProcessWorkers, usable_cores
 from fastnas.search.settings import LimitSettings
+from tests.helpers.search_toys import toy_job
+from tests.helpers.waiting import alive, wait_for
 
 SETTINGS = override(
     preset("tiny"),
@@ -48,11 +46,6 @@ class Stages(View):
         self.seen.append((candidate.number, stage))
 
 
-def job(number: int) -> Job:
-    genotype = Genotype.random(random.Random(number))
-    return Job(Candidate(number, genotype, -1.0, 0), 1000 + number, StopRule(SETTINGS.stop, 0, 1), 0.0)
-
-
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
@@ -68,24 +61,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def wait_for(ready: Callable[[], bool], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_results_are_those_of_one_process_in_the_order_of_submission(cache: Path, one_thread: None) -> None:
     here, view = LocalWorker(prepare(SETTINGS, cache=cache)), Stages()
     with ProcessWorkers(SETTINGS, cache, 2, view) as workers:
         assert workers.capacity == 3
         for number in range(3):
-            workers.submit(job(number))
+            workers.submit(toy_job(number, SETTINGS))
         for number in range(3):
             found = workers.next()
-            here.submit(job(number))
+            here.submit(toy_job(number, SETTINGS))
             expected = here.next()
-            assert found.job.candidate == expected.job.candidate == job(number).candidate
+            assert found.job.candidate == expected.job.candidate == toy_job(number, SETTINGS).candidate
             assert found.evaluation is not None
             assert expected.evaluation is not None
             assert found.evaluation.scores == expected.evaluation.scores
@@ -97,7 +83,7 @@ def test_a_process_that_is_killed_costs_its_candidate_alone(cache: Path) -> None
     with ProcessWorkers(SETTINGS, cache, 2, View()) as workers:
         victim = workers._processes[0].process
         for number in range(3):
-            workers.submit(job(number))
+            workers.submit(toy_job(number, SETTINGS))
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
         outcomes = [workers.next() for _ in range(3)]
@@ -113,10 +99,20 @@ def test_a_process_that_is_killed_costs_its_candidate_alone(cache: Path) -> None
             os.kill(pid, 0)
 
 
+def test_a_process_that_dies_while_it_waits_costs_nothing(cache: Path) -> None:
+    with ProcessWorkers(SETTINGS, cache, 1, View()) as workers:
+        workers.submit(toy_job(0, SETTINGS))
+        assert workers.next().evaluation is not None
+        workers._processes[0].process.kill()
+        workers._processes[0].process.join()
+        workers.submit(toy_job(1, SETTINGS))
+        assert workers.next().evaluation is not None
+
+
 def test_an_error_of_every_evaluation_is_raised(tmp_path: Path) -> None:
     absent = override(SETTINGS, ["data=folder", f"root={tmp_path / 'absent'}"])
     with ProcessWorkers(absent, tmp_path, 1, View()) as workers:
-        workers.submit(job(0))
+        workers.submit(toy_job(0, SETTINGS))
         with pytest.raises(FastnasError, match="absent"):
             workers.next()
 
@@ -124,12 +120,13 @@ def test_an_error_of_every_evaluation_is_raised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_no_process_outlives_the_search(cache: Path, tmp_path: Path, how: int) -> None:
     program = (
-        "import sys; from pathlib import Path; from tests.search.test_processes import SETTINGS, job\n"
+        "import sys; from pathlib import Path; from tests.search.test_processes import SETTINGS\n"
+        "from tests.helpers.search_toys import toy_job\n"
         "from fastnas.search.driver import View; from fastnas.search.processes import ProcessWorkers\n"
         "if __name__ == '__main__':\n"
         "    with ProcessWorkers(SETTINGS, Path(sys.argv[1]), 2, View()) as workers:\n"
         "        print(*[each.process.pid for each in workers._processes], flush=True)\n"
-        "        workers.submit(job(0)); workers.next(); print('done', flush=True); sys.stdin.read()\n"
+        "        workers.submit(toy_job(0, SETTINGS)); workers.next(); print('done', flush=True); sys.stdin.read()\n"
     )
     (tmp_path / "program.py").write_text(program)
     search = subprocess.Popen(
@@ -143,14 +140,7 @@ def test_no_process_outlives_the_search(cache: Path, tmp_path: Path, how: int) -
     assert search.stdout.readline() == "done\n"
     search.send_signal(how)
     search.communicate()
-    wait_for(lambda: not any(alive(pid) for pid in pids), 60)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+    wait_for(lambda: not any(alive(pid) for pid in pids))
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,16 @@ import torch
 from fastnas.config import override
 from fastnas.errors import FastnasError
 from fastnas.models.genotype import Genotype
-from fastnas.search.driver import Job, LocalWorker, Outcome, Search
-from fastnas.search.early_stopping import StopRule
+from fastnas.search.driver import LocalWorker, Outcome, Search
 from fastnas.search.evaluation.evaluator import Evaluation, Evaluator
 from fastnas.search.evaluation.prepare import prepare
-from fastnas.search.history import Candidate, Run, read_records
+from fastnas.search.history import Run, read_records
 from fastnas.search.presets import preset
 from fastnas.search.progress import Views
 from fastnas.search.ray_workers import RETRIES, RayWorkers
 from fastnas.search.settings import SearchSettings
+from tests.helpers.search_toys import toy_job
+from tests.helpers.waiting import wait_for
 
 # One Ray for the file: starting it takes seconds.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -80,22 +81,8 @@ def notes(folder: Path) -> list[tuple[int, int]]:
     return [(int(pid), int(seed)) for _, pid, seed in names]
 
 
-def wait_for(ready: Callable[[], bool], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def job(number: int, settings: SearchSettings) -> Job:
-    import random
-
-    genotype = Genotype.random(random.Random(number))
-    return Job(Candidate(number, genotype, -1.0, 0), 1000 + number, StopRule(settings.stop, 0, 1), 0.0)
-
-
 def test_the_same_results_as_here(evaluator: Evaluator, settings: SearchSettings) -> None:
-    jobs = [job(number, settings) for number in range(3)]
+    jobs = [toy_job(number, settings) for number in range(3)]
     here = LocalWorker(evaluator, Views())
     expected: dict[int, Outcome] = {}
     for each in jobs:
@@ -119,13 +106,13 @@ def test_a_killed_worker_and_a_killed_candidate(evaluator: Evaluator, settings: 
     doomed: list[int] = []
 
     def kill() -> None:
-        wait_for(lambda: len(notes(folder)) >= 4)
+        wait_for(lambda: len(notes(folder)) >= 4, 300)
         os.kill(notes(folder)[-1][0], signal.SIGKILL)
         before = len(notes(folder))
-        wait_for(lambda: len(notes(folder)) >= before + 4)
+        wait_for(lambda: len(notes(folder)) >= before + 4, 300)
         doomed.append(notes(folder)[-1][1])
         for attempt in range(1, RETRIES + 2):
-            wait_for(lambda: [s for _, s in notes(folder)].count(doomed[0]) == attempt)  # noqa: B023
+            wait_for(lambda: [s for _, s in notes(folder)].count(doomed[0]) == attempt, 300)  # noqa: B023
             os.kill(next(p for p, s in reversed(notes(folder)) if s == doomed[0]), signal.SIGKILL)
 
     killer = Thread(target=kill)
@@ -172,7 +159,7 @@ def test_an_error_in_an_evaluation_is_not_hidden(
 ) -> None:
     broken = dataclasses.replace(toy(evaluator, tmp_path), folder=tmp_path / "absent")
     with RayWorkers(broken, Views(), **SMALL) as cluster:
-        cluster.submit(job(0, settings))
+        cluster.submit(toy_job(0, settings))
         with pytest.raises(FileNotFoundError, match="absent"):
             cluster.next()
 

@@ -18,6 +18,7 @@ from fastnas.jetson.camera.stats import Statistics, percentiles
 from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.inference.predictions import Predictions
 from tests.helpers.camera_parts import FakeSource, image
+from tests.helpers.waiting import wait_for
 
 
 class Collect(Sink):
@@ -380,13 +381,6 @@ def make_watched(source, predictor):
 
     statistics = Statistics()
     return Pipeline([source], predictor.open, draw, [sink], controls, statistics), drawn, sink, statistics, controls
-
-
-def wait_for(condition, seconds=60):
-    due = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < due
-        time.sleep(0.01)
 
 
 def test_a_queue_serves_its_feeds_in_turn():

@@ -21,6 +21,7 @@ from fastnas.jetson.camera.video.pace import Pace
 from fastnas.jetson.camera.video.rtsp import Stream, begins_key_frame
 from fastnas.jetson.errors import JetsonError
 from tests.helpers.camera_parts import frames_of, image
+from tests.helpers.waiting import wait_for
 
 NEEDED = pytest.mark.skipif(h264.encoder() is None, reason="needs GStreamer's x264enc (gstreamer1.0-plugins-ugly)")
 
@@ -219,13 +220,6 @@ def play(url, frames=10):
     found = [capture.read()[1] for _ in range(frames)]
     capture.release()
     return [frame for frame in found if frame is not None]
-
-
-def wait_for(condition, seconds=60):
-    due = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < due
-        time.sleep(0.02)
 
 
 def ask(url, *requests):
