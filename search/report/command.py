@@ -70,6 +70,13 @@ def report(
             f"median {test['medians'][0]:.4f} against {test['medians'][1]:.4f}, "
             f"wins {test['win_rate']:.0%} of pairwise comparisons ({behind})"
         )
+    for each in summary["efficiency"]:
+        mean, several = sum(each["leaders"]) / len(each["leaders"]), "s" if len(each["seeds"]) > 1 else ""
+        until = ", ".join("–" if count is None else str(count) for count in each["until"])
+        click.echo(
+            f"{each['strategy']}, {len(each['seeds'])} run{several} of {each['candidates']} candidates: best "
+            f"{max(each['best']):.4f}, mean of the ten best {mean:.4f}, candidates until random's best: {until}"
+        )
     if summary["unpaired"]:
         click.echo(f"not compared, for no opponent has their seed: {', '.join(summary['unpaired'])}")
     if summary["final"] and summary["final"]["spearman"]:

@@ -114,6 +114,9 @@ def make_plots(runs: Sequence[SearchRun], summary: Mapping[str, Any]) -> dict[st
             ),
         ],
     }
+    if summary["efficiency"]:
+        caption = "Best reward so far, with the weight of the cost: mean, and range over the runs."
+        sections["efficiency"] = [Plot("efficiency", plots.draw_efficiency(summary["efficiency"]), caption)]
     if len(summary["ablation"]["stage1"]) > 1:
         caption = "Random architectures, each trained with these aids (as Fig. 3 of the paper)."
         sections["ablation"] = [Plot("ablation", plots.draw_ablation(summary["ablation"]), caption)]

@@ -84,6 +84,21 @@ def draw_course(axes: Axes, runs: Sequence[SearchRun]) -> None:
 
 
 @_panel
+def draw_efficiency(axes: Axes, strategies: Sequence[Mapping[str, Any]]) -> None:
+    """Reward of the best candidate so far, by candidates: mean over the runs of a strategy, and their range."""
+    for each, colour in zip(strategies, _colours(len(strategies)), strict=True):
+        courses = np.array(each["courses"], float)  # NaN before the first reward
+        numbers = np.arange(1, courses.shape[1] + 1)
+        some = ~np.isnan(courses).any(axis=0)
+        means, low, high = (of(courses[:, some], axis=0) for of in (np.mean, np.min, np.max))
+        axes.plot(numbers[some], means, color=colour, lw=1.8, drawstyle="steps-post", label=each["strategy"])
+        axes.fill_between(numbers[some], low, high, step="post", color=colour, alpha=0.12, lw=0)
+    axes.set_xlabel("candidates")
+    axes.set_ylabel("best reward so far")
+    axes.figure.legend(loc="outside upper center", ncols=3)
+
+
+@_panel
 def draw_blocks(axes: Axes, groups: Mapping[str, Sequence[Sequence[float]]], stage: str, size: int) -> None:
     """Reward distributions by block of `size` candidates, the groups side by side (the paper's Fig. 2)."""
     count = max(map(len, groups.values()))

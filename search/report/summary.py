@@ -17,6 +17,7 @@ from fastnas.search.best import rank
 from fastnas.search.costs import UNITS, cost_points, pareto_front
 from fastnas.search.history import Record
 from fastnas.search.report import comparison, statistics
+from fastnas.search.report.efficiency import efficiencies
 from fastnas.search.report.finals import Finals, final_scores, spearman
 from fastnas.search.report.rank_check import read_check
 from fastnas.search.report.statistics import STAGES, SearchRun, Stage
@@ -56,6 +57,7 @@ def summarise(
         "block": block,
         "comparisons": [dataclasses.asdict(each) for each in comparison.comparisons(groups)],
         "unpaired": comparison.unpaired(groups),
+        "efficiency": [dataclasses.asdict(each) for each in efficiencies(groups)],
         "ablation": {stage: _ablation_values(statistics.ablation(runs), stage) for stage in STAGES},
         "best": [_network_values(run.name, record) for run, record in networks[:LISTED]],
         "costs": {cost: [(point.cost, point.reward) for point in found] for cost, found in points.items()},

@@ -95,7 +95,7 @@ def test_the_page_is_self_contained(page: Path) -> None:
 def test_every_plot_is_also_a_file(page: Path) -> None:
     names = {
         "course", "rewards-stage1", "rewards-stage2", "best1", "best2", "best3", "pareto-parameters", "pareto-madds",
-        "pareto-latency", "operations", "connections", "ablation", "stages",
+        "pareto-latency", "operations", "connections", "ablation", "stages", "efficiency",
     }  # fmt: skip
     files = {path.stem: path for path in page.with_suffix("").iterdir()}
     assert set(files) == names
@@ -120,7 +120,10 @@ def test_the_statistics_are_those_of_the_histories(undrawn: None, runs: Path, tm
     assert first["win_rate"] > 0.7
     assert (first["seeds"], first["interval"], first["p"], numbers["unpaired"]) == ([0], None, None, [])
     assert "This is one run of each, with seed 0" in (tmp_path / "page.html").read_text()
-    assert sum(numbers["operations"]["all"].values()) == pytest.approx(1)
+    (best,) = [each for each in numbers["efficiency"] if each["strategy"] == "PPO"]
+    assert best["best"] == [max(r.reward or 0 for r in ppo.counted[: best["candidates"]] if r.status == "done")]
+    sums = [sum(numbers["operations"][population].values()) for population in ("all", "best")]
+    assert sums == pytest.approx([1, 1])
     front = numbers["pareto"]["latency"]
     assert [n["scores"]["latency"] for n in front] == sorted(n["scores"]["latency"] for n in front)
     assert numbers["connections"]["best"][0][4] is None

@@ -14,6 +14,7 @@ from fastnas.models.genotype import Genotype
 from fastnas.models.zoo import ZOO
 from fastnas.search.history import Candidate, Record
 from fastnas.search.report import comparison, statistics
+from fastnas.search.report.efficiency import efficiencies
 from fastnas.search.report.finals import FinalScore, final_scores, spearman
 from fastnas.search.report.statistics import SearchRun
 from fastnas.search.report.summary import ranked, summarise
@@ -120,6 +121,32 @@ def test_rewards_under_other_settings_are_not_compared() -> None:
     for how, count in ((settings("random", channels=24), 0), (limited, 0), (settings("random"), 1)):
         groups = {"a": [run("a", rewards, settings())], "b": [run("b", rewards, how)]}
         assert len(comparison.comparisons(groups)) == count
+
+
+def test_what_strategies_find_with_the_same_budget() -> None:
+    rising = [0.1 * i for i in range(1, 10)]
+    groups = {
+        "random search": [run("r1", [0.5, 0.1] * 6, settings("random", seed=1)), run("r0", rising, settings("random"))],
+        "PPO": [run("p0", [0.2, 0.7, 0.9, 0.3] + [0.9] * 6, settings()), run("p2", [0.4] * 9, settings(seed=2))],
+        "evolution": [run("e0", [0.3], settings("evolution", channels=24))],
+    }
+    ppo, uniform = efficiencies(groups)
+    assert (ppo.strategy, ppo.seeds, ppo.candidates) == ("PPO", (0, 2), 9)
+    assert ppo.best == (0.9, 0.4)
+    assert ppo.leaders == pytest.approx(((0.2 + 0.7 + 0.9 + 0.3 + 5 * 0.9) / 9, 0.4))
+    assert ppo.until == (3, None), "random search has no run of seed 2"
+    assert ppo.courses[0][:5] == (0.2, 0.7, 0.9, 0.9, 0.9)
+    assert (uniform.strategy, uniform.seeds, uniform.until) == ("random search", (0, 1), (9, 1))
+    assert uniform.best == pytest.approx((0.9, 0.5))
+
+
+def test_a_run_without_rewards_is_left_out_of_the_strategies() -> None:
+    failed = SearchRun("f", settings(seed=1), tuple(record(i, None) for i in range(3)))
+    late = SearchRun("p", settings(), tuple(record(i, None if i < 2 else 0.6) for i in range(4)))
+    groups = {"random search": [run("r", [0.7] * 3, settings("random"))], "PPO": [failed, late]}
+    _, ppo = efficiencies(groups)
+    assert (ppo.seeds, ppo.candidates, ppo.until, ppo.courses) == ((0,), 3, (None,), ((None, None, 0.6),))
+    assert efficiencies({"PPO": [late]}) == [], "there is nothing to compare with"
 
 
 def test_arms_of_the_ablation() -> None:

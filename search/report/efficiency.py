@@ -1,0 +1,98 @@
+"""How good the networks are that each strategy finds with the same budget, and how soon it finds them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastnas.search.best import best_record, rank
+from fastnas.search.history import Record
+from fastnas.search.report.statistics import SearchRun
+
+LEADERS = 10
+"""Number of the best networks of a run whose mean reward is taken."""
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """What the runs of a strategy found, each value by run, in the order of their seeds.
+
+    Rewards are those that the strategies learn from, with the weight of the cost.
+
+    Attributes:
+        strategy: name of the series of runs.
+        seeds: of the runs.
+        candidates: of each run, from its first one; as many as the shortest run under these settings has.
+        best: reward of the best network.
+        leaders: mean reward of the ten best networks.
+        until: candidates until one is as good as the best of random search with the same seed; None if none is, or
+            there is no such run.
+        courses: reward of the best candidate so far, after each; None before the first reward.
+    """
+
+    strategy: str
+    seeds: tuple[int, ...]
+    candidates: int
+    best: tuple[float, ...]
+    leaders: tuple[float, ...]
+    until: tuple[int | None, ...]
+    courses: tuple[tuple[float | None, ...], ...]
+
+
+def efficiencies(groups: Mapping[str, Sequence[SearchRun]]) -> list[Efficiency]:
+    """Strategies under the same settings, where there are several, that with the best leaders first."""
+    rivals: dict[str, dict[str, Sequence[SearchRun]]] = {}
+    for name, runs in groups.items():
+        rivals.setdefault(runs[0].comparable, {})[name] = runs
+    compared = [each for named in rivals.values() if len(named) > 1 for each in _compared(named)]
+    return sorted(compared, key=lambda each: -sum(each.leaders) / len(each.leaders))
+
+
+def _compared(named: Mapping[str, Sequence[SearchRun]]) -> list[Efficiency]:
+    """The series with rewards among as many candidates of each run as the shortest run that has some has."""
+    count = min((len(run.counted) for runs in named.values() for run in runs if run.networks), default=0)
+    cut = {
+        name: sorted((run for each in runs if (run := _first(each, count)).networks), key=_seed)
+        for name, runs in named.items()
+    }
+    random = {_seed(run): run for runs in cut.values() for run in runs if run.settings.policy.strategy == "random"}
+    return [_efficiency(name, runs, count, random) for name, runs in cut.items() if runs]
+
+
+def _first(run: SearchRun, count: int) -> SearchRun:
+    return dataclasses.replace(run, records=tuple(run.counted[:count]))
+
+
+def _efficiency(name: str, runs: Sequence[SearchRun], count: int, random: Mapping[int, SearchRun]) -> Efficiency:
+    leaders = [[record.reward or 0.0 for record in run.networks[:LEADERS]] for run in runs]
+    bests = [_best_so_far(run.records) for run in runs]
+    return Efficiency(
+        name,
+        tuple(map(_seed, runs)),
+        count,
+        tuple(rewards[0] for rewards in leaders),
+        tuple(sum(rewards) / len(rewards) for rewards in leaders),
+        tuple(
+            _until(best, random[_seed(run)].networks[0]) if _seed(run) in random else None
+            for run, best in zip(runs, bests, strict=True)
+        ),
+        tuple(tuple(record.reward if record else None for record in best) for best in bests),
+    )
+
+
+def _best_so_far(records: Sequence[Record]) -> list[Record | None]:
+    best, found = None, []
+    for record in records:
+        best = best_record([record, *([best] if best else [])])
+        found.append(best)
+    return found
+
+
+def _until(best: Sequence[Record | None], goal: Record) -> int | None:
+    """Candidates until the best is at least as good as `goal`."""
+    return next((i for i, each in enumerate(best, start=1) if each and rank(each)[:2] <= rank(goal)[:2]), None)
+
+
+def _seed(run: SearchRun) -> int:
+    return run.settings.seed
