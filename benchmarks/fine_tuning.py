@@ -7,27 +7,10 @@ three seeds each. Prints mean IoU on the 101 validation images after every evalu
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
-
-def train(given: argparse.Namespace, name: str, start: list[str], seed: int) -> list[tuple[int, float]]:
-    """One training; (epoch, mean IoU) of every evaluation. A run that is there already is not repeated."""
-    folder = given.out / f"{name}-{seed}"
-    kept = folder / "result.json"
-    if not kept.exists():
-        command = [
-            sys.executable, "-m", "fastnas", "train", given.network, *start, "--data", "camvid", "--root", given.camvid,
-            "--limit", str(given.images), "--epochs", str(given.epochs), "--eval-every", str(given.every),
-            "--aux", "none", "--set", "crop=256,256", "--precision", "bf16", "--seed", str(seed), "--workers", "1",
-            "--out", str(folder), "--json",
-        ]  # fmt: skip
-        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        kept.write_text(run.stdout)
-    return [(int(row["epoch"]), row["mean_iou"]) for row in json.loads(kept.read_text())["epochs"]]
+from trainings import trained
 
 
 def main() -> None:
@@ -47,12 +30,19 @@ def main() -> None:
         f"--init {Path(given.init).stem}": ["--init", given.init],
         "ImageNet": ["--encoder-weights", given.encoder_weights],
     }
+    options = [
+        "--limit", str(given.images), "--epochs", str(given.epochs), "--eval-every", str(given.every),
+        "--set", "crop=256,256", "--precision", "bf16",
+    ]  # fmt: skip
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for name, start in starts.items():
         short = name.replace("--init ", "init-")
-        runs = [train(given, short, start, seed) for seed in range(given.seeds)]
+        runs = [
+            trained(given.out / f"{short}-{seed}", given.camvid, given.network, *start, *options, "--seed", str(seed))
+            for seed in range(given.seeds)
+        ]
         epochs = [epoch for epoch, _ in runs[0]]
         values = [[run[i][1] for run in runs] for i in range(len(epochs))]
         means = [statistics.mean(each) for each in values]
