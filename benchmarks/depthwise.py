@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from fastnas.models.depthwise import DepthwiseConv2d
 
-CASES = ((64, 64, 5, 1), (64, 64, 3, 3), (64, 64, 5, 6), (64, 32, 3, 3), (64, 8, 5, 6), (960, 32, 3, 2))
-"""Channels, side, kernel and rate; the last is of MobileNet-v2 dilated to an output stride of 8."""
+CASES = (
+    *((64, 64, 5, 1), (64, 64, 3, 3), (64, 64, 5, 6), (64, 32, 3, 3), (960, 32, 3, 2)),
+    *((64, 16, 5, 6), (64, 8, 5, 6), (64, 8, 3, 3), (64, 4, 3, 3)),
+)
+"""Channels, side, kernel and rate; that of 960 channels is of MobileNet-v2 dilated to an output stride of 8."""
 
 
 def step(layer: nn.Conv2d, x: Tensor, upstream: Tensor) -> float:

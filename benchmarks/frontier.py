@@ -28,19 +28,20 @@ from fastnas.deploy.graph.rewrites import optimise
 from fastnas.deploy.onnx.writer import INPUT, to_onnx
 from fastnas.deploy.parity import open_session
 from fastnas.models.checkpoint import FILE_NAME, load_model
+from fastnas.models.network import Network
 from fastnas.models.zoo import FOUND, PAPER
 
 HAND_MADE = ("lraspp-mbv2", "smp/FPN", "smp/PAN", "smp/DeepLabV3Plus", "smp/Unet")
 SIDE, THREADS = 512, 2
 
 
-def latency(models: Mapping[str, Path], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median milliseconds and multiply-adds (G) of trained models."""
+def latency(networks: Mapping[str, Network], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median milliseconds and multiply-adds (G) of networks, which take turns."""
     image = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
     turns: dict[str, Callable[[], Any]] = {}
     work = {}
-    for name, path in models.items():
-        graph, _ = optimise(capture(load_model(path).network.eval()))
+    for name, network in networks.items():
+        graph, _ = optimise(capture(network.eval()))
         session = open_session(to_onnx(graph), THREADS, (SIDE, SIDE))
         turns[name] = lambda session=session: session.run([OUTPUT], {INPUT: image})
         work[name] = graph.multiply_adds(SIDE, SIDE) / 1e9
@@ -108,7 +109,7 @@ def main() -> None:
     if not given.rounds:
         return
     print(machine(THREADS, time.perf_counter))
-    found = latency({name: folder(0, name) / FILE_NAME for name in networks}, given.rounds)
+    found = latency({name: load_model(folder(0, name) / FILE_NAME).network for name in networks}, given.rounds)
     print("| network | multiply-adds | ms | mean IoU, by seed | mean |")
     print("|---|---|---|---|---|")
     rows = {}

@@ -5,6 +5,7 @@ Shapes: N batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 IN_CACHE = 2**19
 """Largest number of values of a chunk of a batch, so that it stays in the caches between reads."""
+SMALL = 3
+"""Largest side of a grid of pixels for which a dilated convolution is summed tap by tap instead."""
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -24,7 +27,8 @@ class DepthwiseConv2d(nn.Conv2d):
     5x5 weights is put together from those of 3x3 ones.
 
     The taps of a convolution of rate r never leave one of the r x r grids of every r-th pixel, so that a plain
-    convolution of these grids, which become members of the batch, gives the same.
+    convolution of these grids, which become members of the batch, gives the same. Of grids of few pixels oneDNN's
+    gradients are slow again, and most taps lie outside the image: what is left of them is summed one by one.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,6 +39,8 @@ class DepthwiseConv2d(nn.Conv2d):
         if rate == 1:
             return self._plain(x)
         n, c, height, width = x.shape
+        if max(height, width) <= SMALL * rate and self.bias is None:
+            return self._by_taps(x)
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, -width % rate, 0, -height % rate))
         rows, columns = padded.shape[1] // rate, padded.shape[2] // rate
         grids = padded.reshape(n, rows, rate, columns, rate, c).permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, c)
@@ -42,6 +48,12 @@ class DepthwiseConv2d(nn.Conv2d):
         split = result.permute(0, 2, 3, 1).reshape(n, rate, rate, rows, columns, c).permute(0, 3, 1, 4, 2, 5)
         joined = split.reshape(n, rows * rate, columns * rate, c)[:, :height, :width]
         return joined.permute(0, 3, 1, 2)
+
+    def _by_taps(self, x: Tensor) -> Tensor:
+        """The convolution summed in float32, whatever the precision of its result."""
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        result: Tensor = _ConvolutionByTaps.apply(x.float(), self.weight.float(), self.dilation[0])
+        return result.to(dtype)
 
     def _plain(self, x: Tensor) -> Tensor:
         """The convolution without its dilation."""
@@ -62,6 +74,59 @@ def quicken(module: nn.Module) -> None:
         rate = conv.dilation[0]
         if rate > 1 and conv.padding == tuple(rate * (side // 2) for side in conv.kernel_size):
             conv.__class__ = DepthwiseConv2d  # the same, but for how a CPU computes its gradients
+
+
+class _ConvolutionByTaps(torch.autograd.Function):
+    """A depthwise convolution that keeps the size, tap by tap: x [N, C, H, W], weight [C, 1, K, K] -> [N, C, H, W]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, rate: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.rate = rate
+        images, taps = x.permute(0, 2, 3, 1), _taps(weight)
+        result = torch.zeros_like(images)
+        for tap, there, here in _overlaps(x, weight, rate):
+            result[there].addcmul_(images[here], taps[tap])
+        return result.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        images, above, taps = x.permute(0, 2, 3, 1), upstream.permute(0, 2, 3, 1), _taps(weight)
+        of_x = torch.zeros_like(images) if ctx.needs_input_grad[0] else None
+        of_taps = torch.zeros_like(taps) if ctx.needs_input_grad[1] else None
+        for tap, there, here in _overlaps(x, weight, ctx.rate):
+            if of_x is not None:
+                of_x[here].addcmul_(above[there], taps[tap])
+            if of_taps is not None:
+                of_taps[tap] = (above[there] * images[here]).sum((0, 1, 2))
+        return (
+            None if of_x is None else of_x.permute(0, 3, 1, 2),
+            None if of_taps is None else of_taps.t().reshape(weight.shape),
+            None,
+        )
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """[C, 1, K, K] -> [K * K, C]."""
+    return weight.flatten(1).t().contiguous()
+
+
+def _overlaps(x: Tensor, weight: Tensor, rate: int) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
+    """The taps that meet the image [N, C, H, W] somewhere: number, the pixels [N, H, W] they give to, and take from."""
+    kernel, (height, width) = weight.shape[-1], x.shape[2:]
+    for tap in range(kernel**2):
+        down, right = (rate * (place - kernel // 2) for place in divmod(tap, kernel))
+        if abs(down) < height and abs(right) < width:
+            rows, columns = _shifted_by(down, height), _shifted_by(right, width)
+            yield tap, (slice(None), rows[0], columns[0]), (slice(None), rows[1], columns[1])
+
+
+def _shifted_by(offset: int, size: int) -> tuple[slice, slice]:
+    """The places i of 0 to size - 1 for which i + offset is one of them too, and these i + offset."""
+    first, count = max(0, -offset), size - abs(offset)
+    return slice(first, first + count), slice(first + offset, first + offset + count)
 
 
 class _Convolution5x5(torch.autograd.Function):

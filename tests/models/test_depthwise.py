@@ -32,7 +32,10 @@ def _results(layer: nn.Conv2d, x: Tensor, upstream: Tensor, dtype: torch.dtype) 
         (64, (64, 64), 3, 3),
         (24, (45, 61), 5, 6),
         (8, (5, 1), 3, 12),
+        (8, (37, 3), 3, 12),
         (8, (7, 3), 5, 6),
+        (8, (18, 17), 5, 6),
+        (8, (19, 17), 5, 6),
         (16, (21, 30), 5, 1),
         (8, (2, 1), 5, 1),
     ],
@@ -58,6 +61,15 @@ def test_training_gives_output_and_gradients_of_the_definition(
         assert (got - wanted).abs().max() <= tolerance * wanted.abs().max()
 
 
+def test_a_bias_is_added_whatever_the_size() -> None:
+    layer = nn.Conv2d(4, 4, 3, padding=4, dilation=4, groups=4)
+    ours = DepthwiseConv2d(4, 4, 3, padding=4, dilation=4, groups=4)
+    ours.load_state_dict(layer.state_dict())
+    for side in (4, 20):
+        x = torch.rand(2, 4, side, side)
+        assert torch.allclose(ours(x), layer(x), atol=1e-6)
+
+
 def test_inference_is_one_convolution() -> None:
     layer = DepthwiseConv2d(4, 4, 3, padding=2, dilation=2, groups=4).eval()
     exported = torch.export.export(layer, (torch.rand(1, 4, 9, 9),))
@@ -65,11 +77,11 @@ def test_inference_is_one_convolution() -> None:
     assert calls == [torch.ops.aten.conv2d.default]
 
 
-@pytest.mark.parametrize("rate", [1, 6])
-def test_autocast_computes_5x5_in_its_precision(rate: int) -> None:
+@pytest.mark.parametrize(("rate", "side"), [(1, 16), (6, 16), (6, 24)])
+def test_autocast_computes_5x5_in_its_precision(rate: int, side: int) -> None:
     torch.manual_seed(0)
     layer = DepthwiseConv2d(8, 8, 5, padding=2 * rate, dilation=rate, groups=8, bias=False)
-    x = torch.randn(2, 8, 16, 16, requires_grad=True)
+    x = torch.randn(2, 8, side, side, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         y = layer(x)
     y.float().sum().backward()
@@ -80,11 +92,12 @@ def test_autocast_computes_5x5_in_its_precision(rate: int) -> None:
     of_weight = layer.weight.grad.clone()
     layer.weight.grad = None
     layer(x).sum().backward()
-    assert torch.allclose(of_weight, layer.weight.grad, atol=0.02 * float(of_weight.abs().max()))
+    assert torch.allclose(of_weight, layer.weight.grad, atol=BFLOAT16 * float(of_weight.abs().max()))
 
 
-def test_frozen_weights_and_inputs_get_no_gradient() -> None:
-    layer = DepthwiseConv2d(8, 8, 5, padding=2, groups=8, bias=False)
+@pytest.mark.parametrize("rate", [1, 3, 6])
+def test_frozen_weights_and_inputs_get_no_gradient(rate: int) -> None:
+    layer = DepthwiseConv2d(8, 8, 5, padding=2 * rate, dilation=rate, groups=8, bias=False)
     layer(torch.rand(1, 8, 9, 9)).sum().backward()
     assert layer.weight.grad is not None
     layer.weight.grad = None
