@@ -155,6 +155,23 @@ def test_parity_names_the_layer_where_an_error_starts() -> None:
         Reference(network, [image(64, 96)]).require(model)
 
 
+def test_a_network_that_rounds_much_itself_may_differ_by_as_much() -> None:
+    network = toy_network(ZOO["arch1"])
+    weights = network.state_dict()
+    weights["decoder.collect.1.bias"] += 300  # the output is of small differences of large values
+    weights["decoder.classifier.weight"] -= weights["decoder.classifier.weight"].mean(1, keepdim=True)
+    weights["decoder.classifier.bias"].zero_()
+    network.load_state_dict(weights)
+    reference = Reference(network, [image(64, 96)])
+    model = to_onnx(optimise(capture(network))[0])
+    assert parity.TOLERANCE < reference.rounding() < 1e-3
+    assert reference.require(model)["output"].largest > parity.TOLERANCE
+    (weight,) = (t for t in model.graph.initializer if t.name == "decoder.classifier/weight")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    with pytest.raises(FastnasError, match="differs from the network"):
+        reference.require(model)
+
+
 def test_parity_finds_nan() -> None:
     network = toy_network(ZOO["arch1"])
     model = to_onnx(optimise(capture(network))[0])
@@ -172,6 +189,7 @@ def test_a_failed_check_leaves_the_old_artifact(
     export.export(simple, SIMPLE, "simple", tmp_path, SMALL)
     before = {path.name: path.read_bytes() for path in (tmp_path / "simple").iterdir()}
     monkeypatch.setattr(parity, "TOLERANCE", 0.0)
+    monkeypatch.setattr(parity, "ROUNDING", 0.0)
     with pytest.raises(FastnasError, match="differs from the network"):
         export.export(simple, SIMPLE, "simple", tmp_path, SMALL)
     assert {path.name: path.read_bytes() for path in (tmp_path / "simple").iterdir()} == before
