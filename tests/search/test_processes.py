@@ -99,6 +99,7 @@ def test_a_process_that_is_killed_costs_its_candidate_alone(cache: Path) -> None
             os.kill(pid, 0)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_it_waits_costs_nothing(cache: Path) -> None:
     with ProcessWorkers(SETTINGS, cache, 1, View()) as workers:
         workers.submit(toy_job(0, SETTINGS))

@@ -98,6 +98,7 @@ def here(*arguments: str) -> None:
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_never_killed(tmp_path: Path) -> None:
     """SIGKILL in the middle of an epoch; the resumed run even has other loader processes."""
     more = ["--epochs", "2", "--workers", "1", "--save-every", "0"]
@@ -129,6 +130,7 @@ def test_killed_and_resumed_is_never_killed(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path) -> None:
     """The same global batch on two processes (gloo) and on one: the same weights and metrics.
 
