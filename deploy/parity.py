@@ -123,8 +123,8 @@ class Reference:
         parities, forms = self.compare(model), {form.name: form for form in self.forms}
         for name, parity in parities.items():
             allowed = TOLERANCE
-            if parity.finite and parity.largest > TOLERANCE:
-                allowed = max(TOLERANCE, ROUNDING * self.rounding(forms[name]))
+            if parity.largest > TOLERANCE:
+                allowed = max(allowed, ROUNDING * self.rounding(forms[name]))
             if parity.finite and parity.largest <= allowed and parity.agreement >= AGREEMENT:
                 continue
             what = "NaN or infinity" if not parity.finite else f"an error of {parity.largest:.1e} of the largest value"

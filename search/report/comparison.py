@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from fastnas.search.report.statistics import STAGES, SearchRun, Stage, stage_rewards
+from fastnas.search.report.statistics import STAGES, SearchRun, Stage, by_seed, stage_rewards
 
 Values = npt.NDArray[np.float64]
 Groups = Mapping[str, Sequence[SearchRun]]
@@ -84,9 +84,9 @@ def _opponents(groups: Groups) -> list[tuple[str, str]]:
 
 
 def _pairs(first: Sequence[SearchRun], second: Sequence[SearchRun]) -> list[tuple[SearchRun, SearchRun]]:
-    """Runs of equal seeds; of several of one seed, which repeat each other, the first."""
-    by_seed = [{run.settings.seed: run for run in reversed(runs)} for runs in (first, second)]
-    return [(by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1].keys())]
+    """Runs of equal seeds; see `by_seed`."""
+    ours, theirs = by_seed(first), by_seed(second)
+    return [(run, theirs[seed]) for seed, run in ours.items() if seed in theirs]
 
 
 def _last_thirds(one: SearchRun, other: SearchRun, stage: Stage) -> tuple[list[float], list[float]]:

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastnas.search.best import best_record, rank
+from fastnas.search.best import rank
 from fastnas.search.history import Record
-from fastnas.search.report.statistics import SearchRun
+from fastnas.search.report.statistics import SearchRun, by_seed
 
 LEADERS = 10
 """Number of the best networks of a run whose mean reward is taken."""
@@ -53,46 +53,35 @@ def _compared(named: Mapping[str, Sequence[SearchRun]]) -> list[Efficiency]:
     """The series with rewards among as many candidates of each run as the shortest run that has some has."""
     count = min((len(run.counted) for runs in named.values() for run in runs if run.networks), default=0)
     cut = {
-        name: sorted((run for each in runs if (run := _first(each, count)).networks), key=_seed)
-        for name, runs in named.items()
+        name: by_seed([run for each in runs if (run := _first(each, count)).networks]) for name, runs in named.items()
     }
-    random = {_seed(run): run for runs in cut.values() for run in runs if run.settings.policy.strategy == "random"}
-    return [_efficiency(name, runs, count, random) for name, runs in cut.items() if runs]
+    goals = {
+        seed: run.networks[0]
+        for runs in cut.values()
+        for seed, run in runs.items()
+        if run.settings.policy.strategy == "random"
+    }
+    return [_efficiency(name, runs, count, goals) for name, runs in cut.items() if runs]
 
 
 def _first(run: SearchRun, count: int) -> SearchRun:
     return dataclasses.replace(run, records=tuple(run.counted[:count]))
 
 
-def _efficiency(name: str, runs: Sequence[SearchRun], count: int, random: Mapping[int, SearchRun]) -> Efficiency:
-    leaders = [[record.reward or 0.0 for record in run.networks[:LEADERS]] for run in runs]
-    bests = [_best_so_far(run.records) for run in runs]
+def _efficiency(name: str, runs: Mapping[int, SearchRun], count: int, goals: Mapping[int, Record]) -> Efficiency:
+    leaders = [[record.reward or 0.0 for record in run.networks[:LEADERS]] for run in runs.values()]
     return Efficiency(
         name,
-        tuple(map(_seed, runs)),
+        tuple(runs),
         count,
         tuple(rewards[0] for rewards in leaders),
         tuple(sum(rewards) / len(rewards) for rewards in leaders),
-        tuple(
-            _until(best, random[_seed(run)].networks[0]) if _seed(run) in random else None
-            for run, best in zip(runs, bests, strict=True)
-        ),
-        tuple(tuple(record.reward if record else None for record in best) for best in bests),
+        tuple(_until(run, goals[seed]) if seed in goals else None for seed, run in runs.items()),
+        tuple(tuple(moment.best for moment in run.timeline) for run in runs.values()),
     )
 
 
-def _best_so_far(records: Sequence[Record]) -> list[Record | None]:
-    best, found = None, []
-    for record in records:
-        best = best_record([record, *([best] if best else [])])
-        found.append(best)
-    return found
-
-
-def _until(best: Sequence[Record | None], goal: Record) -> int | None:
+def _until(run: SearchRun, goal: Record) -> int | None:
     """Candidates until the best is at least as good as `goal`."""
-    return next((i for i, each in enumerate(best, start=1) if each and rank(each)[:2] <= rank(goal)[:2]), None)
-
-
-def _seed(run: SearchRun) -> int:
-    return run.settings.seed
+    leaders = enumerate((moment.leader for moment in run.timeline), start=1)
+    return next((i for i, leader in leaders if leader and rank(leader)[:2] <= rank(goal)[:2]), None)

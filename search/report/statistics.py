@@ -44,14 +44,19 @@ class Moment:
     Attributes:
         hours: time that the search has worked so far, without interruptions.
         record: the candidate.
-        best: reward of the best candidate so far; None before the first.
+        leader: the best candidate so far; None before the first reward.
         mean: of the latest rewards; None before the first.
     """
 
     hours: float
     record: Record
-    best: float | None
+    leader: Record | None
     mean: float | None
+
+    @property
+    def best(self) -> float | None:
+        """Reward of the best candidate so far; None before the first."""
+        return self.leader.reward if self.leader else None
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class SearchRun:
             if record.reward is not None:
                 rewards = [*rewards, record.reward][-WINDOW:]
             mean = sum(rewards) / len(rewards) if rewards else None
-            moments.append(Moment(seconds / 3600, record, leader.reward if leader else None, mean))
+            moments.append(Moment(seconds / 3600, record, leader, mean))
         return moments
 
     @cached_property
@@ -169,6 +174,12 @@ def series(runs: Iterable[SearchRun]) -> dict[str, list[SearchRun]]:
         group[0].strategy if names[group[0].strategy] == 1 else ", ".join(run.name for run in group): group
         for group in groups.values()
     }
+
+
+def by_seed(runs: Sequence[SearchRun]) -> dict[int, SearchRun]:
+    """Runs of one series by their seeds, in order; of several of one seed, which repeat each other, the first."""
+    found = {run.settings.seed: run for run in reversed(runs)}
+    return {seed: found[seed] for seed in sorted(found)}
 
 
 def contenders(runs: Sequence[SearchRun]) -> dict[str, list[SearchRun]]:
