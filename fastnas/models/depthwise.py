@@ -50,9 +50,10 @@ class DepthwiseConv2d(nn.Conv2d):
         return joined.permute(0, 3, 1, 2)
 
     def _by_taps(self, x: Tensor) -> Tensor:
-        """The convolution summed in float32, whatever the precision of its result."""
+        """The convolution, summed in float32 at least, whatever the precision of its result."""
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        result: Tensor = _ConvolutionByTaps.apply(x.float(), self.weight.float(), self.dilation[0])
+        exact = _at_least_float32(x)
+        result: Tensor = _ConvolutionByTaps.apply(x.to(exact), self.weight.to(exact), self.dilation[0])
         return result.to(dtype)
 
     def _plain(self, x: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ class _Convolution5x5(torch.autograd.Function):
 def _shifted(upstream: Tensor, x: Tensor, weight: Tensor) -> dict[tuple[int, int], Tensor]:
     """Gradients [C, 1, 3, 3] of the weights' four corners, summed over parts of the batch that caches can hold."""
     height, width = x.shape[2:]
-    sums = {(i, j): torch.zeros_like(weight, dtype=torch.float32) for i in (0, 2) for j in (0, 2)}
+    sums = {(i, j): torch.zeros_like(weight, dtype=_at_least_float32(x)) for i in (0, 2) for j in (0, 2)}
     samples = max(1, IN_CACHE // x[0].numel())
     for some, above in zip(x.split(samples), upstream.split(samples), strict=True):
         padded = F.pad(some.permute(0, 2, 3, 1), (0, 0, 2, 2, 2, 2)).permute(0, 3, 1, 2)
@@ -166,6 +167,11 @@ def _shifted(upstream: Tensor, x: Tensor, weight: Tensor) -> dict[tuple[int, int
             shifted = padded[:, :, i : i + height + 2, j : j + width + 2]
             total += _gradients(above, shifted, weight, padding=0, mask=(False, True))[1]
     return sums
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    """The precision in which many values of a tensor are summed."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _gradients(upstream: Tensor, x: Tensor, weight: Tensor, padding: int, mask: tuple[bool, bool]) -> list[Tensor]:

@@ -25,7 +25,9 @@ def _results(layer: nn.Conv2d, x: Tensor, upstream: Tensor, dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, BFLOAT16)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, BFLOAT16)]
+)
 @pytest.mark.parametrize(
     ("channels", "size", "kernel", "rate"),
     [
@@ -77,7 +79,7 @@ def test_inference_is_one_convolution() -> None:
     assert calls == [torch.ops.aten.conv2d.default]
 
 
-@pytest.mark.parametrize(("rate", "side"), [(1, 16), (6, 16), (6, 24)])
+@pytest.mark.parametrize(("rate", "side"), [(1, 16), (6, 16), (6, 20)])
 def test_autocast_computes_5x5_in_its_precision(rate: int, side: int) -> None:
     torch.manual_seed(0)
     layer = DepthwiseConv2d(8, 8, 5, padding=2 * rate, dilation=rate, groups=8, bias=False)
@@ -92,7 +94,7 @@ def test_autocast_computes_5x5_in_its_precision(rate: int, side: int) -> None:
     of_weight = layer.weight.grad.clone()
     layer.weight.grad = None
     layer(x).sum().backward()
-    assert torch.allclose(of_weight, layer.weight.grad, atol=BFLOAT16 * float(of_weight.abs().max()))
+    assert torch.allclose(of_weight, layer.weight.grad, atol=0.02 * float(of_weight.abs().max()))
 
 
 @pytest.mark.parametrize("rate", [1, 3, 6])
