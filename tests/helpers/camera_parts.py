@@ -16,6 +16,7 @@ import numpy as np
 from fastnas.jetson.camera import opencv
 from fastnas.jetson.camera.sources import Source, SourceLost
 from tests.helpers import paths
+from tests.helpers.waiting import wait_for
 
 REAL_VIDEO = os.path.join(os.path.dirname(paths.ROOT), "shared", "data", "video", "bikes.mp4")
 
@@ -136,18 +137,13 @@ def ask(port, path, changes=None):
 
 
 def wait_running(port):
-    due = time.monotonic() + 30
-    while ask(port, "/statistics")["shown"] < 3:
-        assert time.monotonic() < due
-        time.sleep(0.05)
+    wait_for(lambda: ask(port, "/statistics")["shown"] >= 3, 30)
 
 
 def wait_shown(port, frames):
     """Until so many more frames were shown."""
-    due, shown = time.monotonic() + 30, ask(port, "/statistics")["shown"]
-    while ask(port, "/statistics")["shown"] < shown + frames:
-        assert time.monotonic() < due
-        time.sleep(0.05)
+    shown = ask(port, "/statistics")["shown"]
+    wait_for(lambda: ask(port, "/statistics")["shown"] >= shown + frames, 30)
 
 
 def frames_of(path):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from importlib.util import find_spec
 
@@ -27,6 +26,7 @@ from fastnas.jetson.system.machine import Machine
 from fastnas.jetson.system.sensors import total_power
 from tests.helpers import paths
 from tests.helpers.jetson_toys import toy_artifacts
+from tests.helpers.waiting import wait_for
 
 MATPLOTLIB = find_spec("matplotlib") is not None
 
@@ -113,10 +113,7 @@ def test_what_is_not_there_is_absent_and_never_zero(tmp_path):
     assert machine.sensors.absent() == ["power", "temperature", "gpu_mhz", "cpu_mhz", "memory_mb"]
     assert (machine.module, machine.l4t, machine.jetpack, machine.power_mode) == (None, None, None, None)
     with Sampler(machine.sensors, hertz=100) as sampler:
-        due = time.monotonic() + 30
-        while len(sampler.readings) < 2:
-            assert time.monotonic() < due
-            time.sleep(0.01)
+        wait_for(lambda: len(sampler.readings) >= 2, 30)
     assert set(summarise_readings(sampler.readings).values()) == {None}
 
 

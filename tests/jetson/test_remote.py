@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from fastnas.jetson.errors import JetsonError
 from fastnas.jetson.options import EngineOptions
 from tests.helpers.jetson_toys import toy_artifacts
 from tests.helpers.ssh_server import NEEDED, server
+from tests.helpers.waiting import wait_for
 
 __all__ = ["server"]  # the fixture
 
@@ -86,10 +86,7 @@ def test_a_connection_that_breaks_ends_the_work_there(server, workloads):
     with pytest.raises(JetsonError, match="no connection to .* run it again"):
         remote.measure_there("127.0.0.1", server.port, workloads, long, False, None, say)
     assert started
-    end = time.monotonic() + 60
-    while time.monotonic() < end and runners(server.home):
-        time.sleep(0.1)
-    assert runners(server.home) == []
+    assert wait_for(lambda: runners(server.home) == [])
 
 
 def sessions_of(pid):

@@ -29,6 +29,7 @@ from tests.helpers.camera_parts import (
     write_video,
 )
 from tests.helpers.jetson_toys import TASKS, toy_artifacts
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +83,7 @@ def test_a_kill_leaves_nothing_half_written(toys, tmp_path):
 
 def wait_recorded(folder):
     """Until something of a recording is on the disk, under whatever name."""
-    due = time.monotonic() + 60
-    while not any(path.name != "log" and path.stat().st_size for path in folder.iterdir()):
-        assert time.monotonic() < due
-        time.sleep(0.02)
+    wait_for(lambda: any(path.name != "log" and path.stat().st_size for path in folder.iterdir()))
 
 
 def test_a_csi_camera_that_stalls_is_opened_again(toys, tmp_path, monkeypatch):
@@ -135,10 +133,8 @@ def test_two_cameras_on_one_engine(toys, tmp_path, video):
         wait_running(port)
         (jpeg, _), *_ = watch(port, 1)
         assert np.shape(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)) == (96, 320, 3)
-        due = time.monotonic() + 20
-        while [each["state"] for each in ask(port, "/statistics")["cameras"]] != ["running", "ended"]:
-            assert time.monotonic() < due
-            time.sleep(0.1)
+        states = ["running", "ended"]
+        wait_for(lambda: [each["state"] for each in ask(port, "/statistics")["cameras"]] == states, 20)
         pattern, file = ask(port, "/statistics")["cameras"]
         assert (pattern["name"], file["name"], file["captured"]) == ("test://", video, 60)
         assert pattern["shown"] > 5

@@ -18,6 +18,7 @@ from fastnas.jetson.camera.web.broadcast import Broadcast
 from fastnas.jetson.camera.web.server import Server
 from fastnas.jetson.errors import JetsonError
 from tests.helpers.camera_parts import watch
+from tests.helpers.waiting import wait_for
 
 
 class Camera:
@@ -223,10 +224,7 @@ def test_a_viewer_that_stops_reading_delays_nobody_and_is_let_go(camera, monkeyp
     ended.set()
     thread.join()
     assert np.median(shows) < 0.2  # to wait for who is stuck would take a second
-    due = time.monotonic() + 30
-    while camera.broadcast.viewers and time.monotonic() < due:
-        time.sleep(0.05)
-    assert camera.broadcast.viewers == 0
+    assert wait_for(lambda: camera.broadcast.viewers == 0, 30)
     stuck.close()
 
 
@@ -256,10 +254,7 @@ def test_a_viewer_who_leaves_a_paused_frame_makes_room(camera):
     time.sleep(1.2)
     assert camera.broadcast.viewers == 1  # who stays may watch on
     stream.close()
-    due = time.monotonic() + 30
-    while camera.broadcast.viewers and time.monotonic() < due:
-        time.sleep(0.05)
-    assert camera.broadcast.viewers == 0
+    assert wait_for(lambda: camera.broadcast.viewers == 0, 30)
 
 
 def connect(camera, source, data=b""):
@@ -331,9 +326,7 @@ def test_answers_are_bounded_for_each_address_and_not_for_the_health_check(camer
     monkeypatch.setattr(camera.broadcast, "newer", lambda than, timeout: asked.wait(10) and None)
     request = b"GET /frame.jpg HTTP/1.0\r\nHost: localhost\r\n\r\n"
     stuck = [connect(camera, "127.0.0.1", request) for _ in range(server.ANSWERS_OF_ONE)]
-    due = time.monotonic() + 5
-    while sum(camera.server._answers._taken.values()) < server.ANSWERS_OF_ONE and time.monotonic() < due:
-        time.sleep(0.01)
+    wait_for(lambda: sum(camera.server._answers._taken.values()) >= server.ANSWERS_OF_ONE, 5)
     refused = answer(camera, "127.0.0.1", "/statistics")
     assert refused.startswith(b"HTTP/1.0 503")
     assert b"\r\nRetry-After: 2\r\n" in refused
@@ -345,9 +338,7 @@ def test_answers_are_bounded_for_each_address_and_not_for_the_health_check(camer
     asked.set()
     for connection in stuck + [stream]:
         connection.close()
-    due = time.monotonic() + 5
-    while camera.server._answers._taken and time.monotonic() < due:
-        time.sleep(0.01)
+    wait_for(lambda: not camera.server._answers._taken, 5)
     assert answer(camera, "127.0.0.1", "/statistics").startswith(b"HTTP/1.0 200")  # they made room
 
 
