@@ -28,7 +28,7 @@ def parse_network(text: str) -> str:
     """
     if not text.startswith("best@"):
         return shelf.resolve(text)
-    # By name, for the core imports no room: only a command that is given a run needs the reader of its history.
+    # By name, for the core imports no other package: only a command given a run needs the reader of its history.
     best = importlib.import_module("fastnas.search.best")
     return str(best.read_best(text.removeprefix("best@")).candidate.genotype)
 

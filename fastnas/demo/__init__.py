@@ -1,1 +1,1 @@
-"""`fastnas demo`: an application above the rooms."""
+"""`fastnas demo`: an application above the packages."""

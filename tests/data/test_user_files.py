@@ -718,7 +718,7 @@ def test_texts_of_users_are_never_markup(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_commands_print_through_the_console_of_plain_texts():
     root = Path(__file__).parents[2]
-    modules = [path for room in ("fastnas", "search", "train", "deploy") for path in (root / room).rglob("*.py")]
+    modules = [path for package in ("fastnas", "search", "train", "deploy") for path in (root / package).rglob("*.py")]
     assert len(modules) > 100
     using = {path.name for path in modules if " Console(" in path.read_text() or "=Console(" in path.read_text()}
     assert using == set()

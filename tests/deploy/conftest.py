@@ -1,4 +1,4 @@
-"""What all tests of the deploy room have: a toy encoder that commands know by name, and checks in one thread."""
+"""What all tests of `fastnas.deploy` have: a toy encoder that commands know by name, and checks in one thread."""
 
 from __future__ import annotations
 

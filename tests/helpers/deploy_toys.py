@@ -1,4 +1,4 @@
-"""Small networks for the tests of the deploy room, with batch norms that a mistake cannot hide behind."""
+"""Small networks for the tests of `fastnas.deploy`, with batch norms that a mistake cannot hide behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unsettled(spec: ModelSpec) -> Network:
 
 
 TOY = "toy"
-"""The name of `toy_encoder` in the tests of the deploy room."""
+"""The name of `toy_encoder` in the tests of `fastnas.deploy`."""
 LIGHT = "[[[3, 3], [3, 2], [3, 1]], [0, [0, 0, 9, 9], [0, 0, 9, 9], [0, 0, 9, 9]]]"
 """A genotype of few operators: with the toy encoder it is exported in a quarter of the time of the paper's."""
 

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-ROOMS = ("search", "train", "deploy", "jetson")
+PACKAGES = ("search", "train", "deploy", "jetson")
 
 
 def run(*command: object, cwd: Path = ROOT, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -33,28 +33,28 @@ def test_linters_pass(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_is_not_imported_by_its_folder_name(room: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_not_imported_by_its_folder_name(package: str) -> None:
     ruff = [BIN / "ruff", "check", "--select", "TID251", "--stdin-filename", "fastnas/example.py", "-"]
-    assert "TID251" in run(*ruff, stdin=f"from {room} import anything\n").stdout
-    assert run(*ruff, stdin=f"from fastnas.{room} import anything\n").returncode == 0
+    assert "TID251" in run(*ruff, stdin=f"from {package} import anything\n").stdout
+    assert run(*ruff, stdin=f"from fastnas.{package} import anything\n").returncode == 0
 
 
 @pytest.mark.parametrize(
     ("importer", "imported", "contract"),
     [
-        ("fastnas/errors.py", "fastnas.train", "The core imports no room"),
-        ("train/__init__.py", "fastnas.search", "Rooms stand in order"),
-        ("train/__init__.py", "fastnas.deploy", "Rooms stand in order"),
+        ("fastnas/errors.py", "fastnas.train", "The core imports no other package"),
+        ("train/__init__.py", "fastnas.search", "Packages stand in order"),
+        ("train/__init__.py", "fastnas.deploy", "Packages stand in order"),
         ("jetson/__init__.py", "fastnas.errors", "The device half stands alone"),
-        ("fastnas/files.py", "fastnas.jetson.engine.base", "The core imports no room"),
+        ("fastnas/files.py", "fastnas.jetson.engine.base", "The core imports no other package"),
         ("fastnas/errors.py", "fastnas.models.genotype", "No import circles"),
         ("fastnas/tasks/base.py", "fastnas.tasks.registry", "No import circles"),
         ("jetson/engine/base.py", "fastnas.jetson.engine.ort", "No import circles"),
     ],
 )
 def test_import_against_the_flow_is_refused(tmp_path: Path, importer: str, imported: str, contract: str) -> None:
-    for name in ("fastnas", *ROOMS):
+    for name in ("fastnas", *PACKAGES):
         shutil.copytree(ROOT / name, tmp_path / name, symlinks=True)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / importer).open("a") as file:
@@ -69,8 +69,8 @@ LARGEST_FOLDER = 14
 
 
 def product_modules() -> list[Path]:
-    """Modules of the core and the rooms, without the relative links of the core to the rooms."""
-    found = [path for name in ("fastnas", *ROOMS) for path in (ROOT / name).rglob("*.py")]
+    """Modules of the core and the packages, without the relative links of the core to the packages."""
+    found = [path for name in ("fastnas", *PACKAGES) for path in (ROOT / name).rglob("*.py")]
     return [p for p in found if not any(q.is_symlink() for q in p.parents) and "build" not in p.relative_to(ROOT).parts]
 
 

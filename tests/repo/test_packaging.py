@@ -20,12 +20,14 @@ from packaging.requirements import Requirement
 import fastnas
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("search", "train", "deploy", "jetson", "weights")
+PACKAGES = ("search", "train", "deploy", "jetson", "weights")
 TRAINING = ("weights", "training")
 """The scripts that made the weights, which no package holds."""
 ROS_PACKAGE = ("jetson", "ros", "fastnas_ros")
 """What catkin and colcon build, which no wheel holds."""
-IMPORT_ALL = "; ".join(["import fastnas", *(f"import fastnas.{room}" for room in ROOMS), "print(fastnas.__file__)"])
+IMPORT_ALL = "; ".join(
+    ["import fastnas", *(f"import fastnas.{package}" for package in PACKAGES), "print(fastnas.__file__)"]
+)
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -97,13 +99,13 @@ def test_wheel_holds_every_file_of_the_packages_once(wheel: dict[str, int]) -> N
     for name in repository_files():
         if name.parts[:2] == TRAINING or name.parts[:3] == ROS_PACKAGE:
             continue
-        if name.parts[0] in ROOMS:
+        if name.parts[0] in PACKAGES:
             expected.add(f"fastnas/{name}")
         elif name.parts[0] == "fastnas" and not (ROOT / name).is_symlink():
             expected.add(str(name))
     expected -= {f"fastnas/jetson/{own}" for own in ("setup.py", "setup.cfg", "README.md", "MANIFEST.in")}
     assert {name for name in wheel if ".dist-info/" not in name} == expected
-    assert {"fastnas/py.typed", *(f"fastnas/{room}/__init__.py" for room in ROOMS)} <= expected
+    assert {"fastnas/py.typed", *(f"fastnas/{package}/__init__.py" for package in PACKAGES)} <= expected
 
 
 def test_sdist_builds_the_same_wheel(checkout: Path, wheel: dict[str, int], tmp_path: Path) -> None:
@@ -116,8 +118,8 @@ def test_checkout_whose_links_became_text_builds_the_same_wheel(
 ) -> None:
     source = tmp_path / "checkout"
     shutil.copytree(checkout, source, symlinks=True)
-    for room in ROOMS:
-        link = source / "fastnas" / room
+    for package in PACKAGES:
+        link = source / "fastnas" / package
         target = link.readlink()
         link.unlink()
         link.write_text(str(target))
@@ -125,15 +127,15 @@ def test_checkout_whose_links_became_text_builds_the_same_wheel(
 
 
 def test_links_are_relative_and_lead_to_the_rooms() -> None:
-    for room in ROOMS:
-        assert (ROOT / "fastnas" / room).readlink() == Path("..", room)
+    for package in PACKAGES:
+        assert (ROOT / "fastnas" / package).readlink() == Path("..", package)
 
 
 def test_every_import_is_a_declared_dependency(wheel: dict[str, int], wheel_folder: Path) -> None:
     distributions = packages_distributions()
     imported: dict[str, str] = {}
     for name in repository_files():
-        if name.parts[0] not in ("fastnas", *ROOMS) or name.suffix != ".py" or name.name == "setup.py":
+        if name.parts[0] not in ("fastnas", *PACKAGES) or name.suffix != ".py" or name.name == "setup.py":
             continue
         if name.parts[:2] == TRAINING:
             continue

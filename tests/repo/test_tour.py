@@ -12,10 +12,10 @@ TOUR = Path(__file__).parents[2] / "docs" / "tour.md"
 NAMES = re.findall(r"`(fastnas[\w.]*:[\w.]+)`", TOUR.read_text())
 
 
-def test_the_tour_is_one_page_through_all_rooms() -> None:
+def test_the_tour_is_one_page_through_all_packages() -> None:
     assert len(NAMES) > 40
-    rooms = [name.split(".")[1] for name in NAMES]
-    places = [rooms.index(room) for room in ("search", "train", "deploy", "jetson")]
+    packages = [name.split(".")[1] for name in NAMES]
+    places = [packages.index(package) for package in ("search", "train", "deploy", "jetson")]
     assert places == sorted(places)
     assert len(TOUR.read_text().splitlines()) < 90
 
