@@ -3,7 +3,7 @@
     python benchmarks/int8_latency.py                         # arch0-2 and three baselines at 512x512
     python benchmarks/int8_latency.py arch0 --threads 2 --json
 
-The weights are random and the ranges from generated pictures: neither changes the time. The two take turns, as in
+The weights are random and the ranges from generated images: neither changes the time. The two take turns, as in
 `export_latency.py`; the speed-up is a ratio of medians of one run. The symmetric file is TensorRT's: it is slow here,
 which is why there are two.
 """

@@ -17,7 +17,7 @@ from fastnas.data.synthetic.dataset import TASKS, SyntheticScenes
 def main() -> None:
     """Print scenes per second for every task."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures, pixels")
+    parser.add_argument("--size", type=int, default=256, help="side of the images, pixels")
     parser.add_argument("--scenes", type=int, default=200, help="how many to make for each task")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -129,7 +129,7 @@ def parse_address(text: str) -> Address:
             raise JetsonError("{} may not be opened; run: sudo usermod -aG video $USER, and log in again".format(text))
         device = os.path.realpath(text)
         if is_raw_sensor(device):
-            message = "{} is the raw sensor of a CSI camera, which gives no pictures; try --source csi://{}"
+            message = "{} is the raw sensor of a CSI camera, which gives no images; try --source csi://{}"
             raise JetsonError(message.format(text, re.sub(r"\D", "", device) or 0))
         return Address("v4l2", device)
     if os.path.isdir(text):

@@ -169,6 +169,6 @@ def _limits(folder: str, low: str, high: str, governor: str, scale: float) -> Di
 
 
 def is_raw_sensor(device: str, root: str = "/") -> bool:
-    """Whether a /dev/video* is a CSI camera's sensor itself, which gives a Bayer pattern and no pictures."""
+    """Whether a /dev/video* is a CSI camera's sensor itself, which gives a Bayer pattern and no images."""
     name = read_text(os.path.join(root, "sys/class/video4linux", os.path.basename(device), "name")) or ""
     return name.startswith("vi-output")
