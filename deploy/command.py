@@ -103,7 +103,7 @@ def export(
 ) -> None:
     """Write a network as an optimised, checked ONNX artifact.
 
-    NAME is a trained model (street, ...), an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline
+    NAME is a trained model (street, ...), an architecture (arch0 to arch2, camvid0 to camvid4) or a baseline
     (rflw-mbv2, ...); MODEL is a .safetensors file, whose own header then decides the network; GENOTYPE is its text.
 
     \b

@@ -229,7 +229,7 @@ def _devices(text: str) -> int | str:
 def train(architecture: str | None, resume: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
     """Train a network fully.
 
-    ARCHITECTURE is arch0, arch1, arch2, camvid0, camvid1, a genotype, best@RUN of the search in the folder RUN, or a
+    ARCHITECTURE is arch0 to arch2, camvid0 to camvid4, a genotype, best@RUN of the search in the folder RUN, or a
     baseline such as rflw-mbv2. The run folder holds the best model (model.safetensors), the checkpoint that --resume
     continues, a CSV of every epoch, curves, images with predictions, and TensorBoard's events.
 

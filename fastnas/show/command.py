@@ -51,7 +51,7 @@ def show(
 ) -> None:
     """Describe, count and draw a network.
 
-    NAME is a trained model (street, ...), an architecture (arch0, arch1, arch2, camvid0, camvid1) or a baseline
+    NAME is a trained model (street, ...), an architecture (arch0 to arch2, camvid0 to camvid4) or a baseline
     (rflw-mbv2, ...); GENOTYPE is its text in the paper's or the public order; MODEL is a .safetensors file. The header
     of a model decides everything but --res.
 

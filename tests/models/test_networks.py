@@ -162,7 +162,14 @@ def test_multiply_adds(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "billions"), [("camvid0", 2_906_571, 11.558), ("camvid1", 2_108_491, 3.414)]
+    ("name", "parameters", "billions"),
+    [
+        ("camvid0", 2_906_571, 11.558),
+        ("camvid1", 2_108_491, 3.414),
+        ("camvid2", 1_976_011, 1.705),
+        ("camvid3", 2_259_659, 2.011),
+        ("camvid4", 2_645_963, 2.856),
+    ],
 )
 def test_counts_of_our_own(name: str, parameters: int, billions: float) -> None:
     counts = count(network(ZOO[name], 64, 2, 11), (512, 512))
