@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("camvid")
     parser.add_argument("--encoder-weights", default="imagenet")
     parser.add_argument("--networks", default=",".join([*PAPER, *FOUND, *HAND_MADE]))
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--crop", type=int, default=160)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, of one thread each")
