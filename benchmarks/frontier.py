@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join([*PAPER, *FOUND, *HAND_MADE]))
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--crop", type=int, default=160)
+    parser.add_argument("--precision", default="fp32", help="of the trainings, fp32 or bf16")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, of one thread each")
     parser.add_argument("--rounds", type=int, default=15, help="of the measurement of latency; 0 to train alone")
@@ -91,7 +92,7 @@ def main() -> None:
     networks = given.networks.split(",")
     options = [
         "--encoder-weights", given.encoder_weights, "--epochs", str(given.epochs), "--eval-every", str(given.epochs),
-        "--set", f"crop={given.crop},{given.crop}",
+        "--set", f"crop={given.crop},{given.crop}", "--precision", given.precision,
     ]  # fmt: skip
 
     def folder(seed: int, name: str) -> Path:

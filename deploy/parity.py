@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -120,11 +121,9 @@ class Reference:
         Raises:
             FastnasError: one differs from the network; the message names the layer where the error starts.
         """
-        parities, forms = self.compare(model), {form.name: form for form in self.forms}
+        parities = self.compare(model)
         for name, parity in parities.items():
-            allowed = TOLERANCE
-            if parity.largest > TOLERANCE:
-                allowed = max(allowed, ROUNDING * self.rounding(forms[name]))
+            allowed = TOLERANCE if parity.largest <= TOLERANCE else self.allowed[name]
             if parity.finite and parity.largest <= allowed and parity.agreement >= AGREEMENT:
                 continue
             what = "NaN or infinity" if not parity.finite else f"an error of {parity.largest:.1e} of the largest value"
@@ -137,6 +136,11 @@ class Reference:
                 f"{parity.agreement:.2%} of arg-max equal; {where}"
             )
         return parities
+
+    @cached_property
+    def allowed(self) -> dict[str, float]:
+        """The largest error of each output of a float32 file: more than `TOLERANCE` where the network rounds much."""
+        return {form.name: max(TOLERANCE, ROUNDING * self.rounding(form)) for form in self.forms}
 
     def rounding(self, form: Form = WHOLE) -> float:
         """The largest error of the network's own float32 output, as a share of its largest value in float64."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from fastnas.deploy.io_forms import LABELS
-from fastnas.deploy.parity import Parity, Reference, values
+from fastnas.deploy.parity import TOLERANCE, Parity, Reference, values
 from fastnas.errors import FastnasError
 
 Progress = Callable[[str], None]
@@ -54,12 +54,15 @@ class ReducedPrecision(ABC):
         reference: what the file is compared to.
         path, precision, targets: of the file, as in `Variant`.
         tolerance: largest value of `error` that is accepted.
+        ceiling: `tolerance` grows up to it for a network that rounds much itself, in proportion to what a float32 file
+            of it may differ by.
         agreement: smallest share of pixels with the network's class, for an output of class ids.
     """
 
     path: str
     precision: str
     tolerance: float
+    ceiling: float
     agreement: float
 
     def __init__(self, model: onnx.ModelProto, reference: Reference, targets: tuple[str, ...]) -> None:
@@ -86,9 +89,16 @@ class ReducedPrecision(ABC):
         for form in self.reference.forms:
             found = parity[form.name]
             agrees = form.head not in LABELS or found.agreement >= self.agreement
-            if not (found.finite and self.error(found) <= self.tolerance and agrees):
+            if not (found.finite and self.accurate(found, form.name) and agrees):
                 return form.name
         return None
+
+    def accurate(self, parity: Parity, output: str) -> bool:
+        """Whether the error of an output's comparison is accepted."""
+        error, allowed = self.error(parity), self.tolerance
+        if allowed < error <= self.ceiling:
+            allowed *= self.reference.allowed[output] / TOLERANCE
+        return error <= allowed
 
     def build(self, progress: Progress) -> Variant:
         """The file with as few operators in fp32 as its accuracy allows.

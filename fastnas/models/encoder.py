@@ -23,7 +23,7 @@ from fastnas.normalisation import IMAGENET, Normalisation
 
 STRIDES = (4, 8, 16, 32)
 ENCODERS = ["mobilenet_v2", "resnet18", "resnet50", "resnet101", "resnet152"]
-"""Names of the encoders; `timm/NAME` adds those of timm."""
+"""Names of the encoders; `timm/NAME` adds those of timm, and `-os8` or `-os16` behind a name an output stride."""
 MOBILENET_V2_CHANNELS = (24, 32, 96, 320)
 ADVICE = "give a file or a trained model with --encoder-weights, or start at random with --encoder-weights none"
 
@@ -98,7 +98,7 @@ def make_encoder(
     """A backbone by name.
 
     Args:
-        name: one of `ENCODERS`, or `timm/NAME`.
+        name: one of `ENCODERS`, or `timm/NAME`; `NAME-os16` has an output stride of 16, `NAME-os8` of 8.
         weights: `imagenet` downloads the library's own, `none` starts at random; a trained model, by its name or its
             file, gives its encoder; anything else is a file in the library's key names (its classifier, if there, is
             ignored), or, but for timm, in those of `Encoder`.
@@ -108,6 +108,7 @@ def make_encoder(
     Raises:
         FastnasError: no such encoder; the weights cannot be downloaded or read, or do not fit.
     """
+    name, output_stride = _split_stride(name, output_stride)
     if weights not in ("imagenet", "none"):
         weights = Path(shelf.resolve(str(weights)))
         if not weights.is_file():
@@ -120,6 +121,14 @@ def make_encoder(
     if output_stride < STRIDES[-1]:
         dilate(encoder, output_stride)
     return encoder
+
+
+def _split_stride(name: str, output_stride: int = STRIDES[-1]) -> tuple[str, int]:
+    """A backbone's name without its suffix, and the output stride that the suffix gives, or the other one."""
+    for stride in (8, 16):
+        if name.endswith(f"-os{stride}"):
+            return name.removesuffix(f"-os{stride}"), stride
+    return name, output_stride
 
 
 def _make(name: str, weights: str | Path, cut: Callable[[Any], Encoder] | None) -> Encoder:
@@ -148,7 +157,7 @@ def _from_model(name: str, path: Path, output_stride: int, cut: Callable[[Any], 
     encoder = make_encoder(name, output_stride=output_stride, cut=cut)
     header, weights = read_model(path)
     theirs = header["model"].get("encoder")
-    if theirs != name:
+    if _split_stride(str(theirs))[0] != name:
         raise FastnasError(f"{path} has the encoder {theirs!s:.80}, not {name}: give --encoder, or a model with {name}")
     state = {key.removeprefix("encoder."): value for key, value in weights.items() if key.startswith("encoder.")}
     _load_state(encoder, _cut_alike(encoder, state), path, name)

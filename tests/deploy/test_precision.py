@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shlex
 import sys
@@ -41,7 +42,7 @@ from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec
 from fastnas.models.zoo import ZOO
-from tests.helpers.deploy_toys import LIGHT, TOY, toy_network, unsettled
+from tests.helpers.deploy_toys import LIGHT, TOY, ill_conditioned, toy_network, unsettled
 
 SIZE = (64, 96)
 SMALL = ["--res", "64x96", "--encoder", TOY, "--channels", "8", "--sep-repeats", "1"]
@@ -188,6 +189,22 @@ def test_what_overflows_stays_in_fp32() -> None:
     assert "encoder.stages.0.0.1" in variant.kept
     assert len(variant.kept) <= 4
     assert "stay in fp32" in lines[0]
+
+
+def test_a_network_that_rounds_much_itself_may_lose_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much more as its float32 file may differ by, but never more than an engine may."""
+    network = ill_conditioned(100)
+    reference = Reference(network, [sample_image(network, SIZE)])
+    build = Fp16(full(network), reference, ("onnxruntime",)).build
+    variant = build(lambda line: None)
+    assert reference.allowed[OUTPUT] > parity.TOLERANCE
+    assert Fp16.tolerance < variant.parity[OUTPUT].largest < Fp16.ceiling
+    assert variant.kept == ()
+    monkeypatch.setattr(Fp16, "ceiling", variant.parity[OUTPUT].largest * 0.99)
+    kept: list[str] = []
+    with contextlib.suppress(FastnasError):  # whether the operators that are kept suffice does not matter here
+        build(kept.append)
+    assert "stay in fp32" in kept[0]
 
 
 # INT8

@@ -13,6 +13,7 @@ from fastnas.models.encoder import Encoder
 from fastnas.models.genotype import Genotype
 from fastnas.models.network import Network
 from fastnas.models.spec import ModelSpec, build
+from fastnas.models.zoo import ZOO
 
 
 def seeds(quick: int, all_of_them: int) -> list[Any]:
@@ -70,6 +71,17 @@ def toy_network(genotype: Genotype, outputs: int = 5, channels: int = 8, repeats
     encoder = toy_encoder()
     network = Network(encoder, Decoder(genotype, encoder.channels, channels, repeats, outputs, "cell"))
     unsettle(network, seed)
+    return network
+
+
+def ill_conditioned(offset: float) -> Network:
+    """Its output is of small differences of values around an offset: the larger that is, the more is rounded away."""
+    network = toy_network(ZOO["arch1"])
+    weights = network.state_dict()
+    weights["decoder.collect.1.bias"] += offset
+    weights["decoder.classifier.weight"] -= weights["decoder.classifier.weight"].mean(1, keepdim=True)
+    weights["decoder.classifier.bias"].zero_()
+    network.load_state_dict(weights)
     return network
 
 
