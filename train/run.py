@@ -79,7 +79,8 @@ def run_training(
             in_first_process(fabric, lambda: settings.save(folder))
         if settings.precision == "bf16" and not has_bfloat16(fabric.device):
             say(f"{fabric.device} has no bfloat16 arithmetic: --precision fp32 is many times faster here")
-        say(f"training into {folder}: recipe {recipe.name}, {recipe.epochs} epochs, on {fabric.device}")
+        length = f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}"
+        say(f"training into {folder}: recipe {recipe.name}, {length}, on {fabric.device}")
         if fabric.is_global_zero:
             trainer.observer = held.enter_context(observe(trainer))
         trainer.run()
