@@ -119,7 +119,10 @@ DATA_TASK = click.option(
     "--task", type=click.Choice(list(TASKS)), help="Where the dataset has labels for several tasks."
 )
 ENCODER = click.option(
-    "--encoder", default="mobilenet_v2", show_default=True, help="Backbone; timm/NAME takes one of timm's."
+    "--encoder",
+    default="mobilenet_v2",
+    show_default=True,
+    help="Backbone, or timm/NAME; NAME-os16 has an output stride of 16.",
 )
 CHANNELS = click.option(
     "--channels", type=click.IntRange(1), default=64, show_default=True, help="Channels C of the decoder."

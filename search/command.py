@@ -78,7 +78,9 @@ def parse_hours(text: str) -> float:
     type=Parsed("TIME", parse_hours),
     help="Stop after this time, such as 10m or 4d; 8m for synthetic.",
 )
-@click.option("--encoder", help="Backbone; timm/NAME takes one of timm's; by default mobilenet_v2.")
+@click.option(
+    "--encoder", help="Backbone, or timm/NAME; NAME-os16 has an output stride of 16; by default mobilenet_v2."
+)
 @click.option(
     "--encoder-weights",
     type=FILE,

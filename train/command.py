@@ -155,7 +155,11 @@ def _devices(text: str) -> int | str:
 @click.option("--recipe", "recipe_name", help="By default the dataset's own: see docs/training.md.")
 @set_option("fastnas.train.settings:Recipe", "a field of the recipe")
 @click.option("--epochs", type=click.IntRange(1), help="Length of a recipe of one phase.")
-@click.option("--encoder", help="Backbone, or timm/NAME; by default mobilenet_v2, for the recipe cityscapes resnet50.")
+@click.option(
+    "--encoder",
+    help="Backbone, or timm/NAME; NAME-os16 has an output stride of 16; by default mobilenet_v2, for the recipe "
+    "cityscapes resnet50.",
+)
 @click.option(
     "--encoder-weights",
     type=FILE,

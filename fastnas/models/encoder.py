@@ -133,7 +133,9 @@ def _split_stride(name: str, output_stride: int = STRIDES[-1]) -> tuple[str, int
 
 def _make(name: str, weights: str | Path, cut: Callable[[Any], Encoder] | None) -> Encoder:
     if name not in ENCODERS:
-        raise FastnasError(f"encoder {name!r} is not one of {', '.join(ENCODERS)} or timm/NAME")
+        raise FastnasError(
+            f"encoder {name!r} is not one of {', '.join(ENCODERS)} or timm/NAME, which -os8 or -os16 may follow"
+        )
     if name in _ADDED:
         return _added(name, weights)
     make, default = _TORCHVISION[name]

@@ -5,16 +5,33 @@ Shapes: N batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastnas.models.depthwise import DepthwiseConv2d
 
 
+class DilatedConv2d(nn.Conv2d):
+    """A dilated convolution that CPUs train in float32 where oneDNN's bfloat16 cannot be trusted.
+
+    The gradient of dilated weights is NaN, infinite or wrong there for input channels that are no multiple of 16 (seen
+    in torch 2.14 on a processor with AVX-512 and bfloat16 but without AMX, on images 30 pixels wide and more).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `nn.Conv2d`."""
+        if not (self.training and x.is_cpu and self.in_channels % 16 and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype)).to(torch.get_autocast_dtype("cpu"))
+
+
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 1, rate: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU; keeps the size: [N, inputs, H, W] -> [N, outputs, H, W]."""
+    convolution = nn.Conv2d if rate == 1 else DilatedConv2d
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=rate * (kernel // 2), dilation=rate, groups=groups, bias=False),
+        convolution(inputs, outputs, kernel, padding=rate * (kernel // 2), dilation=rate, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )

@@ -37,6 +37,22 @@ def test_weights_of_the_encoder_of_a_trained_model_by_name() -> None:
     assert all(torch.equal(taken[key], value) for key, value in trained.items())
 
 
+def test_a_suffix_gives_the_output_stride(tmp_path: Path) -> None:
+    """Of weights from a model file too, whatever its stride is; its features are those that `output_stride` gives."""
+    spec = ModelSpec("arch1", TASK, encoder="mobilenet_v2-os16", channels=4)
+    path = tmp_path / "model.safetensors"
+    save_model(path, build(spec), spec)
+    assert load_model(path).network.encoder.strides == (4, 8, 16, 16)
+    image = torch.randn(1, 3, 64, 96)
+    for stride in (8, 16):
+        named = make_encoder(f"mobilenet_v2-os{stride}", path).eval()
+        plain = make_encoder("mobilenet_v2", path, output_stride=stride).eval()
+        assert named.strides == plain.strides == tuple(min(stride, each) for each in (4, 8, 16, 32))
+        assert all(map(torch.equal, named(image), plain(image)))
+    with pytest.raises(FastnasError, match="encoder 'mobilenet_v2-os4' is not one of mobilenet_v2, "):
+        make_encoder("mobilenet_v2-os4")
+
+
 def test_a_model_with_another_encoder_gives_no_weights(tmp_path: Path) -> None:
     path, spec = tmp_path / "model.safetensors", ModelSpec("arch1", TASK, channels=4)
     save_model(path, build(spec), spec)
