@@ -41,6 +41,7 @@ from tests.helpers.datasets import (
     make_coco,
     make_folder,
     make_keypoints,
+    make_labelled_nyud,
     make_mpii,
     make_nyud,
     make_sbd,
@@ -462,16 +463,7 @@ class TestNyud:
 
     @pytest.fixture
     def labelled(self, tmp_path: Path) -> Path:
-        with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
-            # MATLAB's [H, W, 3, N] and [H, W, N], which HDF5 shows in reverse
-            pixels = np.arange(3 * W * H).reshape(3, W, H) % 251
-            file["images"] = np.stack([pixels + i for i in range(4)]).astype(np.uint8)
-            file["depths"] = np.stack([np.arange(W * H).reshape(W, H) + i for i in range(4)]).astype(np.float32)
-            raw = np.stack([np.arange(W * H).reshape(W, H) % 3 for _ in range(4)]).astype(np.float32)
-            raw[:, 1, 1] = np.nan
-            file["rawDepths"] = raw
-        savemat(tmp_path / "splits.mat", {"trainNdxs": np.array([[2], [4]]), "testNdxs": np.array([[1], [3]])})
-        return tmp_path
+        return make_labelled_nyud(tmp_path)
 
     def test_the_labelled_mat(self, labelled: Path):
         train, val = (open_dataset("nyud", labelled, split) for split in ("train", "val"))

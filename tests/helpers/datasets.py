@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
@@ -89,6 +90,20 @@ def make_nyud(root: Path) -> Path:
         Image.fromarray(pixels).save(root / f"depth/{name}.png")
     text(root / "train.txt", ["1", "2"])
     text(root / "val.txt", ["2"])
+    return root
+
+
+def make_labelled_nyud(root: Path) -> Path:
+    """The labelled .mat and its splits."""
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w") as file:
+        # MATLAB's [H, W, 3, N] and [H, W, N], which HDF5 shows in reverse
+        pixels = np.arange(3 * W * H).reshape(3, W, H) % 251
+        file["images"] = np.stack([pixels + i for i in range(4)]).astype(np.uint8)
+        file["depths"] = np.stack([np.arange(W * H).reshape(W, H) + i for i in range(4)]).astype(np.float32)
+        raw = np.stack([np.arange(W * H).reshape(W, H) % 3 for _ in range(4)]).astype(np.float32)
+        raw[:, 1, 1] = np.nan
+        file["rawDepths"] = raw
+    savemat(root / "splits.mat", {"trainNdxs": np.array([[2], [4]]), "testNdxs": np.array([[1], [3]])})
     return root
 
 

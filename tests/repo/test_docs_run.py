@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from fastnas.cli import main
@@ -23,10 +24,13 @@ from fastnas.data import open_dataset
 from fastnas.jetson.commands import UNRELIABLE
 from fastnas.models.checkpoint import save_model
 from fastnas.models.spec import ModelSpec, build
-from fastnas.tasks import Segmentation
+from fastnas.models.zoo import ZOO
+from fastnas.tasks import Segmentation, join_tasks
 from fastnas.train.recipes import RECIPES
-from tests.helpers.datasets import MAKE, ids, image, make_camvid, make_sbd
+from tests.helpers.datasets import MAKE, ids, image, make_camvid, make_labelled_nyud, make_sbd
+from tests.helpers.exports import make_coco
 from tests.helpers.pages import PAGES, blocks
+from tests.helpers.public_network import make_checkpoint
 from tests.helpers.small_shelf import make_shelf, use_shelf
 
 NOT_HERE = {"results.md", "reliability.md"}
@@ -86,6 +90,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(20):
         for folder in ("pictures", "images"):
             image(home / folder / f"{number}.jpg", (128, 96))
+    image(home / "photo.jpg", (128, 96))
+    torch.save(make_checkpoint(ZOO["arch0"].to_list(), 8, 2, 21, aux=True), home / "arch0.pth")
+    make_labelled_nyud(home / "data" / "nyud")
+    make_coco(home / "exports" / "yard")
+    for name, made in {"CamVid": "CamVid", "NYUD": "nyud"}.items():
+        shutil.copytree(home / "data" / made, home / name)
     spec = ModelSpec("arch2", open_dataset("folder", home / "data" / "mine", "val").task, channels=4)
     (home / "runs" / "mine").mkdir(parents=True)
     save_model(home / "runs" / "mine" / "model.safetensors", build(spec), spec, recipe={}, metrics={})
@@ -102,7 +112,8 @@ def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     others = {
         name: open_dataset(layout, home / name, "val").task for name, layout in TRAINED_ON.items() if name != "idd"
     }
-    return make_shelf(tmp_path_factory.mktemp("shelf"), street, others)
+    three = (others["people"], open_dataset("nyud", home / "NYUD", "val").task, others["pose"])
+    return make_shelf(tmp_path_factory.mktemp("shelf"), street, {**others, "trio": join_tasks(three)})
 
 
 def camera_clip(path: Path) -> None:
