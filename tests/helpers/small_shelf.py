@@ -11,7 +11,7 @@ import pytest
 from fastnas.deploy import publish
 from fastnas.models.checkpoint import FILE_NAME, load_model, save_model
 from fastnas.models.spec import ModelSpec
-from fastnas.tasks import Depth, Pose, Segmentation
+from fastnas.tasks import Depth, Pose, Segmentation, Task
 from tests.helpers.deploy_toys import unsettled
 
 STREET = Segmentation(("background", "road", "person"), ((0, 0, 0), (128, 64, 128), (220, 20, 60)))
@@ -19,7 +19,7 @@ ROOMS = Depth(0.5, 10.0)
 SIZE = (96, 128)
 
 
-def write_model(path: Path, task: Segmentation | Depth | Pose = STREET, network: str = "arch1") -> Path:
+def write_model(path: Path, task: Task = STREET, network: str = "arch1") -> Path:
     """A model file as a training leaves it."""
     spec = ModelSpec(network, task, channels=8, sep_repeats=1)
     metrics = {"mean_iou": 0.71234, "pixel_accuracy": 0.9, "rmse": 0.6543, "PCK@0.2": 0.5}
@@ -28,7 +28,7 @@ def write_model(path: Path, task: Segmentation | Depth | Pose = STREET, network:
 
 
 def make_shelf(
-    folder: Path, street: Segmentation = STREET, others: Mapping[str, Segmentation | Pose] | None = None
+    folder: Path, street: Segmentation = STREET, others: Mapping[str, Task] | None = None
 ) -> Path:
     """Publish `street`, which gets an artifact, and `rooms` and the others, which get none; for `use_shelf`."""
     for name in ("weights", "artifacts"):
