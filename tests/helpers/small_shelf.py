@@ -27,9 +27,7 @@ def write_model(path: Path, task: Task = STREET, network: str = "arch1") -> Path
     return path
 
 
-def make_shelf(
-    folder: Path, street: Segmentation = STREET, others: Mapping[str, Task] | None = None
-) -> Path:
+def make_shelf(folder: Path, street: Segmentation = STREET, others: Mapping[str, Task] | None = None) -> Path:
     """Publish `street`, which gets an artifact, and `rooms` and the others, which get none; for `use_shelf`."""
     for name in ("weights", "artifacts"):
         (folder / name).mkdir()
